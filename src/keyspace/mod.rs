@@ -1,9 +1,10 @@
 //! Keyspace: where the data lives.
 //!
-//! Lives here: the hash table, the entries in it, and the allocator that counts their bytes.
+//! Lives here: the hash table, the entries in it, databases, and the allocator that counts their bytes.
 //! May not: commands, replies, sockets.
 
 pub mod alloc;
+pub mod db;
 pub mod entry;
 pub mod object;
 pub mod table;
