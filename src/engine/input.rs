@@ -1,0 +1,138 @@
+//! Inputs and orders: the border between the shell and the engine.
+//!
+//! An Input is anything the shell learns that can change what the engine does. The same start and the same
+//! Inputs in the same order give the same output bytes, which is what a journal relies on. Lives here: the
+//! types that cross the border, in both directions. May not: anything that acts.
+
+use crate::state::{ConnId, UnixMicros};
+
+/// Where a connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// `ip:port` of the other side, or `path:0` for a unix socket.
+    pub addr: String,
+    /// `ip:port` of our side, or `path:0` for a unix socket.
+    pub local_addr: String,
+    pub is_unix: bool,
+    /// From this machine: loopback or a unix socket. Protected mode lets only these in.
+    pub is_local: bool,
+    /// The socket's file descriptor number, which CLIENT LIST shows.
+    pub fd: i32,
+}
+
+/// Why a connection ended from the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The other side closed it in order.
+    Eof,
+    /// Reading or writing failed.
+    Error,
+}
+
+/// What the process looks like from outside the engine, taken when a command asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    pub used_memory: u64,
+    pub rss_bytes: u64,
+    pub system_memory_bytes: u64,
+    /// Microseconds of CPU: system and user time of the process, its children, and the main thread.
+    pub cpu_sys_us: u64,
+    pub cpu_user_us: u64,
+    pub cpu_sys_children_us: u64,
+    pub cpu_user_children_us: u64,
+    pub cpu_sys_main_thread_us: u64,
+    pub cpu_user_main_thread_us: u64,
+}
+
+/// A signal that concerns the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+}
+
+/// The shell's answer to an [`Order`] that carries a ticket: what went wrong, if anything.
+pub type Outcome = Result<(), String>;
+
+/// One thing that the engine learns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input<'a> {
+    /// The clock at the start of a loop turn; it stands still until the next.
+    Time(UnixMicros),
+    /// A connection was accepted. The engine gives it the lowest free [`ConnId`].
+    Accept(Peer),
+    /// Bytes arrived.
+    Read {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
+    /// The other side is gone.
+    Closed {
+        conn: ConnId,
+        reason: CloseReason,
+    },
+    /// The socket took this many of the pending reply bytes.
+    Wrote {
+        conn: ConnId,
+        len: usize,
+    },
+    /// Answer to [`Want::Clock`] and [`Want::Sleep`].
+    Clock(UnixMicros),
+    /// Answer to [`Want::Reading`].
+    Reading(Reading),
+    /// Answer to an order with a ticket.
+    Done {
+        ticket: u64,
+        outcome: Outcome,
+    },
+    Signal(Signal),
+}
+
+/// What the engine must be given before it goes on; the shell serves it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// A clock reading, to time the command that just ran.
+    Clock,
+    /// The server stands still for this many microseconds; then a clock reading.
+    Sleep { us: u64 },
+    /// A process reading, for a command that reports one.
+    Reading,
+}
+
+/// How loud a log line is, in Redis' terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+}
+
+/// What the engine asks the shell to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Write a log line. The engine has applied `loglevel` already.
+    Log { level: LogLevel, text: String },
+    /// Write the configuration (as `engine.config()` stands) back to its file, then answer.
+    RewriteConfig { ticket: u64 },
+    /// Listen as `engine.config()` now says (`bind`, `port`, `unixsocket`), then answer. On failure the
+    /// listeners stay as they were.
+    Listen { ticket: u64 },
+    /// Make room for `maxclients` file descriptors, then answer.
+    RaiseFileLimit { ticket: u64, maxclients: usize },
+    /// Give unused memory back to the system.
+    PurgeMemory,
+    /// End the process with this exit code; replies still pending are written first, as far as sockets take them.
+    Exit { code: i32 },
+}
+
+/// What is to happen to a connection after its output was offered to the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Nothing is left to send.
+    Drained,
+    /// The socket is full; go on when it is writable again.
+    Pending,
+    /// Close the socket. The engine has forgotten the client.
+    Close,
+}
