@@ -986,15 +986,14 @@ mod tests {
 
     #[test]
     fn an_edit_within_the_size_class_keeps_the_block() {
-        let mut entry = Entry::new_str(b"key", &[1; 20], None, 0);
+        let mut entry = Entry::new_str(b"key", &[1; 10], None, 0);
         let block = entry.base();
-        entry.set_str(&[2; 21]);
+        entry.set_str(&[2; 13]);
         entry.set_int(7_000_000_000);
-        entry.set_str(&[3; 17]);
-        assert_ne!(entry.base(), block, "the number fits a smaller class");
-        let block = entry.base();
-        entry.set_str(&[4; 20]);
+        entry.set_str(&[3; 9]);
+        entry.append(&[3; 3]);
         assert_eq!(entry.base(), block);
+        assert_eq!((entry.key(), text(&entry)), (&b"key"[..], vec![3; 12]));
     }
 
     #[test]
