@@ -59,13 +59,19 @@ fn batch_find(table: &Table<Entry>, from: u64, batch: usize) -> u64 {
     for (_, hash) in &keys[..batch] {
         table.prefetch_element(*hash);
     }
-    keys[..batch].iter().map(|(key, hash)| touch(table.find(*hash, key))).sum()
+    keys[..batch]
+        .iter()
+        .map(|(key, hash)| touch(table.find(*hash, key)))
+        .sum()
 }
 
 fn bench(c: &mut Criterion) {
     let table = filled(KEYS);
     let mut group = c.benchmark_group("table");
-    group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_secs(1)).sample_size(20);
+    group
+        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_secs(1))
+        .sample_size(20);
     let mut n = 0;
     let mut next = |by: u64| {
         n += by;

@@ -6,7 +6,10 @@
 //!
 //! The count is of layout sizes: what the program asked for, rounded by nothing. Entries ask for whole size
 //! classes themselves (see `entry.rs`), so for them it is also what they take.
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait; every call is passed on as it came")]
+#![allow(
+    unsafe_code,
+    reason = "a global allocator is an unsafe trait; every call is passed on as it came"
+)]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

