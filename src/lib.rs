@@ -1,1 +1,5 @@
 //! Retrace.
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod types;
