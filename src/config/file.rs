@@ -290,6 +290,7 @@ impl Loader<'_, '_> {
                 let seed = parse_integer(seed).and_then(|seed| u64::try_from(seed).ok());
                 options.seed = Some(seed.ok_or(ValueError::NotInteger)?);
             }
+            (b"sentinel", []) => return Err(DirectiveError::Sentinel), // `--sentinel` asks for another program
             (b"port-file" | b"record" | b"seed", _) => return Err(ValueError::ArgCount.into()),
             _ => return Ok(false),
         }

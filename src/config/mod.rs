@@ -53,6 +53,8 @@ impl Flags {
     }
 }
 
+type ParseFn = fn(&mut Config, &[&[u8]], Stage) -> Result<(), ValueError>;
+
 /// One parameter: a row of the table.
 pub struct Param {
     pub name: &'static str,
@@ -60,7 +62,7 @@ pub struct Param {
     pub alias: Option<&'static str>,
     pub flags: Flags,
     doc: &'static str,
-    parse: fn(&mut Config, &[&[u8]], Stage) -> Result<(), ValueError>,
+    parse: ParseFn,
     print: fn(&Config) -> Vec<u8>,
     lines: fn(&Config, &Config) -> Lines,
     describe: fn() -> String,
@@ -160,14 +162,15 @@ impl Config {
         Param::find(name.as_bytes()).map(|param| param.get(self))
     }
 
-    /// What `CONFIG GET patterns...` replies, without duplicates: names asked for exactly as they were spelt,
-    /// then what the patterns find, by name.
+    /// What `CONFIG GET patterns...` replies, by name and each once; a name asked for exactly keeps its spelling.
     pub fn matching(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<Vec<u8>, (Vec<u8>, &Param)> = BTreeMap::new();
         for pattern in patterns {
             if !pattern.iter().any(|byte| b"*?[".contains(byte)) {
                 if let Some(param) = Param::find(pattern) {
-                    found.insert(pattern.to_vec(), param.get(self));
+                    found
+                        .entry(pattern.to_ascii_lowercase())
+                        .or_insert_with(|| (pattern.to_vec(), param));
                 }
                 continue;
             }
@@ -177,12 +180,17 @@ impl Config {
             {
                 for name in [Some(param.name), param.alias].into_iter().flatten() {
                     if glob_match(pattern, name.as_bytes(), true) {
-                        found.insert(name.into(), param.get(self));
+                        found
+                            .entry(name.into())
+                            .or_insert_with(|| (name.into(), param));
                     }
                 }
             }
         }
-        found.into_iter().collect()
+        found
+            .into_values()
+            .map(|(name, param)| (name, param.get(self)))
+            .collect()
     }
 
     /// Sets all of `pairs` or none; returns the parameters whose value differs now, for the caller to apply.

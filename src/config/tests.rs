@@ -139,7 +139,8 @@ fn get_finds_names_aliases_and_patterns() {
             .collect()
     };
     assert_eq!(names(&["MAXMEMORY"]), ["MAXMEMORY"]);
-    assert_eq!(names(&["maxmemory", "maxmemory"]), ["maxmemory"]);
+    assert_eq!(names(&["maxmemory", "MAXMEMORY"]), ["maxmemory"]);
+    assert_eq!(names(&["MAXMEMORY", "max[m]emory"]), ["MAXMEMORY"]);
     assert_eq!(names(&["max[m]emory"]), ["maxmemory"]);
     assert_eq!(
         names(&["hash-max-*value"]),
@@ -227,6 +228,7 @@ fn a_file_says_where_it_is_wrong() {
             "appenddirname a/b\n",
             "appenddirname can't be a path, just a dirname",
         ),
+        ("a.b\n", "Bad directive or wrong number of arguments"),
         ("include f\n", "include directives are nested too deeply"),
     ] {
         assert_eq!(

@@ -159,7 +159,7 @@ impl Kind<OutputBufferLimits> for BufferLimits {
         _: Stage,
     ) -> Result<OutputBufferLimits, ValueError> {
         let mut limits = *old;
-        if args.len() % 4 != 0 {
+        if !args.len().is_multiple_of(4) {
             return Err(ValueError::BufferLimitArgs);
         }
         for group in args.chunks_exact(4) {
@@ -592,8 +592,10 @@ pub(super) fn check_title_template(template: &[u8]) -> Result<(), ValueError> {
             .position(|byte| *byte == b'}')
             .ok_or(ValueError::TitleTemplate)?;
         match &tail[..end] {
-            b"title" | b"unixsocket" | b"config-file" => {}
-            b"listen-addr" | b"server-mode" | b"port" | b"tls-port" => prints = true,
+            b"title" | b"unixsocket" => {}
+            b"listen-addr" | b"server-mode" | b"port" | b"tls-port" | b"config-file" => {
+                prints = true
+            }
             _ => return Err(ValueError::TitleTemplate),
         }
         rest = &tail[end + 1..];
