@@ -1,8 +1,8 @@
 //! The journal's header: everything that an engine starts from.
 
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
-use crate::config::Config;
 use crate::border::Boot;
+use crate::config::{Access, Config, PARAMS};
 use crate::state::UnixMicros;
 
 /// What a run started from, in a form that does not depend on how the engine holds it.
@@ -11,7 +11,7 @@ pub struct Header {
     /// The version of the program that wrote the journal.
     pub program_version: String,
     /// Every configuration parameter with its value at the start.
-    pub config: Vec<(String, String)>,
+    pub config: Vec<(String, Vec<u8>)>,
     pub loaded_file: Option<String>,
     pub rename_commands: Vec<(String, String)>,
     pub seed: u64,
@@ -27,7 +27,10 @@ impl Header {
     pub fn of(boot: &Boot) -> Header {
         Header {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
-            config: boot.config.pairs(),
+            config: PARAMS
+                .iter()
+                .map(|param| (param.name.to_owned(), param.get(&boot.config)))
+                .collect(),
             loaded_file: boot.config_file.clone(),
             rename_commands: boot.rename_commands.clone(),
             seed: boot.seed,
@@ -41,11 +44,14 @@ impl Header {
     /// What an engine starts from to do the same again.
     pub fn into_boot(self) -> Result<Boot, String> {
         let mut config = Config::default();
-        for (name, value) in &self.config {
-            config
-                .set(name, value)
-                .map_err(|error| format!("{name} {value}: {error}"))?;
-        }
+        let pairs: Vec<(&[u8], &[u8])> = self
+            .config
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+            .collect();
+        config
+            .set_many(&pairs, Access::Startup)
+            .map_err(|error| error.to_string())?;
         Ok(Boot {
             config,
             config_file: self.loaded_file,
@@ -83,13 +89,13 @@ impl Header {
         let mut cursor = Cursor::new(payload);
         let header = Header {
             program_version: cursor.text()?,
-            config: pairs(&mut cursor)?,
+            config: pairs(&mut cursor, |cursor| cursor.bytes().map(<[u8]>::to_vec))?,
             loaded_file: match cursor.byte()? {
                 0 => cursor.text().map(|_| None)?,
                 1 => Some(cursor.text()?),
                 _ => return Err(Malformed),
             },
-            rename_commands: pairs(&mut cursor)?,
+            rename_commands: pairs(&mut cursor, |cursor| cursor.text())?,
             seed: cursor.u64_fixed()?,
             now_us: cursor.signed()?,
             pid: cursor.u32()?,
@@ -104,20 +110,23 @@ impl Header {
     }
 }
 
-fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, String)]) {
+fn put_pairs<V: AsRef<[u8]>>(out: &mut Vec<u8>, pairs: &[(String, V)]) {
     put(out, pairs.len() as u64);
     for (name, value) in pairs {
         put_bytes(out, name.as_bytes());
-        put_bytes(out, value.as_bytes());
+        put_bytes(out, value.as_ref());
     }
 }
 
-fn pairs(cursor: &mut Cursor) -> Result<Vec<(String, String)>, Malformed> {
+fn pairs<V>(
+    cursor: &mut Cursor,
+    value: impl Fn(&mut Cursor) -> Result<V, Malformed>,
+) -> Result<Vec<(String, V)>, Malformed> {
     let count = cursor.number()?;
     // Grown as pairs are read: a count out of garbage reserves nothing.
     let mut pairs = Vec::new();
     for _ in 0..count {
-        pairs.push((cursor.text()?, cursor.text()?));
+        pairs.push((cursor.text()?, value(cursor)?));
     }
     Ok(pairs)
 }

@@ -195,8 +195,8 @@ mod tests {
         Header {
             program_version: "0.1.0".into(),
             config: vec![
-                ("port".into(), "6379".into()),
-                ("bind".into(), "* -::*".into()),
+                ("port".into(), b"6379".to_vec()),
+                ("bind".into(), b"* -::*".to_vec()),
             ],
             loaded_file: Some("/etc/retrace.conf".into()),
             rename_commands: vec![("config".into(), "".into())],
