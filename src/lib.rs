@@ -1,6 +1,7 @@
 //! Retrace.
 #![deny(unsafe_code)]
 
+pub mod border;
 pub mod config;
 pub mod disk;
 pub mod engine;

@@ -1,22 +1,9 @@
 //! Stand-in until the real module is merged: answers +PONG to whatever arrives.
-pub mod input;
 
+use crate::border::*;
 use crate::config::Config;
 use crate::state::{ConnId, UnixMicros};
-use input::*;
 use std::io::IoSlice;
-
-pub struct Boot {
-    pub config: Config,
-    pub loaded_file: Option<String>,
-    pub rename_commands: Vec<(String, String)>,
-    pub seed: u64,
-    pub now: UnixMicros,
-    pub pid: u32,
-    pub executable: String,
-    pub os: String,
-    pub replaying: bool,
-}
 
 #[derive(Default)]
 struct Client {
@@ -48,6 +35,7 @@ impl Engine {
     pub fn handle(&mut self, input: &Input<'_>) {
         match input {
             Input::Time(now) => self.handle_time(*now),
+            Input::TurnEnd(_) => {}
             Input::Accept(peer) => {
                 self.handle_accept(peer.clone());
             }
@@ -132,6 +120,15 @@ impl Engine {
         }
         None
     }
+    pub fn handle_turn_end(&mut self, _now: UnixMicros) {}
+    pub fn has_untimed(&self) -> bool {
+        false
+    }
+    pub fn output_slice(&self, conn: ConnId) -> Option<&[u8]> {
+        self.clients[conn.0 as usize]
+            .as_ref()
+            .map(|client| client.out.as_slice())
+    }
     pub fn output<'a>(&'a self, conn: ConnId, slices: &mut Vec<IoSlice<'a>>) {
         if let Some(client) = &self.clients[conn.0 as usize]
             && !client.out.is_empty()
@@ -151,9 +148,6 @@ impl Engine {
     pub fn next_tick(&self) -> Option<UnixMicros> {
         Some(UnixMicros(self.now.0 + 100_000))
     }
-    pub fn loaded_file(&self) -> Option<&str> {
-        None
-    }
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -163,10 +157,10 @@ impl Engine {
     pub fn commands_processed(&self) -> u64 {
         self.commands
     }
-    pub fn command_trace(&self, _conn: ConnId) -> Vec<(u64, String)> {
+    pub fn take_trace(&mut self, _conn: ConnId) -> Vec<(u64, String)> {
         Vec::new()
     }
-    pub fn running_command(&self) -> Option<String> {
+    pub fn running_command(&self) -> Option<&str> {
         None
     }
 }

@@ -4,6 +4,7 @@
 //! Inputs in the same order give the same output bytes, which is what a journal relies on. Lives here: the
 //! types that cross the border, in both directions. May not: anything that acts.
 
+use crate::config::Config;
 use crate::state::{ConnId, UnixMicros};
 
 /// Where a connection comes from.
@@ -59,6 +60,8 @@ pub type Outcome = Result<(), String>;
 pub enum Input<'a> {
     /// The clock at the start of a loop turn; it stands still until the next.
     Time(UnixMicros),
+    /// The clock at the end of a loop turn in which commands ran whose time is still to be shared out.
+    TurnEnd(UnixMicros),
     /// A connection was accepted. The engine gives it the lowest free [`ConnId`].
     Accept(Peer),
     /// Bytes arrived.
@@ -135,4 +138,22 @@ pub enum Flush {
     Pending,
     /// Close the socket. The engine has forgotten the client.
     Close,
+}
+
+/// Everything that an engine starts from; a journal begins with it.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    pub config: Config,
+    /// Absolute path of the configuration file, if one was read.
+    pub config_file: Option<String>,
+    /// `rename-command` directives: old name, new name.
+    pub rename_commands: Vec<(String, String)>,
+    pub seed: u64,
+    pub now: UnixMicros,
+    pub pid: u32,
+    pub executable: String,
+    /// Kernel name, release and machine.
+    pub os: String,
+    /// This engine repeats a recorded run: it keeps a trace of commands for the report of a difference.
+    pub replaying: bool,
 }
