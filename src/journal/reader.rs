@@ -172,7 +172,7 @@ fn read_up_to(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 mod tests {
     use super::super::Recorder;
     use super::*;
-    use crate::engine::input::{CloseReason, Peer, Reading, Signal};
+    use crate::border::{CloseReason, Peer, Reading, Signal};
     use crate::state::{ConnId, UnixMicros};
     use std::io::{IoSlice, Write};
     use std::sync::{Arc, Mutex};
@@ -198,7 +198,7 @@ mod tests {
                 ("port".into(), "6379".into()),
                 ("bind".into(), "* -::*".into()),
             ],
-            loaded_file: Some("/etc/retrace.conf".into()),
+            config_file: Some("/etc/retrace.conf".into()),
             rename_commands: vec![("config".into(), "".into())],
             seed: 0xfeed_f00d_dead_beef,
             now_us: 1_700_000_000_000_000,

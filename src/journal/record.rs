@@ -2,7 +2,7 @@
 
 use super::HEAD_BYTES_MAX;
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
-use crate::engine::input::{CloseReason, Outcome, Peer, Reading, Signal};
+use crate::border::{CloseReason, Outcome, Peer, Reading, Signal};
 use crate::state::{ConnId, UnixMicros};
 use std::io::IoSlice;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -18,11 +18,13 @@ const CLOCK: u8 = 8;
 const READING: u8 = 9;
 const DONE: u8 = 10;
 const SIGNAL: u8 = 11;
+const TURN_END: u8 = 12;
 
 /// One record; bytes are borrowed from the block it was read from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record<'a> {
     Time(UnixMicros),
+    TurnEnd(UnixMicros),
     /// `conn` is the number that the engine gave the connection.
     Accept {
         conn: ConnId,
@@ -110,6 +112,10 @@ pub(super) struct Encoder {
 impl Encoder {
     pub fn time(&mut self, out: &mut Vec<u8>, now: UnixMicros) {
         self.stamp(out, TIME, now);
+    }
+
+    pub fn turn_end(&mut self, out: &mut Vec<u8>, now: UnixMicros) {
+        self.stamp(out, TURN_END, now);
     }
 
     pub fn clock(&mut self, out: &mut Vec<u8>, now: UnixMicros) {
@@ -223,6 +229,7 @@ pub(super) fn decode<'a>(
     };
     Ok(match tag {
         TIME => Record::Time(time(cursor)?),
+        TURN_END => Record::TurnEnd(time(cursor)?),
         CLOCK => Record::Clock(time(cursor)?),
         ACCEPT => Record::Accept {
             conn: conn(cursor)?,

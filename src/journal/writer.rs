@@ -3,7 +3,7 @@
 use super::header::Header;
 use super::record::{self, Encoder};
 use super::{BLOCK_BYTES, BLOCK_HEADER_BYTES, MAGIC, VERSION};
-use crate::engine::input::{CloseReason, Outcome, Peer, Reading, Signal};
+use crate::border::{CloseReason, Outcome, Peer, Reading, Signal};
 use crate::state::{ConnId, UnixMicros};
 use std::io::{self, IoSlice, Write};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -57,6 +57,11 @@ impl Recorder {
             self.flush();
         }
         self.encoder.time(&mut self.block, now);
+        self.end_record();
+    }
+
+    pub fn turn_end(&mut self, now: UnixMicros) {
+        self.encoder.turn_end(&mut self.block, now);
         self.end_record();
     }
 

@@ -3,7 +3,7 @@
 //! `pid:role dd Mon yyyy HH:MM:SS.mmm <.|-|*|#> message`. The file is opened for every line, so that moving it away
 //! is all that rotating takes.
 
-use crate::engine::input::LogLevel;
+use crate::border::LogLevel;
 use chrono::{DateTime, Local};
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Record};

@@ -1,6 +1,6 @@
 //! The process seen from outside: clock, readings, limits, and its way into the background.
 
-use crate::engine::input::Reading;
+use crate::border::Reading;
 use crate::keyspace::alloc;
 use crate::state::UnixMicros;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

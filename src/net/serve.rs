@@ -5,9 +5,10 @@ use super::listen::{self, ListenSocket, Opened, plain};
 use super::settings::{self, Listening, Supervisor};
 use super::shell::Shell;
 use super::{log as server_log, process};
+use crate::border::Boot;
 use crate::config::Config;
 use crate::disk;
-use crate::engine::{Boot, Engine};
+use crate::engine::Engine;
 use crate::journal::{Header, Recorder};
 use log::{error, info, warn};
 use std::backtrace::Backtrace;
@@ -102,7 +103,7 @@ fn quote(value: &str, into: &mut String) {
 
 /// Runs the server; returns the exit code.
 pub fn serve(options: &Options) -> i32 {
-    let (mut config, loaded_file) = match load_config(options) {
+    let (mut config, config_file) = match load_config(options) {
         Ok(loaded) => loaded,
         Err(text) => {
             eprintln!(
@@ -133,7 +134,7 @@ pub fn serve(options: &Options) -> i32 {
         usize::BITS,
         std::process::id()
     );
-    if loaded_file.is_some()
+    if config_file.is_some()
         || !options.directives.is_empty()
         || options.reads_stdin
         || options.auto_port
@@ -145,7 +146,7 @@ pub fn serve(options: &Options) -> i32 {
         );
     }
     server_log::set_started();
-    match start(options, &mut config, loaded_file, is_background) {
+    match start(options, &mut config, config_file, is_background) {
         Ok(mut server) => server.run(supervisor),
         Err(text) => {
             warn!("{text}");
@@ -157,7 +158,7 @@ pub fn serve(options: &Options) -> i32 {
 /// Defaults, then the file, then standard input, then the command line; later ones win.
 fn load_config(options: &Options) -> Result<(Config, Option<String>), String> {
     let mut text = String::new();
-    let mut loaded_file = None;
+    let mut config_file = None;
     if let Some(file) = &options.file {
         let whole = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         text = std::fs::read_to_string(&whole).map_err(|error| {
@@ -167,7 +168,7 @@ fn load_config(options: &Options) -> Result<(Config, Option<String>), String> {
                 plain(&error)
             )
         })?;
-        loaded_file = Some(whole.to_string_lossy().into_owned());
+        config_file = Some(whole.to_string_lossy().into_owned());
     }
     if options.reads_stdin {
         text.push('\n');
@@ -190,7 +191,7 @@ fn load_config(options: &Options) -> Result<(Config, Option<String>), String> {
     if let Ok(dir) = std::env::current_dir() {
         config.set("dir", &dir.to_string_lossy())?; // the engine cannot ask where it stands
     }
-    Ok((config, loaded_file))
+    Ok((config, config_file))
 }
 
 /// A server that is ready to run, and what it leaves behind in the file system.
@@ -206,7 +207,7 @@ struct Server {
 fn start(
     options: &Options,
     config: &mut Config,
-    loaded_file: Option<String>,
+    config_file: Option<String>,
     is_background: bool,
 ) -> Result<Server, String> {
     let limit = process::raise_file_limit(settings::max_clients(config))?;
@@ -241,19 +242,20 @@ fn start(
         error.to_string()
     })?;
     config.set("port", &port.to_string())?;
-    start_engine(options, config.clone(), loaded_file, opened, pidfile)
+    start_engine(options, config.clone(), config_file, opened, pidfile)
 }
 
 fn start_engine(
     options: &Options,
     config: Config,
-    loaded_file: Option<String>,
+    config_file: Option<String>,
     opened: Opened,
     pidfile: Option<PathBuf>,
 ) -> Result<Server, String> {
+    let file = config_file.as_ref().map(PathBuf::from);
     let boot = Boot {
         config,
-        loaded_file,
+        config_file,
         rename_commands: Vec::new(),
         seed: options.seed.unwrap_or_else(process::random_seed),
         now: process::clock(),
@@ -276,7 +278,7 @@ fn start_engine(
         ),
     };
     let engine = Engine::new(boot)?;
-    let shell = Shell::new(Driver::new(engine, recorder), opened.listeners)
+    let shell = Shell::new(Driver::new(engine, recorder), opened.listeners, file)
         .map_err(|error| format!("Can't start the poll loop: {}", plain(&error)))?;
     info!("Server initialized");
     Ok(Server {
@@ -370,7 +372,11 @@ impl Server {
     fn report_crash(&mut self) {
         // The engine may be in any state; a second panic must not hide the first.
         let running = panic::catch_unwind(AssertUnwindSafe(|| {
-            self.shell.driver().engine().running_command()
+            self.shell
+                .driver()
+                .engine()
+                .running_command()
+                .map(str::to_owned)
         }));
         let command = match running {
             Ok(Some(command)) => command,

@@ -9,13 +9,14 @@ use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::{log as server_log, process};
+use crate::border::{CloseReason, Flush, Order, Peer};
 use crate::disk;
-use crate::engine::input::{CloseReason, Flush, Order, Peer};
 use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const EVENTS_MAX: usize = 1024;
@@ -51,6 +52,7 @@ pub struct Shell {
     /// Clients to be flushed although the engine has not named them: writable again, or not finished last time.
     unflushed: Vec<ConnId>,
     unflushed_spare: Vec<ConnId>,
+    config_file: Option<PathBuf>,
     is_accepting: bool,
     out_of_files: bool,
     out_of_files_logged: UnixMicros,
@@ -60,7 +62,11 @@ pub struct Shell {
 
 impl Shell {
     /// Takes over signals and listeners. Nothing is accepted before [`Shell::run`].
-    pub fn new(driver: Driver, listeners: Vec<Listener>) -> io::Result<Shell> {
+    pub fn new(
+        driver: Driver,
+        listeners: Vec<Listener>,
+        config_file: Option<PathBuf>,
+    ) -> io::Result<Shell> {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), [INTERRUPT, TERMINATE])?;
         let now = process::clock();
@@ -76,6 +82,7 @@ impl Shell {
             ready_spare: Vec::new(),
             unflushed: Vec::new(),
             unflushed_spare: Vec::new(),
+            config_file,
             is_accepting: false,
             out_of_files: false,
             out_of_files_logged: UnixMicros(0),
@@ -132,6 +139,7 @@ impl Shell {
         while let Some(conn) = self.driver.poll_resumed() {
             self.read(conn);
         }
+        self.driver.turn_end();
         self.flush();
         let exit = self.obey_orders();
         // Writing may have made room for more commands, and no edge will come for what waits already.
@@ -213,7 +221,9 @@ impl Shell {
             }
             let reason = match self.driver.read(conn, &mut state.stream) {
                 Ok(ReadResult::Short) if !state.read_closed => return,
-                Ok(ReadResult::Short | ReadResult::Full) => continue,
+                // The end comes with the next turn: what was asked before it is answered first.
+                Ok(ReadResult::Short) => break,
+                Ok(ReadResult::Full) => continue,
                 Ok(ReadResult::Eof) => CloseReason::Eof,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
@@ -425,7 +435,10 @@ impl Shell {
             match order {
                 Order::Log { level, text } => server_log::write(level, &text),
                 Order::RewriteConfig { ticket } => {
-                    let outcome = disk::rewrite_config(self.driver.engine());
+                    let outcome = disk::rewrite_config(
+                        self.config_file.as_deref(),
+                        self.driver.engine().config(),
+                    );
                     self.driver.done(ticket, outcome);
                     has_answered = true;
                 }

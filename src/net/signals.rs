@@ -1,6 +1,6 @@
 //! Signals, brought into the poll loop through sockets.
 
-use crate::engine::input::Signal;
+use crate::border::Signal;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

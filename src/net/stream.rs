@@ -1,6 +1,6 @@
 //! A connection's socket, TCP or unix, and what the loop remembers about it.
 
-use crate::engine::input::Peer;
+use crate::border::Peer;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
