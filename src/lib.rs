@@ -1,11 +1,23 @@
-//! Retrace.
+//! Retrace: a drop-in Redis server for development and test.
+//!
+//! The house, from the street to the cellar; imports run downwards:
+//!
+//! - [`net`], [`disk`]: the shell. Sockets, signals, files, clock. [`journal`] records what the shell feeds in.
+//! - [`border`]: what crosses between the shell and the engine.
+//! - [`engine`]: the deterministic state machine: clients, the way of a request, gates, ticks.
+//! - [`command`]: specs and handlers, one file for each family.
+//! - [`state`]: what handlers see: server, clients, effects, counters.
+//! - [`keyspace`], [`config`], [`resp`], [`types`]: data, parameters, wire protocol, data structures.
+
 #![deny(unsafe_code)]
 
 pub mod border;
+pub mod command;
 pub mod config;
 pub mod disk;
 pub mod engine;
 pub mod journal;
 pub mod keyspace;
 pub mod net;
+pub mod resp;
 pub mod state;

@@ -12,6 +12,10 @@ use std::fs::File;
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// Counts every byte, so that `used_memory` is exact.
+#[global_allocator]
+static ALLOCATOR: retrace::keyspace::alloc::Counting = retrace::keyspace::alloc::Counting;
+
 const HELP: &str = "\
 Retrace: a drop-in Redis server for development and test. Every run can be recorded and replayed.
 

@@ -7,7 +7,7 @@
     reason = "this is the shell: files are opened here"
 )]
 
-use crate::config::Config;
+use crate::engine::Engine;
 use crate::net::listen::plain;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -47,16 +47,17 @@ pub fn remove(path: &Path) {
 }
 
 /// Writes the configuration back to the file it came from.
-pub fn rewrite_config(path: Option<&Path>, config: &Config) -> Result<(), String> {
-    let Some(path) = path else {
+pub fn rewrite_config(engine: &Engine) -> Result<(), String> {
+    let Some(path) = engine.config_file() else {
         return Err("The server is running without a config file".to_owned());
     };
+    let path = Path::new(path);
     let before = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(plain(&error)),
     };
-    write_whole(path, &config.rewrite(&before)).map_err(|error| plain(&error))
+    write_whole(path, &engine.config().rewrite(&before)).map_err(|error| plain(&error))
 }
 
 #[cfg(test)]

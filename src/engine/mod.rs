@@ -1,47 +1,121 @@
-//! Stand-in until the real module is merged: answers +PONG to whatever arrives.
+//! Engine: the deterministic state machine between the shell and the commands.
+//!
+//! It learns by `handle_*`, is asked by `poll_*`, and never calls out: the same start and the same Inputs give
+//! the same output. Lives here: clients' coming and going, the way of a request from bytes to reply, gates,
+//! ticks. May not: name a clock, a file, a socket or a thread.
 
-use crate::border::*;
+mod exec;
+mod flush;
+mod run;
+mod tick;
+
+use std::collections::VecDeque;
+
+use crate::border::{
+    Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
+};
+use crate::command::{CommandId, Registry};
 use crate::config::Config;
-use crate::state::{ConnId, UnixMicros};
-use std::io::IoSlice;
+use crate::keyspace::entry::Entry;
+use crate::keyspace::table::Table;
+use crate::resp::ArgPos;
+use crate::state::server::{Continuation, Process};
+use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
-#[derive(Default)]
-struct Client {
-    query: Vec<u8>,
-    out: Vec<u8>,
-    queued: bool,
-}
+/// Space offered for one read.
+const READ_CHUNK: usize = 16 * 1024;
 
+/// The state machine.
 pub struct Engine {
-    config: Config,
-    clients: Vec<Option<Client>>,
-    flush: Vec<ConnId>,
-    orders: Vec<Order>,
-    now: UnixMicros,
-    commands: u64,
+    server: Server,
+    registry: Registry,
+
+    /// Where bytes of clients without an unfinished request are read to, so that idle clients own no buffer.
+    shared_read: Vec<u8>,
+    /// Reused space for one run of commands.
+    batch: Vec<run::Request>,
+    argv: Vec<ArgPos>,
+
+    /// The client whose requests wait for a [`Want`] to be served.
+    interrupted: Option<ConnId>,
+    /// The latest clock reading, which may be later than the Input's `now`.
+    last_clock: UnixMicros,
+    /// Whether `last_clock` was taken after all that ran so far.
+    clock_is_fresh: bool,
+    /// Whether the reading was taken for the command that is about to run.
+    reading_is_fresh: bool,
+    /// Commands since the last clock reading that share the time until the next.
+    untimed: Vec<(CommandId, u64)>,
+
+    resumed: VecDeque<ConnId>,
+    next_cron: UnixMicros,
+    /// The expire cycle left work behind, so the next tick comes soon.
+    expire_backlog: bool,
+    last_rate_sample: UnixMicros,
+    client_cron_cursor: usize,
+    /// Tables taken out by an asynchronous flush, freed piece by piece.
+    graveyard: Vec<Table<Entry>>,
+    signals: u32,
+    running: Option<CommandId>,
+    trace: Option<Vec<(ConnId, u64, String)>>,
 }
 
 impl Engine {
+    /// An engine that has seen nothing yet. Fails when a command cannot be renamed as configured.
     pub fn new(boot: Boot) -> Result<Engine, String> {
+        let registry = Registry::new(&boot.rename_commands)?;
+        let process = Process {
+            pid: boot.pid,
+            executable: boot.executable,
+            os: boot.os,
+            config_file: boot.config_file,
+        };
+        let mut server = Server::new(boot.config, process, boot.seed, boot.now);
+        server.command_stats = vec![Default::default(); registry.len()];
         Ok(Engine {
-            config: boot.config,
-            clients: Vec::new(),
-            flush: Vec::new(),
-            orders: Vec::new(),
-            now: boot.now,
-            commands: 0,
+            server,
+            registry,
+            shared_read: Vec::new(),
+            batch: Vec::new(),
+            argv: Vec::new(),
+            interrupted: None,
+            last_clock: boot.now,
+            clock_is_fresh: false,
+            reading_is_fresh: false,
+            untimed: Vec::new(),
+            resumed: VecDeque::new(),
+            next_cron: boot.now,
+            expire_backlog: false,
+            last_rate_sample: boot.now,
+            client_cron_cursor: 0,
+            graveyard: Vec::new(),
+            signals: 0,
+            running: None,
+            trace: boot.replaying.then(Vec::new),
         })
     }
+
+    /// Feeds any Input: the form that replay uses.
     pub fn handle(&mut self, input: &Input<'_>) {
         match input {
             Input::Time(now) => self.handle_time(*now),
-            Input::TurnEnd(_) => {}
+            Input::TurnEnd(now) => self.handle_turn_end(*now),
             Input::Accept(peer) => {
                 self.handle_accept(peer.clone());
             }
             Input::Read { conn, bytes } => {
-                self.read_buffer(*conn)[..bytes.len()].copy_from_slice(bytes);
-                self.handle_read(*conn, bytes.len());
+                let mut rest = *bytes;
+                while !rest.is_empty() {
+                    let space = self.read_buffer(*conn);
+                    if space.is_empty() {
+                        return;
+                    }
+                    let len = rest.len().min(space.len());
+                    let (now, later) = rest.split_at(len);
+                    space[..len].copy_from_slice(now);
+                    self.handle_read(*conn, len);
+                    rest = later;
+                }
             }
             Input::Closed { conn, reason } => self.handle_closed(*conn, *reason),
             Input::Wrote { conn, len } => {
@@ -53,114 +127,268 @@ impl Engine {
             Input::Signal(signal) => self.handle_signal(*signal),
         }
     }
+
+    /// The clock at the start of a loop turn. Runs the ticks that are due.
     pub fn handle_time(&mut self, now: UnixMicros) {
-        self.now = now;
+        self.server.set_now(now);
+        self.last_clock = now;
+        self.clock_is_fresh = false;
+        self.tick();
     }
-    pub fn handle_accept(&mut self, _peer: Peer) -> ConnId {
-        let index = self
-            .clients
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.clients.len());
-        if index == self.clients.len() {
-            self.clients.push(None);
-        }
-        self.clients[index] = Some(Client {
-            query: vec![0; 16384],
-            ..Client::default()
-        });
-        ConnId(index as u32)
+
+    /// The clock at the end of a loop turn in which something was read: the commands that were not timed
+    /// one by one share what has passed.
+    pub fn handle_turn_end(&mut self, now: UnixMicros) {
+        self.settle_untimed(now);
     }
-    pub fn wants_read(&self, _conn: ConnId) -> bool {
-        true
-    }
-    pub fn read_buffer(&mut self, conn: ConnId) -> &mut [u8] {
-        &mut self.clients[conn.0 as usize].as_mut().expect("open").query
-    }
-    pub fn handle_read(&mut self, conn: ConnId, len: usize) {
-        let client = self.clients[conn.0 as usize].as_mut().expect("open");
-        for _ in 0..client.query[..len]
-            .iter()
-            .filter(|&&byte| byte == b'*')
-            .count()
-            .max(1)
-        {
-            client.out.extend_from_slice(b"+PONG\r\n");
-            self.commands += 1;
-        }
-        if !client.queued {
-            client.queued = true;
-            self.flush.push(conn);
-        }
-    }
-    pub fn handle_closed(&mut self, conn: ConnId, _reason: CloseReason) {
-        self.clients[conn.0 as usize] = None;
-    }
-    pub fn poll_want(&mut self) -> Option<Want> {
-        None
-    }
-    pub fn handle_clock(&mut self, _now: UnixMicros) {}
-    pub fn handle_reading(&mut self, _reading: Reading) {}
-    pub fn poll_resumed(&mut self) -> Option<ConnId> {
-        None
-    }
-    pub fn poll_order(&mut self) -> Option<Order> {
-        self.orders.pop()
-    }
-    pub fn handle_done(&mut self, _ticket: u64, _outcome: Outcome) {}
-    pub fn handle_signal(&mut self, _signal: Signal) {
-        self.orders.push(Order::Exit { code: 0 });
-    }
-    pub fn poll_flush(&mut self) -> Option<ConnId> {
-        while let Some(conn) = self.flush.pop() {
-            if let Some(client) = &mut self.clients[conn.0 as usize] {
-                client.queued = false;
-                return Some(conn);
+
+    /// A connection was accepted. One that is refused gets its error and is closed at the next flush.
+    pub fn handle_accept(&mut self, peer: Peer) -> ConnId {
+        let conn = self.server.clients.vacant();
+        let id = self.server.next_client_id;
+        self.server.next_client_id += 1;
+        let mut client = Box::new(Client::new(conn, id, self.server.now));
+        client.flags.set(ClientFlags::UNIX_SOCKET, peer.is_unix);
+        client.fd = peer.fd;
+        client.authenticated = self.server.config.requirepass.is_empty();
+        let refusal = self.refusal(&peer);
+        client.addr = peer.addr;
+        client.local_addr = peer.local_addr;
+        match refusal {
+            Some(text) => {
+                self.server.stats.rejected_connections += 1;
+                client.reply.error(&text);
+                client.close_after_reply();
+                client.flags.set(ClientFlags::FLUSH_QUEUED, true);
+                self.server.queue_flush(conn);
+            }
+            None => {
+                self.server.stats.connections_received += 1;
+                if self.server.logs(LogLevel::Verbose) {
+                    let text = format!("Accepted {}", client.addr);
+                    self.server.log(LogLevel::Verbose, text);
+                }
             }
         }
+        self.server.clients.insert(client);
+        conn
+    }
+
+    fn refusal(&self, peer: &Peer) -> Option<&'static str> {
+        let config = &self.server.config;
+        if self.server.clients.len() as i64 >= config.maxclients {
+            return Some("ERR max number of clients reached");
+        }
+        if config.protected_mode && config.requirepass.is_empty() && !peer.is_local {
+            return Some(
+                "DENIED Retrace is running in protected mode because protected mode is enabled and no password \
+                 is set for the default user. In this mode connections are only accepted from the loopback \
+                 interface. To connect from other computers, either set a password for the default user, or \
+                 run 'CONFIG SET protected-mode no' from the server's own machine, or start the server with \
+                 '--protected-mode no'.",
+            );
+        }
         None
     }
-    pub fn handle_turn_end(&mut self, _now: UnixMicros) {}
-    pub fn has_untimed(&self) -> bool {
-        false
+
+    /// Whether the connection may be read now; if not, it will be in [`Engine::poll_resumed`].
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        let waiting = ClientFlags::PAUSED
+            .or(ClientFlags::AWAITING)
+            .or(ClientFlags::THROTTLED)
+            .or(ClientFlags::CLOSE_AFTER_REPLY)
+            .or(ClientFlags::CLOSE_ASAP);
+        self.server
+            .clients
+            .get(conn)
+            .is_some_and(|client| !client.flags.has_any(waiting))
     }
-    pub fn output_slice(&self, conn: ConnId) -> Option<&[u8]> {
-        self.clients[conn.0 as usize]
-            .as_ref()
-            .map(|client| client.out.as_slice())
-    }
-    pub fn output<'a>(&'a self, conn: ConnId, slices: &mut Vec<IoSlice<'a>>) {
-        if let Some(client) = &self.clients[conn.0 as usize]
-            && !client.out.is_empty()
-        {
-            slices.push(IoSlice::new(&client.out));
+
+    /// Space for the connection's next bytes; empty only if there is no such connection.
+    pub fn read_buffer(&mut self, conn: ConnId) -> &mut [u8] {
+        let Some(client) = self.server.clients.get_mut(conn) else {
+            return &mut [];
+        };
+        let has_big_space = client.parser.big_space().is_some();
+        let is_fresh = client.query_pos == client.query_end && !has_big_space;
+        client.flags.set(ClientFlags::SHARED_READ, is_fresh);
+        if is_fresh {
+            if self.shared_read.len() < READ_CHUNK {
+                self.shared_read.resize(READ_CHUNK, 0);
+            }
+            return &mut self.shared_read[..READ_CHUNK];
         }
+        if has_big_space {
+            return client.parser.big_space().unwrap_or_default();
+        }
+        client.query_space(READ_CHUNK)
     }
-    pub fn handle_wrote(&mut self, conn: ConnId, len: usize) -> Flush {
-        let client = self.clients[conn.0 as usize].as_mut().expect("open");
-        client.out.drain(..len);
-        if client.out.is_empty() {
-            Flush::Drained
+
+    /// `len` bytes were put at the start of the space from [`Engine::read_buffer`].
+    pub fn handle_read(&mut self, conn: ConnId, len: usize) {
+        let Some(client) = self.server.clients.get_mut(conn) else {
+            return;
+        };
+        self.server.stats.reads_processed += 1;
+        self.server.stats.net_input_bytes += len as u64;
+        client.net_input_bytes += len as u64;
+        client.last_interaction = self.server.now;
+        if client.flags.has(ClientFlags::SHARED_READ) {
+            client.query_pos = 0;
+            client.query_end = len;
+        } else if client.parser.big_space().is_some() {
+            client.parser.big_filled(len);
         } else {
-            Flush::Pending
+            client.query_end += len;
+        }
+        self.process(conn);
+    }
+
+    /// The other side is gone; the connection's number is free afterwards.
+    pub fn handle_closed(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some(client) = self.server.clients.get(conn) else {
+            return;
+        };
+        if self.server.logs(LogLevel::Verbose) {
+            let text = match reason {
+                CloseReason::Eof => format!("Client closed connection {}", client.addr),
+                CloseReason::Error => format!("Error on connection {}", client.addr),
+            };
+            self.server.log(LogLevel::Verbose, text);
+        }
+        self.forget(conn);
+    }
+
+    /// What the shell must give before anything else goes on.
+    pub fn poll_want(&mut self) -> Option<Want> {
+        self.server.want
+    }
+
+    /// The clock that was asked for: the command that ran is timed, and its client goes on.
+    pub fn handle_clock(&mut self, now: UnixMicros) {
+        self.server.want = None;
+        self.finish_timed(now);
+        self.go_on();
+    }
+
+    /// The process reading that was asked for.
+    pub fn handle_reading(&mut self, reading: Reading) {
+        self.server.want = None;
+        self.server.reading = reading;
+        self.server.peak_memory = self.server.peak_memory.max(reading.used_memory);
+        self.reading_is_fresh = true;
+        self.go_on();
+        self.reading_is_fresh = false;
+    }
+
+    fn go_on(&mut self) {
+        if let Some(conn) = self.interrupted.take() {
+            self.process(conn);
         }
     }
-    pub fn next_tick(&self) -> Option<UnixMicros> {
-        Some(UnixMicros(self.now.0 + 100_000))
+
+    /// The shell has carried out the order with this ticket.
+    pub fn handle_done(&mut self, ticket: u64, outcome: Outcome) {
+        let Some(at) = self.server.awaiting.iter().position(|(t, ..)| *t == ticket) else {
+            return;
+        };
+        let (_, conn, then) = self.server.awaiting.remove(at);
+        let Some(mut client) = self.server.clients.take(conn) else {
+            return;
+        };
+        client.flags.set(ClientFlags::AWAITING, false);
+        let Continuation::Reply { error_prefix } = then;
+        match outcome {
+            Ok(()) => client.reply.ok(),
+            Err(why) => {
+                let text = format!("{error_prefix}{why}");
+                self.server.count_error(&text);
+                client.reply.error(&text);
+            }
+        }
+        self.server.clients.put_back(client);
+        self.resume(conn);
     }
+
+    /// Goes on with a client that was held back.
+    fn resume(&mut self, conn: ConnId) {
+        self.process(conn);
+        self.resumed.push_back(conn);
+    }
+
+    /// Connections that may be read again, whether or not their sockets have said anything.
+    pub fn poll_resumed(&mut self) -> Option<ConnId> {
+        self.resumed.pop_front()
+    }
+
+    /// What the shell is to do.
+    pub fn poll_order(&mut self) -> Option<Order> {
+        self.server.orders.pop_front()
+    }
+
+    /// A signal asks for the end.
+    pub fn handle_signal(&mut self, signal: Signal) {
+        self.signals += 1;
+        let text = match signal {
+            Signal::Interrupt => "Received SIGINT scheduling shutdown...",
+            Signal::Terminate => "Received SIGTERM scheduling shutdown...",
+        };
+        self.server.log(LogLevel::Warning, text);
+        self.server.shut_down();
+    }
+
+    /// The configuration as it stands.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.server.config
     }
+
+    /// How many clients are connected.
     pub fn client_count(&self) -> usize {
-        self.clients.iter().flatten().count()
+        self.server.clients.len()
     }
+
+    /// Commands executed since the start or the last CONFIG RESETSTAT.
     pub fn commands_processed(&self) -> u64 {
-        self.commands
+        self.server.stats.commands_processed
     }
-    pub fn take_trace(&mut self, _conn: ConnId) -> Vec<(u64, String)> {
-        Vec::new()
-    }
+
+    /// The full name of the command that runs at the moment, for a crash report.
     pub fn running_command(&self) -> Option<&str> {
-        None
+        self.running
+            .map(|id| self.registry.get(id).full_name.as_str())
+    }
+
+    /// Whether commands ran in this turn whose time is not settled.
+    pub fn has_untimed(&self) -> bool {
+        !self.untimed.is_empty()
+    }
+
+    /// The commands that `conn` ran since its output was last drained: where each one's reply begins in the
+    /// reply stream, and its text. Kept only by an engine that replays.
+    pub fn command_trace(&self, conn: ConnId) -> Vec<(u64, String)> {
+        let trace = self.trace.iter().flatten();
+        trace
+            .filter(|(of, ..)| *of == conn)
+            .map(|(_, pos, text)| (*pos, text.clone()))
+            .collect()
+    }
+
+    /// The configuration file that CONFIG REWRITE writes to.
+    pub fn config_file(&self) -> Option<&str> {
+        self.server.process.config_file.as_deref()
+    }
+
+    /// Drops a client and everything that points to it.
+    fn forget(&mut self, conn: ConnId) {
+        self.server.clients.remove(conn);
+        self.server.awaiting.retain(|(_, of, _)| *of != conn);
+        self.server.flush_queue.retain(|of| *of != conn);
+        self.resumed.retain(|of| *of != conn);
+        if self.interrupted == Some(conn) {
+            self.interrupted = None;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.retain(|(of, ..)| *of != conn);
+        }
     }
 }

@@ -113,7 +113,6 @@ fn replay_once<R: Read>(source: R, is_tracing: bool) -> Result<Report, ReplayErr
     let boot = header.into_boot(is_tracing).map_err(ReplayError::Start)?;
     let mut replay = Replay {
         engine: Engine::new(boot).map_err(ReplayError::Start)?,
-        is_tracing,
         replied: Vec::new(),
         want: None,
         slices: Vec::new(),
@@ -139,7 +138,6 @@ fn replay_once<R: Read>(source: R, is_tracing: bool) -> Result<Report, ReplayErr
 
 struct Replay {
     engine: Engine,
-    is_tracing: bool,
     /// For each connected client the bytes of replies it has taken.
     replied: Vec<Option<u64>>,
     /// What the engine waits for; the next record must answer it.
@@ -268,12 +266,7 @@ impl Replay {
         let got = (!check.matches(&slices))
             .then(|| slices.iter().flat_map(|slice| slice.to_vec()).collect());
         self.slices = recycle(slices);
-        let trace = if self.is_tracing {
-            self.engine.take_trace(conn)
-        } else {
-            Vec::new()
-        };
-        got.map(|got| difference(conn, pos, check, got, trace))
+        got.map(|got| difference(conn, pos, check, got, self.engine.command_trace(conn)))
     }
 }
 

@@ -60,11 +60,6 @@ impl Recorder {
         self.end_record();
     }
 
-    pub fn turn_end(&mut self, now: UnixMicros) {
-        self.encoder.turn_end(&mut self.block, now);
-        self.end_record();
-    }
-
     /// A connection that the engine calls `conn`.
     pub fn accept(&mut self, conn: ConnId, peer: &Peer) {
         record::put_accept(&mut self.block, conn, peer);
@@ -90,6 +85,11 @@ impl Recorder {
     /// The socket is known to be full and was offered nothing.
     pub fn blocked(&mut self, conn: ConnId) {
         record::put_blocked(&mut self.block, conn);
+        self.end_record();
+    }
+
+    pub fn turn_end(&mut self, now: UnixMicros) {
+        self.encoder.turn_end(&mut self.block, now);
         self.end_record();
     }
 

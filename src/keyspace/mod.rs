@@ -1,7 +1,10 @@
-//! Stand-in until the real module is merged.
+//! Keyspace: where the data lives.
+//!
+//! Lives here: the hash table, the entries in it, databases, and the allocator that counts their bytes.
+//! May not: commands, replies, sockets.
 
-pub mod alloc {
-    pub fn used_memory() -> usize {
-        0
-    }
-}
+pub mod alloc;
+pub mod db;
+pub mod entry;
+pub mod object;
+pub mod table;

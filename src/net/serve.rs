@@ -252,7 +252,6 @@ fn start_engine(
     opened: Opened,
     pidfile: Option<PathBuf>,
 ) -> Result<Server, String> {
-    let file = config_file.as_ref().map(PathBuf::from);
     let boot = Boot {
         config,
         config_file,
@@ -278,7 +277,7 @@ fn start_engine(
         ),
     };
     let engine = Engine::new(boot)?;
-    let shell = Shell::new(Driver::new(engine, recorder), opened.listeners, file)
+    let shell = Shell::new(Driver::new(engine, recorder), opened.listeners)
         .map_err(|error| format!("Can't start the poll loop: {}", plain(&error)))?;
     info!("Server initialized");
     Ok(Server {
@@ -314,9 +313,6 @@ impl Server {
         match ended {
             Ok(Ok(code)) => {
                 self.clean_up();
-                if code == 0 {
-                    warn!("Retrace is now ready to exit, bye bye...");
-                }
                 code
             }
             Ok(Err(error)) => {

@@ -16,7 +16,6 @@ use log::{error, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use std::time::Duration;
 
 const EVENTS_MAX: usize = 1024;
@@ -52,7 +51,6 @@ pub struct Shell {
     /// Clients to be flushed although the engine has not named them: writable again, or not finished last time.
     unflushed: Vec<ConnId>,
     unflushed_spare: Vec<ConnId>,
-    config_file: Option<PathBuf>,
     is_accepting: bool,
     out_of_files: bool,
     out_of_files_logged: UnixMicros,
@@ -62,11 +60,7 @@ pub struct Shell {
 
 impl Shell {
     /// Takes over signals and listeners. Nothing is accepted before [`Shell::run`].
-    pub fn new(
-        driver: Driver,
-        listeners: Vec<Listener>,
-        config_file: Option<PathBuf>,
-    ) -> io::Result<Shell> {
+    pub fn new(driver: Driver, listeners: Vec<Listener>) -> io::Result<Shell> {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), [INTERRUPT, TERMINATE])?;
         let now = process::clock();
@@ -82,7 +76,6 @@ impl Shell {
             ready_spare: Vec::new(),
             unflushed: Vec::new(),
             unflushed_spare: Vec::new(),
-            config_file,
             is_accepting: false,
             out_of_files: false,
             out_of_files_logged: UnixMicros(0),
@@ -435,10 +428,7 @@ impl Shell {
             match order {
                 Order::Log { level, text } => server_log::write(level, &text),
                 Order::RewriteConfig { ticket } => {
-                    let outcome = disk::rewrite_config(
-                        self.config_file.as_deref(),
-                        self.driver.engine().config(),
-                    );
+                    let outcome = disk::rewrite_config(self.driver.engine());
                     self.driver.done(ticket, outcome);
                     has_answered = true;
                 }

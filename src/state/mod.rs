@@ -1,7 +1,54 @@
-//! Stand-in until the real module is merged.
+//! State: what the server knows, as command handlers see it.
+//!
+//! Lives here: the clients, the counters, the logs of slow commands and latency events, the queues of what is
+//! to leave the engine, and the operations on keys that go with all of these ([`Server`]). May not: decide what
+//! a command means (`command`), or when one runs (`engine`).
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub mod client;
+pub mod effects;
+pub mod error;
+pub mod keys;
+pub mod latency;
+pub mod rng;
+pub mod server;
+pub mod slowlog;
+pub mod stats;
+
+pub use client::{Client, ClientFlags, Clients};
+pub use effects::{Event, EventClass};
+pub use error::CommandError;
+pub use keys::Key;
+pub use rng::Rng;
+pub use server::Server;
+
+/// Names a connection: the engine's slot for it, reused after it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u32);
 
+/// Names a command or subcommand in the registry; stable for one build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommandId(pub u16);
+
+/// Microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMicros(pub i64);
+
+impl UnixMicros {
+    /// Whole milliseconds since the epoch.
+    #[inline]
+    pub fn ms(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Whole seconds since the epoch.
+    #[inline]
+    pub fn secs(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// Microseconds from `earlier` to here; zero when the clock was set back.
+    #[inline]
+    pub fn since(self, earlier: UnixMicros) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+}

@@ -1,0 +1,28 @@
+//! Commands: their specs, their handlers, and how they are found.
+//!
+//! One file for each family; adding a command touches that file alone. May not: decide when a command runs
+//! (`engine`), touch data other than through `state::keys`.
+
+pub mod connection;
+pub mod ctx;
+pub mod registry;
+pub mod spec;
+pub mod string;
+
+pub use ctx::Ctx;
+pub use registry::{Command, Registry};
+
+pub use crate::state::{CommandError, CommandId};
+
+use crate::resp::Args;
+
+/// Runs one command: reads its arguments, refuses, changes, touches, replies, in that order.
+pub type Handler = fn(&mut Ctx<'_>, Args<'_>) -> Result<(), CommandError>;
+
+/// Stands in a container's spec: the registry never calls it, because it asks for a subcommand first.
+pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    Err(CommandError::Syntax)
+}
+
+/// Every family's commands.
+pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, connection::COMMANDS];

@@ -1,0 +1,212 @@
+//! Registry: the commands by name, as this server calls them.
+//!
+//! Built once at the start from the families' specs and `rename-command`. Looking a name up hashes it without
+//! regard to case into a table that is never more than a quarter full.
+
+use crate::command::spec::{BeginSearch, FindKeys, Flags, Spec};
+use crate::command::{CommandError, CommandId, FAMILIES};
+use crate::resp::Args;
+
+/// One command or subcommand with what the registry derives from its spec.
+pub struct Command {
+    pub id: CommandId,
+    pub spec: &'static Spec,
+    /// `config|get` for a subcommand.
+    pub full_name: String,
+    /// Of a subcommand, the command it belongs to.
+    pub container: Option<CommandId>,
+    pub subcommands: Vec<CommandId>,
+    /// The argument that is the first key, when its place does not depend on the others.
+    pub first_key: Option<u8>,
+    /// Its duration is measured with clock readings of its own; the others share their turn's.
+    pub timed: bool,
+}
+
+/// Why no command was found.
+pub enum Unknown<'a> {
+    Command,
+    Subcommand(&'a Command),
+}
+
+/// All commands.
+pub struct Registry {
+    commands: Vec<Command>,
+    /// Name, lower case, and command, by hash.
+    slots: Vec<Option<(Box<[u8]>, CommandId)>>,
+    top_level: Vec<CommandId>,
+}
+
+impl Registry {
+    /// The registry after `renames` (old name, new name; an empty new name removes the command).
+    pub fn new(renames: &[(String, String)]) -> Result<Registry, String> {
+        let mut registry = Registry {
+            commands: Vec::new(),
+            slots: Vec::new(),
+            top_level: Vec::new(),
+        };
+        for spec in FAMILIES.iter().copied().flatten() {
+            let id = registry.add(spec, None);
+            registry.top_level.push(id);
+        }
+        let mut names: Vec<(Vec<u8>, CommandId)> = registry
+            .top_level
+            .iter()
+            .map(|id| (registry.get(*id).spec.name.as_bytes().to_vec(), *id))
+            .collect();
+        for (old, new) in renames {
+            let old = old.to_ascii_lowercase().into_bytes();
+            let Some(at) = names.iter().position(|(name, _)| *name == old) else {
+                return Err("No such command in rename-command".into());
+            };
+            let (_, id) = names.remove(at);
+            if new.is_empty() {
+                continue;
+            }
+            let new = new.to_ascii_lowercase().into_bytes();
+            if names.iter().any(|(name, _)| *name == new) {
+                return Err("Target command name already exists".into());
+            }
+            names.push((new, id));
+        }
+        registry.slots = vec![None; (names.len() * 4).next_power_of_two()];
+        for (name, id) in names {
+            let mut at = registry.slot_of(&name);
+            while registry.slots[at].is_some() {
+                at = (at + 1) & (registry.slots.len() - 1);
+            }
+            registry.slots[at] = Some((name.into_boxed_slice(), id));
+        }
+        Ok(registry)
+    }
+
+    fn add(&mut self, spec: &'static Spec, container: Option<CommandId>) -> CommandId {
+        let id = CommandId(self.commands.len() as u16);
+        let full_name = match container {
+            Some(parent) => format!("{}|{}", self.get(parent).spec.name, spec.name),
+            None => spec.name.to_owned(),
+        };
+        let first_key = spec
+            .key_specs
+            .first()
+            .and_then(|keys| match (keys.begin, keys.find) {
+                (BeginSearch::Index(at), FindKeys::Range { .. }) => u8::try_from(at).ok(),
+                _ => None,
+            });
+        self.commands.push(Command {
+            id,
+            spec,
+            full_name,
+            container,
+            subcommands: Vec::new(),
+            first_key,
+            timed: !spec.flags.has(Flags::FAST) && spec.complexity != Some("O(1)"),
+        });
+        for sub in spec.subcommands {
+            let sub = self.add(sub, Some(id));
+            self.commands[id.0 as usize].subcommands.push(sub);
+        }
+        id
+    }
+
+    /// A command by its id.
+    #[inline]
+    pub fn get(&self, id: CommandId) -> &Command {
+        &self.commands[id.0 as usize]
+    }
+
+    /// How many commands and subcommands there are.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Whether there is no command.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// All commands that are not subcommands.
+    pub fn top_level(&self) -> impl Iterator<Item = &Command> {
+        self.top_level.iter().map(|id| self.get(*id))
+    }
+
+    /// All commands and subcommands.
+    pub fn all(&self) -> impl Iterator<Item = &Command> {
+        self.commands.iter()
+    }
+
+    /// The command that a request names, subcommand included. A container alone is found as itself.
+    #[inline]
+    pub fn find(&self, args: Args<'_>) -> Result<&Command, Unknown<'_>> {
+        let command = self.by_name(args.bytes(0)).ok_or(Unknown::Command)?;
+        if command.subcommands.is_empty() || args.len() < 2 {
+            return Ok(command);
+        }
+        self.subcommand(command, args.bytes(1))
+            .ok_or(Unknown::Subcommand(command))
+    }
+
+    /// A command by its name, in any case.
+    #[inline]
+    pub fn by_name(&self, name: &[u8]) -> Option<&Command> {
+        let mut at = self.slot_of(name);
+        while let Some((known, id)) = &self.slots[at] {
+            if known.eq_ignore_ascii_case(name) {
+                return Some(self.get(*id));
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        None
+    }
+
+    /// A container's subcommand by its name, in any case.
+    pub fn subcommand(&self, container: &Command, name: &[u8]) -> Option<&Command> {
+        container
+            .subcommands
+            .iter()
+            .map(|id| self.get(*id))
+            .find(|sub| sub.spec.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    #[inline]
+    fn slot_of(&self, name: &[u8]) -> usize {
+        let mut hash = name.len() as u64;
+        for chunk in name.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            // Setting this bit makes letters of either case the same; what else it joins, the comparison parts.
+            let word = u64::from_le_bytes(word) | 0x2020_2020_2020_2020;
+            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash ^= hash >> 29;
+        }
+        hash as usize & (self.slots.len() - 1)
+    }
+}
+
+impl Unknown<'_> {
+    /// The error line for the request.
+    pub fn error(&self, args: Args<'_>) -> CommandError {
+        let shown = |bytes: &[u8], max: usize| {
+            String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
+        };
+        match self {
+            Unknown::Subcommand(container) => CommandError::text(format!(
+                "ERR unknown subcommand '{}'. Try {} HELP.",
+                shown(args.bytes(1), 128),
+                container.spec.name.to_ascii_uppercase()
+            )),
+            Unknown::Command => {
+                let mut rest = String::new();
+                for arg in args.iter_from(1) {
+                    if rest.len() >= 128 {
+                        break;
+                    }
+                    rest.push_str(&format!("'{}' ", shown(arg, 128 - rest.len())));
+                }
+                CommandError::text(format!(
+                    "ERR unknown command '{}', with args beginning with: {rest}",
+                    shown(args.bytes(0), 128)
+                ))
+            }
+        }
+    }
+}

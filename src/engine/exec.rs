@@ -1,0 +1,310 @@
+//! Executing one command: the gates, the handler, the accounts.
+
+use crate::border::Want;
+use crate::command::registry::{Command, Unknown};
+use crate::command::spec::Flags;
+use crate::command::{CommandError, CommandId, Ctx};
+use crate::engine::Engine;
+use crate::resp::Args;
+use crate::state::slowlog::{SlowEntry, trim_args};
+use crate::state::{Client, ClientFlags, UnixMicros};
+
+/// What comes after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The client's next command.
+    Next,
+    /// It ran, and its client's next command must wait.
+    Stop,
+    /// It ran, and a clock reading will say how long; its arguments are kept until then.
+    Timing,
+    /// It could not run yet.
+    Wait,
+}
+
+/// Thresholds below this are served by timing every command.
+const TIME_ALL_BELOW_US: i64 = 10_000;
+
+impl Engine {
+    /// Runs one command, unless something has to happen before.
+    pub(super) fn execute(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        command: Option<CommandId>,
+        first_key: Option<(usize, u64)>,
+    ) -> Step {
+        if args.is_empty() {
+            return Step::Next;
+        }
+        let Some(id) = command else {
+            let unknown = self.registry.find(args).err().unwrap_or(Unknown::Command);
+            let error = unknown.error(args);
+            self.refuse(client, None, &error);
+            return Step::Next;
+        };
+        let timed = self.registry.get(id).timed || self.times_all();
+        if timed && !self.clock_is_fresh {
+            self.server.want = Some(Want::Clock);
+            self.interrupted = Some(client.conn);
+            return Step::Wait;
+        }
+        let command = self.registry.get(id);
+        if let Err(error) = gate(&self.server, client, command, args) {
+            self.refuse(client, Some(id), &error);
+            return Step::Next;
+        }
+        if self.is_paused(client, id) {
+            client.flags.set(ClientFlags::PAUSED, true);
+            return Step::Wait;
+        }
+        let flags = self.registry.get(id).spec.flags;
+        if flags.has(Flags::NEEDS_READING) && !self.reading_is_fresh {
+            self.server.want = Some(Want::Reading);
+            self.interrupted = Some(client.conn);
+            return Step::Wait;
+        }
+        self.call(client, args, id, first_key);
+        if timed {
+            // A handler may have asked for more than a clock reading: a sleep, which ends with one.
+            self.server.want.get_or_insert(Want::Clock);
+            self.interrupted = Some(client.conn);
+            self.clock_is_fresh = false;
+            return Step::Timing;
+        }
+        match self.untimed.last_mut() {
+            Some((last, count)) if *last == id => *count += 1,
+            _ => self.untimed.push((id, 1)),
+        }
+        if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
+            return Step::Stop;
+        }
+        Step::Next
+    }
+
+    /// Whether every command is to be timed, because someone looks for short durations.
+    fn times_all(&self) -> bool {
+        let config = &self.server.config;
+        let slowlog = config.slowlog_log_slower_than;
+        (0..TIME_ALL_BELOW_US).contains(&slowlog) || config.latency_monitor_threshold > 0
+    }
+
+    fn is_paused(&self, client: &Client, id: CommandId) -> bool {
+        let Some(pause) = self.server.pause else {
+            return false;
+        };
+        let flags = self.registry.get(id).spec.flags;
+        // The commands that end a pause, or the client, must get through.
+        let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
+        let is_held = if pause.writes_only { may_write } else { true };
+        is_held && pause.until_ms > self.server.now_ms && !client.is_closing()
+    }
+
+    /// Calls the handler and settles its effects and accounts.
+    fn call(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        id: CommandId,
+        first_key: Option<(usize, u64)>,
+    ) {
+        let command = self.registry.get(id);
+        let handler = command.spec.handler;
+        self.running = Some(id);
+        client.last_command = Some(id);
+        if let Some(trace) = &mut self.trace {
+            let pos = client.replied_bytes + client.reply.pending() as u64;
+            trace.push((client.conn, pos, describe(args)));
+        }
+        let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
+        if client.flags.has_any(skips) {
+            client.reply.set_muted(true);
+        }
+        self.server.no_touch = client.flags.has(ClientFlags::NO_TOUCH);
+        self.server.stats.commands_processed += 1;
+        client.commands += 1;
+
+        let mut ctx = Ctx {
+            server: &mut self.server,
+            client,
+            registry: &self.registry,
+            command: id,
+            first_key,
+        };
+        let result = handler(&mut ctx, args);
+
+        let stats = &mut self.server.command_stats[usize::from(id.0)];
+        stats.calls += 1;
+        if let Err(error) = result {
+            stats.failed_calls += 1;
+            let text = error.to_string();
+            self.server.count_error(&text);
+            client.reply.error_bytes(text.as_bytes());
+        }
+        if !self.server.events.is_empty() {
+            self.deliver_events();
+        }
+        if !self.server.doomed.is_empty() {
+            self.close_doomed();
+        }
+        let all_skips = skips.or(ClientFlags::REPLY_SKIP_NEXT);
+        if client.flags.has_any(all_skips) || client.reply.is_muted() {
+            settle_reply_mode(client);
+        }
+        self.running = None;
+    }
+
+    /// Answers a command that a gate or the look-up refused.
+    fn refuse(&mut self, client: &mut Client, id: Option<CommandId>, error: &CommandError) {
+        if let Some(id) = id {
+            self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
+        }
+        let text = error.to_string();
+        self.server.count_error(&text);
+        let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
+        if !client.flags.has_any(skips) {
+            client.reply.error_bytes(text.as_bytes());
+        }
+        if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
+            settle_reply_mode(client);
+        }
+    }
+
+    /// A command's duration is known: its accounts, the slow log and the latency monitor.
+    pub(super) fn finish_timed(&mut self, now: UnixMicros) {
+        let elapsed_us = now.since(self.last_clock);
+        self.settle_untimed_before(now);
+        self.last_clock = now;
+        self.clock_is_fresh = true;
+        let Some(conn) = self.interrupted else {
+            return;
+        };
+        let Some(mut client) = self.server.clients.take(conn) else {
+            return;
+        };
+        if let Some(done) = client.timing.take() {
+            if let Some(id) = client.last_command {
+                self.account(&client, &done, id, elapsed_us);
+            }
+            client.query_pos += done.len;
+        }
+        self.server.clients.put_back(client);
+    }
+
+    fn account(
+        &mut self,
+        client: &Client,
+        done: &crate::state::client::Parked,
+        id: CommandId,
+        elapsed_us: u64,
+    ) {
+        self.server.record_duration(id, elapsed_us, 1);
+        let command = self.registry.get(id);
+        let is_fast = command.spec.flags.has(Flags::FAST);
+        let event = if is_fast { "fast-command" } else { "command" };
+        self.server.sample_latency(event, elapsed_us);
+        let threshold = self.server.config.slowlog_log_slower_than;
+        let is_slow = u64::try_from(threshold).is_ok_and(|t| elapsed_us >= t);
+        if is_slow && !command.spec.flags.has(Flags::SKIP_SLOWLOG) {
+            let bytes = &client.query[client.query_pos..client.query_end];
+            let args = Args::new(bytes, &done.argv, &done.big);
+            let argv = (0..args.len()).map(|i| args.bytes(i));
+            let entry = SlowEntry {
+                id: 0,
+                unix_secs: self.server.now.secs(),
+                duration_us: elapsed_us,
+                argv: trim_args(argv),
+                addr: client.addr.clone(),
+                name: client.name.clone(),
+            };
+            let max = usize::try_from(self.server.config.slowlog_max_len).unwrap_or(usize::MAX);
+            self.server.slowlog.push(entry, max);
+        }
+    }
+
+    /// The untimed commands' time ends where a timed one's begins.
+    fn settle_untimed_before(&mut self, now: UnixMicros) {
+        let timing = self
+            .interrupted
+            .and_then(|conn| self.server.clients.get(conn))
+            .is_some_and(|client| client.timing.is_some());
+        if !timing {
+            self.settle_untimed(now);
+        }
+    }
+
+    /// Shares the time since the last clock reading among the commands that ran in it.
+    pub(super) fn settle_untimed(&mut self, now: UnixMicros) {
+        let total: u64 = self.untimed.iter().map(|(_, count)| count).sum();
+        if total == 0 {
+            return;
+        }
+        let elapsed_us = now.since(self.last_clock);
+        let mut untimed = std::mem::take(&mut self.untimed);
+        for (id, count) in untimed.drain(..) {
+            self.server
+                .record_duration(id, elapsed_us * count / total, count);
+        }
+        self.untimed = untimed;
+        self.last_clock = now;
+    }
+
+    /// Hands the command's keyspace events on.
+    fn deliver_events(&mut self) {
+        self.server.events.clear();
+    }
+
+    /// Closes the clients that a command wanted closed.
+    fn close_doomed(&mut self) {
+        for conn in std::mem::take(&mut self.server.doomed) {
+            if let Some(client) = self.server.clients.get_mut(conn) {
+                client.flags.set(ClientFlags::CLOSE_ASAP, true);
+                if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
+                    client.flags.set(ClientFlags::FLUSH_QUEUED, true);
+                    self.server.queue_flush(conn);
+                }
+            }
+        }
+    }
+}
+
+/// The one ordered list of reasons not to run a command.
+#[inline]
+fn gate(
+    server: &crate::state::Server,
+    client: &Client,
+    command: &Command,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    if !command.spec.accepts(args.len()) || (!command.subcommands.is_empty() && args.len() < 2) {
+        return Err(CommandError::Arity(command.full_name.clone().into()));
+    }
+    if !client.authenticated && !command.spec.flags.has(Flags::NO_AUTH) {
+        return Err(CommandError::NoAuth);
+    }
+    server.refuses_protected(client, command.spec.name, command.container.is_some())
+}
+
+/// CLIENT REPLY SKIP concerns the next command alone.
+fn settle_reply_mode(client: &mut Client) {
+    let skip_next = client.flags.has(ClientFlags::REPLY_SKIP_NEXT);
+    client.flags.set(ClientFlags::REPLY_SKIP, skip_next);
+    client.flags.set(ClientFlags::REPLY_SKIP_NEXT, false);
+    client.reply.set_muted(false);
+}
+
+/// A command in a form to read, for the report of a replay.
+fn describe(args: Args<'_>) -> String {
+    let mut text = String::new();
+    for arg in args.iter_from(0).take(16) {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        let shown = &arg[..arg.len().min(64)];
+        text.push_str(&shown.escape_ascii().to_string());
+        if arg.len() > shown.len() {
+            text.push_str("...");
+        }
+    }
+    text
+}

@@ -1,0 +1,75 @@
+//! Output: what clients' sockets are offered, and what follows when they took it.
+
+use std::io::IoSlice;
+
+use crate::border::Flush;
+use crate::engine::Engine;
+use crate::state::{ClientFlags, ConnId};
+
+/// The most pieces that one write is given.
+const SLICES_MAX: usize = 64;
+
+/// Pending output at which a throttled client is read again.
+const RESUME_BELOW: usize = 1 << 20;
+
+impl Engine {
+    /// The next connection whose socket is to be offered its output.
+    pub fn poll_flush(&mut self) -> Option<ConnId> {
+        let conn = self.server.flush_queue.pop_front()?;
+        if let Some(client) = self.server.clients.get_mut(conn) {
+            client.flags.set(ClientFlags::FLUSH_QUEUED, false);
+        }
+        Some(conn)
+    }
+
+    /// The connection's pending output, when it lies in one piece; nothing for an unknown connection.
+    #[inline]
+    pub fn output_slice(&self, conn: ConnId) -> Option<&[u8]> {
+        match self.server.clients.get(conn) {
+            Some(client) if client.flags.has(ClientFlags::CLOSE_ASAP) => Some(&[]),
+            Some(client) => client.reply.single_slice(),
+            None => Some(&[]),
+        }
+    }
+
+    /// The connection's pending output, in order.
+    pub fn output<'a>(&'a self, conn: ConnId, slices: &mut Vec<IoSlice<'a>>) {
+        if let Some(client) = self.server.clients.get(conn)
+            && !client.flags.has(ClientFlags::CLOSE_ASAP)
+        {
+            client.reply.slices(slices, SLICES_MAX);
+        }
+    }
+
+    /// The socket took `len` bytes of the output; says what becomes of the connection.
+    pub fn handle_wrote(&mut self, conn: ConnId, len: usize) -> Flush {
+        let Some(client) = self.server.clients.get_mut(conn) else {
+            return Flush::Close;
+        };
+        self.server.stats.writes_processed += 1;
+        self.server.stats.net_output_bytes += len as u64;
+        client.net_output_bytes += len as u64;
+        client.replied_bytes += len as u64;
+        client.reply_peak = client.reply_peak.max(client.reply.pending());
+        client.reply.advance(len);
+        let pending = client.reply.pending();
+        let drained = pending == 0;
+        let asap = client.flags.has(ClientFlags::CLOSE_ASAP);
+        if asap || (drained && client.flags.has(ClientFlags::CLOSE_AFTER_REPLY)) {
+            self.forget(conn);
+            return Flush::Close;
+        }
+        if client.flags.has(ClientFlags::THROTTLED) && pending < RESUME_BELOW {
+            client.flags.set(ClientFlags::THROTTLED, false);
+            self.resumed.push_back(conn);
+        }
+        if drained && let Some(trace) = &mut self.trace {
+            trace.retain(|(of, ..)| *of != conn);
+        }
+        if drained {
+            Flush::Drained
+        } else {
+            Flush::Pending
+        }
+    }
+}

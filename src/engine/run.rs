@@ -1,0 +1,274 @@
+//! Running a client's requests: parse a run of them, prefetch what they will touch, execute in order.
+
+use bytes::Bytes;
+
+use crate::border::LogLevel;
+use crate::command::CommandId;
+use crate::engine::Engine;
+use crate::engine::exec::Step;
+use crate::resp::parser::QueryView;
+use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
+use crate::state::client::Parked;
+use crate::state::{Client, ClientFlags, ConnId};
+
+/// The most commands that are parsed before the first of them runs.
+const BATCH_MAX: usize = 64;
+
+/// Pending output from which on no more requests of a client are read until its socket has taken some.
+const PENDING_OUTPUT_MAX: usize = 256 << 20;
+
+/// One parsed request of a batch.
+pub(super) struct Request {
+    /// Its first byte in the query buffer, and how many bytes it has.
+    start: usize,
+    len: usize,
+    /// Its arguments in the batch's list.
+    argv: (usize, usize),
+    big: Vec<Bytes>,
+    command: Option<CommandId>,
+    first_key: Option<(usize, u64)>,
+}
+
+impl Engine {
+    /// Runs what the client has sent, as far as it may.
+    pub(super) fn process(&mut self, conn: ConnId) {
+        let Some(mut client) = self.server.clients.take(conn) else {
+            return;
+        };
+        let is_shared = client.flags.has(ClientFlags::SHARED_READ);
+        let mut query = std::mem::take(if is_shared {
+            &mut self.shared_read
+        } else {
+            &mut client.query
+        });
+        self.run(&mut client, &mut query);
+        if is_shared {
+            client.flags.set(ClientFlags::SHARED_READ, false);
+            let rest = &query[client.query_pos..client.query_end];
+            let len = rest.len();
+            if len > 0 {
+                client.query_pos = 0;
+                client.query_end = 0;
+                client.query_space(len)[..len].copy_from_slice(rest);
+            }
+            client.query_pos = 0;
+            client.query_end = len;
+            self.shared_read = query;
+        } else {
+            client.query = query;
+            if client.query_pos == client.query_end {
+                client.query_pos = 0;
+                client.query_end = 0;
+            }
+        }
+        client.query_peak = client.query_peak.max(client.query_end - client.query_pos);
+        self.check_query_limit(&mut client);
+        self.after_run(client);
+    }
+
+    /// Closes a client whose unfinished request is larger than it may be.
+    fn check_query_limit(&mut self, client: &mut Client) {
+        let pending = client.query_end - client.query_pos + client.parser.pending_args().1;
+        let limit = self.server.config.client_query_buffer_limit;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if pending > limit && !client.is_closing() {
+            client.flags.set(ClientFlags::CLOSE_ASAP, true);
+            self.server.stats.query_buffer_limit_disconnections += 1;
+            let text = format!(
+                "Closing client that reached max query buffer length: id={} addr={}",
+                client.id, client.addr
+            );
+            self.server.log(LogLevel::Warning, text);
+        }
+    }
+
+    /// Puts the client back and sees to its output.
+    fn after_run(&mut self, mut client: Box<Client>) {
+        let conn = client.conn;
+        if client.reply.pending() > PENDING_OUTPUT_MAX {
+            client.flags.set(ClientFlags::THROTTLED, true);
+        }
+        let has_output = client.reply.pending() > 0 || client.is_closing();
+        if has_output && !client.flags.has(ClientFlags::FLUSH_QUEUED) {
+            client.flags.set(ClientFlags::FLUSH_QUEUED, true);
+            self.server.queue_flush(conn);
+        }
+        self.server.clients.put_back(client);
+    }
+
+    fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
+        if !self.run_parked(client, query) {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut argv = std::mem::take(&mut self.argv);
+        loop {
+            batch.clear();
+            argv.clear();
+            let failure = self.parse_batch(client, query, &mut batch, &mut argv);
+            if !batch.is_empty() && !self.run_batch(client, query, &mut batch, &argv) {
+                break;
+            }
+            if let Some(error) = failure {
+                self.protocol_error(client, &error, query);
+                break;
+            }
+            if batch.is_empty() {
+                break;
+            }
+        }
+        batch.clear();
+        self.batch = batch;
+        self.argv = argv;
+    }
+
+    /// Runs the commands that had to wait; says whether all of them have run.
+    fn run_parked(&mut self, client: &mut Client, query: &[u8]) -> bool {
+        while let Some(parked) = client.parked.pop_front() {
+            let bytes = &query[client.query_pos..client.query_end];
+            let args = Args::new(bytes, &parked.argv, &parked.big);
+            let command = self.registry.find(args).ok().map(|command| command.id);
+            let step = self.execute(client, args, command, None);
+            match step {
+                Step::Wait => client.parked.push_front(parked),
+                Step::Timing => client.timing = Some(parked),
+                Step::Next | Step::Stop => client.query_pos += parked.len,
+            }
+            if step != Step::Next {
+                return false;
+            }
+        }
+        !client.is_closing()
+    }
+
+    /// Parses as many whole requests as there are, up to the batch's size.
+    fn parse_batch(
+        &mut self,
+        client: &mut Client,
+        query: &mut Vec<u8>,
+        batch: &mut Vec<Request>,
+        argv: &mut Vec<ArgPos>,
+    ) -> Option<ProtocolError> {
+        let mut pos = client.query_pos;
+        while batch.len() < BATCH_MAX && pos <= client.query_end {
+            let limits = Limits {
+                bulk_len_max: self.server.config.proto_max_bulk_len,
+                authenticated: client.authenticated,
+            };
+            let first = argv.len();
+            let mut view = QueryView::new(query, pos, client.query_end);
+            let parsed = client.parser.parse(&mut view, argv, limits);
+            client.query_end = view.end();
+            let len = match parsed {
+                Ok(Parsed::Command { len }) => len,
+                Ok(Parsed::Incomplete) => return None,
+                Err(error) => return Some(error),
+            };
+            let big = if client.parser.has_big() {
+                client.parser.take_big()
+            } else {
+                Vec::new()
+            };
+            let args = Args::new(&query[pos..pos + len], &argv[first..], &big);
+            let found = (!args.is_empty())
+                .then(|| self.registry.find(args).ok())
+                .flatten();
+            let first_key = found.and_then(|command| {
+                let at = usize::from(command.first_key?);
+                let key = args.get(at)?;
+                let hash = self.server.hash_seed.hash(key);
+                self.server.db(client.dbid).table.prefetch_bucket(hash);
+                Some((at, hash))
+            });
+            batch.push(Request {
+                start: pos,
+                len,
+                argv: (first, argv.len()),
+                command: found.map(|command| command.id),
+                big,
+                first_key,
+            });
+            pos += len;
+            // What a client may send depends on whether it has authenticated, which the next command may do.
+            if !client.authenticated {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Executes a batch; says whether to go on parsing.
+    fn run_batch(
+        &mut self,
+        client: &mut Client,
+        query: &[u8],
+        batch: &mut [Request],
+        argv: &[ArgPos],
+    ) -> bool {
+        if batch.len() > 1 {
+            let db = self.server.db(client.dbid);
+            for (_, hash) in batch.iter().filter_map(|request| request.first_key) {
+                db.table.prefetch_element(hash);
+            }
+        }
+        for at in 0..batch.len() {
+            let request = &batch[at];
+            let step = if request.argv.0 == request.argv.1 {
+                Step::Next
+            } else {
+                let bytes = &query[request.start..request.start + request.len];
+                let args = Args::new(bytes, &argv[request.argv.0..request.argv.1], &request.big);
+                self.execute(client, args, request.command, request.first_key)
+            };
+            if step == Step::Next {
+                client.query_pos = request.start + request.len;
+                continue;
+            }
+            let keep_from = match step {
+                Step::Wait => at,
+                Step::Timing => {
+                    client.timing = Some(park(&mut batch[at], argv));
+                    at + 1
+                }
+                Step::Next | Step::Stop => {
+                    client.query_pos = request.start + request.len;
+                    at + 1
+                }
+            };
+            for request in &mut batch[keep_from..] {
+                client.parked.push_back(park(request, argv));
+            }
+            return false;
+        }
+        true
+    }
+
+    /// Answers a request that cannot be understood, and closes.
+    fn protocol_error(&mut self, client: &mut Client, error: &ProtocolError, query: &[u8]) {
+        if self.server.logs(LogLevel::Verbose) {
+            let sample = &query[client.query_pos..client.query_end];
+            let sample = &sample[..sample.len().min(128)];
+            let text = format!(
+                "Protocol error ({error}) from client: id={} addr={} fd={}. Query buffer during protocol error: '{}'",
+                client.id,
+                client.addr,
+                client.fd,
+                sample.escape_ascii()
+            );
+            self.server.log(LogLevel::Verbose, text);
+        }
+        let text = format!("ERR Protocol error: {error}");
+        self.server.count_error(&text);
+        client.reply.error(&text);
+        client.close_after_reply();
+    }
+}
+
+/// A request in a form that outlives its batch.
+fn park(request: &mut Request, argv: &[ArgPos]) -> Parked {
+    Parked {
+        argv: argv[request.argv.0..request.argv.1].to_vec(),
+        big: std::mem::take(&mut request.big),
+        len: request.len,
+    }
+}

@@ -1,0 +1,85 @@
+//! Db: one numbered database, a table of entries.
+//!
+//! Lives here: the table, the count of keys with a deadline, the cursor of the expire cycle. May not: effects,
+//! statistics, replies (`state::keys` adds these).
+
+use crate::keyspace::entry::Entry;
+use crate::keyspace::table::{Element, HashSeed, Table};
+
+/// One database.
+pub struct Db {
+    pub table: Table<Entry>,
+    /// Keys that have a deadline.
+    volatile: usize,
+    /// Where the expire cycle goes on.
+    pub expire_cursor: u64,
+    /// Mean time to live of the keys that the expire cycle saw lately, in milliseconds.
+    pub avg_ttl_ms: i64,
+}
+
+impl Db {
+    /// An empty database.
+    pub fn new(seed: HashSeed) -> Db {
+        Db {
+            table: Table::new(seed),
+            volatile: 0,
+            expire_cursor: 0,
+            avg_ttl_ms: 0,
+        }
+    }
+
+    /// How many keys there are, those expired and not yet removed included.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// How many keys have a deadline.
+    #[inline]
+    pub fn volatile_len(&self) -> usize {
+        self.volatile
+    }
+
+    /// The entry of a key.
+    #[inline]
+    pub fn get(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.table.find(hash, key)
+    }
+
+    /// The entry of a key, to be changed through [`Db::update`]'s rules: the deadline only by
+    /// [`Db::set_expire`].
+    #[inline]
+    pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
+        self.table.find_mut(hash, key)
+    }
+
+    /// Adds the entry of a key that is not there.
+    #[inline]
+    pub fn insert(&mut self, hash: u64, entry: Entry) {
+        self.volatile += usize::from(entry.is_volatile());
+        self.table.insert(hash, entry);
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        let entry = self.table.remove(hash, key)?;
+        self.volatile -= usize::from(entry.is_volatile());
+        Some(entry)
+    }
+
+    /// Gives a key a deadline, another one, or none. Says whether the key is there.
+    pub fn set_expire(&mut self, hash: u64, key: &[u8], deadline_ms: Option<i64>) -> bool {
+        let Some(entry) = self.table.find_mut(hash, key) else {
+            return false;
+        };
+        let before = entry.is_volatile();
+        entry.set_expire(deadline_ms);
+        let after = entry.is_volatile();
+        self.volatile = self.volatile + usize::from(after) - usize::from(before);
+        true
+    }
+}

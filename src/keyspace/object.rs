@@ -1,0 +1,31 @@
+//! Object: what an entry points to when its value is not a string.
+//!
+//! Lives here: the sum of those types and the questions every one of them answers.
+//! May not: the types themselves (`types`), commands.
+
+use super::entry::{Encoding, Kind};
+
+/// A list, set, sorted set, hash or stream. Each type adds its variant here, and an arm to every method.
+pub enum Object {}
+
+impl Object {
+    /// The type that TYPE names; it never changes.
+    pub fn kind(&self) -> Kind {
+        match *self {}
+    }
+
+    /// What OBJECT ENCODING says now.
+    pub fn encoding(&self) -> Encoding {
+        match *self {}
+    }
+
+    /// A deep copy, for COPY.
+    pub fn duplicate(&self) -> Object {
+        match *self {}
+    }
+
+    /// Bytes of the value, with `self`.
+    pub fn memory_bytes(&self) -> usize {
+        match *self {}
+    }
+}

@@ -1,0 +1,1376 @@
+//! Table: the one hash table, under keys, hashes, sets and sorted sets.
+//!
+//! Lives here: buckets, chains, incremental rehash, SCAN cursors, random pick, prefetch.
+//! May not: expiry rules, replies, config (callers pass thresholds), a generator of its own.
+//!
+//! A bucket is one cache line. Its first byte says which slots are taken and whether slot 6 is a link:
+//!
+//! ```text
+//! byte   0        1 ......... 7     8 ....... 15         56 ...... 63
+//!      [c|ppppppp][hash byte 0..6] [slot 0: handle] ... [slot 6: handle, or the next bucket when c = 1]
+//! ```
+//!
+//! The bucket comes from the low bits of the hash, the hash byte from its top, so that one 64-bit compare
+//! picks the slots worth looking at. An array of up to 1024 buckets is one block; a larger one is a directory
+//! of such chunks. Chunks appear when first written to and go as soon as a rehash has passed them, so growing
+//! a table of any size never zeroes or unmaps more than a few of them in one operation, and both arrays
+//! together take little more than the larger one needs.
+//!
+//! ```text
+//!   bits <= 10:  array -> [bucket; 2^bits]
+//!   bits  > 10:  array -> [chunk; 2^(bits-10)],   chunk -> [bucket; 1024]
+//! ```
+//!
+//! A rehash walks array 0 from bucket 0 up and moves each chain into array 1. An element with index `i` in
+//! array 0 is there while `i >= migrated` and in array 1 afterwards, new ones too, so a look-up always reads
+//! exactly one chain.
+//!
+//! Invariants, checked by `assert_valid` after each edit of a small table in debug builds:
+//! 1. An element sits once, in the chain its hash names: of array 0 when its index there is at or above
+//!    `migrated`, of array 1 otherwise. `migrated` is 0 when no rehash runs.
+//! 2. Presence bit `i` is set exactly when `slots[i]` holds an element that this table owns; hash byte `i` is
+//!    then the top byte of that element's hash. Present slots stand at the front, without a gap.
+//! 3. The chain bit is set exactly when `slots[6]` holds the address of a live bucket that this chain alone
+//!    owns; presence bit 6 is then clear.
+//! 4. A chain is packed: all its buckets but the last are full, and an overflow bucket holds two or more.
+//! 5. An array's block, directory and chunks are null or were allocated zeroed with the size that `bits`
+//!    names; null reads as all empty. Chunks wholly below `migrated` are null.
+//! 6. `len` counts the elements, `overflow` the overflow buckets, `Array::chunks` its blocks or chunks.
+#![allow(
+    unsafe_code,
+    reason = "hand-laid buckets: tagged slots and links that safe types cannot express"
+)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::hash::Hasher;
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, align_of, size_of};
+use std::ptr;
+
+use siphasher::sip::SipHasher13;
+
+/// Slots of a bucket.
+const SLOTS: usize = 7;
+/// The slot that becomes a link when a bucket overflows.
+const LINK: usize = SLOTS - 1;
+const PRESENCE: u64 = 0x7f;
+const CHAINED: u64 = 0x80;
+/// Ones and sign bits of the seven hash bytes; the low byte holds the presence bits and stays out of it.
+const ONES: u64 = 0x0101_0101_0101_0100;
+const SIGNS: u64 = 0x8080_8080_8080_8000;
+
+/// Elements per bucket, on average, above which a table doubles. A lower limit costs memory, a higher one
+/// lengthens chains, each a cache miss; benches/table.rs measures both.
+const LOAD_MAX: usize = 6;
+/// A shrinking table gets buckets for this load, half way to the next growth.
+const LOAD_SHRUNK: usize = LOAD_MAX / 2;
+/// Arrays above `2^CHUNK_BITS` buckets (64 KiB) consist of chunks of that size.
+const CHUNK_BITS: u32 = 10;
+const CHUNK: usize = 1 << CHUNK_BITS;
+/// Arrays of up to `2^AT_ONCE_BITS` buckets are rehashed in one go: it is less than a microsecond of work
+/// and spares small tables the second array.
+const AT_ONCE_BITS: u32 = 3;
+/// Empty buckets that a rehash step may pass for each bucket it is asked to move.
+const EMPTY_VISITS: usize = 10;
+/// Random bucket picks before `random` falls back to walking, for tables much larger than their contents.
+const RANDOM_TRIES: usize = 128;
+/// Classes of the histogram in [`ArrayStats`]; the last one also counts everything longer.
+pub const CHAIN_CLASSES: usize = 32;
+
+/// The key of the table's hash. SipHash-1-3 keeps clients from choosing keys that collide, and gives the
+/// same value on every platform.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HashSeed(pub [u8; 16]);
+
+impl HashSeed {
+    /// The hash that every method of a table with this seed expects for `key`.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(key);
+        hasher.finish()
+    }
+}
+
+/// An owned handle of 8 bytes, like a `Box`, to something with a key. `Table` refuses other sizes when compiled.
+pub trait Element {
+    /// The key it is found by; it stays the same while the element is in a table.
+    fn key(&self) -> &[u8];
+
+    /// A tag kept in the handle itself: this must not touch the memory behind it.
+    #[inline]
+    fn is_volatile(&self) -> bool {
+        false
+    }
+}
+
+union Slot<E> {
+    element: ManuallyDrop<E>,
+    next: *mut Bucket<E>,
+    address: *const u8,
+}
+
+#[repr(C, align(64))]
+struct Bucket<E> {
+    meta: u64,
+    slots: [Slot<E>; SLOTS],
+}
+
+impl<E> Bucket<E> {
+    #[inline]
+    fn count(&self) -> usize {
+        (self.meta & PRESENCE).count_ones() as usize
+    }
+
+    #[inline]
+    fn is_chained(&self) -> bool {
+        self.meta & CHAINED != 0
+    }
+
+    /// The next bucket of the chain, or null.
+    #[inline]
+    fn next(&self) -> *mut Bucket<E> {
+        if self.is_chained() {
+            // SAFETY: invariant 3: the chain bit says that the last slot holds the link.
+            unsafe { self.slots[LINK].next }
+        } else {
+            ptr::null_mut()
+        }
+    }
+
+    /// A sign bit at byte `i + 1` for each slot `i` whose hash byte may equal `tag`. The subtraction may also
+    /// mark the byte above a true match; the key comparison sorts that out.
+    #[inline]
+    fn matches(&self, tag: u8) -> u64 {
+        let diff = self.meta ^ (u64::from(tag) * ONES);
+        diff.wrapping_sub(ONES) & !diff & SIGNS
+    }
+
+    #[inline]
+    fn is_present(&self, slot: usize) -> bool {
+        (self.meta >> slot) & 1 != 0
+    }
+
+    /// # Safety
+    /// `slot` is present.
+    #[inline]
+    unsafe fn element(&self, slot: usize) -> &E {
+        debug_assert!(self.is_present(slot));
+        // SAFETY: the caller promises presence, so by invariant 2 the slot holds an element.
+        unsafe { &self.slots[slot].element }
+    }
+
+    /// # Safety
+    /// `slot` is absent, all below it are present, and it is not the link.
+    #[inline]
+    unsafe fn put(&mut self, slot: usize, tag: u8, element: E) {
+        debug_assert!(slot == self.count() && !(slot == LINK && self.is_chained()));
+        let shift = 8 * (slot as u32 + 1);
+        self.meta = (self.meta & !(0xff << shift)) | (u64::from(tag) << shift) | (1 << slot);
+        self.slots[slot].element = ManuallyDrop::new(element);
+    }
+
+    #[inline]
+    fn tag(&self, slot: usize) -> u8 {
+        (self.meta >> (8 * (slot + 1))) as u8
+    }
+
+    /// Moves the element of the last present slot out.
+    ///
+    /// # Safety
+    /// The bucket is not empty.
+    #[inline]
+    unsafe fn pop(&mut self) -> (u8, E) {
+        debug_assert!(self.count() > 0);
+        let slot = self.count() - 1;
+        self.meta &= !(1 << slot);
+        // SAFETY: invariant 2: the slot was present until the line above, so it holds an element, and with
+        // the bit cleared nobody reads it again.
+        (
+            self.tag(slot),
+            ManuallyDrop::into_inner(unsafe { ptr::read(&self.slots[slot].element) }),
+        )
+    }
+}
+
+fn alloc_zeroed_or_abort(layout: Layout) -> *mut u8 {
+    debug_assert!(layout.size() > 0);
+    // SAFETY: invariant 5: block sizes are never zero.
+    let block = unsafe { alloc_zeroed(layout) };
+    if block.is_null() {
+        handle_alloc_error(layout);
+    }
+    block
+}
+
+/// A power of two of buckets.
+struct Array<E> {
+    /// The block of buckets, or the directory of chunks, see `is_directory`.
+    block: *mut u8,
+    bits: u32,
+    chunks: u32,
+    owns: PhantomData<E>,
+}
+
+impl<E> Array<E> {
+    const fn empty() -> Array<E> {
+        Array {
+            block: ptr::null_mut(),
+            bits: 0,
+            chunks: 0,
+            owns: PhantomData,
+        }
+    }
+
+    fn new(bits: u32) -> Array<E> {
+        let mut array = Array {
+            bits,
+            ..Array::empty()
+        };
+        if array.is_directory() {
+            array.block = alloc_zeroed_or_abort(array.directory_layout());
+        }
+        array
+    }
+
+    #[inline]
+    fn is_directory(&self) -> bool {
+        self.bits > CHUNK_BITS
+    }
+
+    #[inline]
+    fn buckets(&self) -> usize {
+        1 << self.bits
+    }
+
+    #[inline]
+    fn index(&self, hash: u64) -> usize {
+        hash as usize & (self.buckets() - 1)
+    }
+
+    fn directory_layout(&self) -> Layout {
+        Layout::array::<*mut Bucket<E>>(self.buckets() >> CHUNK_BITS)
+            .expect("fewer chunks than memory has pages")
+    }
+
+    fn chunk_layout(&self) -> Layout {
+        Layout::array::<Bucket<E>>(self.buckets().min(CHUNK)).expect("a chunk is at most 64 KiB")
+    }
+
+    /// Where the address of the chunk with bucket `index` is kept, when that is in a directory.
+    #[inline]
+    fn directory_slot(&self, index: usize) -> *mut *mut Bucket<E> {
+        debug_assert!(self.is_directory() && index < self.buckets());
+        self.block
+            .cast::<*mut Bucket<E>>()
+            .wrapping_add(index >> CHUNK_BITS)
+    }
+
+    /// The bucket, or null when its chunk was never written to.
+    #[inline]
+    fn bucket(&self, index: usize) -> *mut Bucket<E> {
+        debug_assert!(index < self.buckets());
+        let chunk = if self.is_directory() {
+            // SAFETY: invariant 5: the directory was allocated with an address for each chunk of `bits`.
+            unsafe { *self.directory_slot(index) }
+        } else {
+            self.block.cast()
+        };
+        if chunk.is_null() {
+            chunk
+        } else {
+            chunk.wrapping_add(index & (CHUNK - 1))
+        }
+    }
+
+    /// The bucket, which is made when absent.
+    #[inline]
+    fn bucket_or_new(&mut self, index: usize) -> *mut Bucket<E> {
+        let bucket = self.bucket(index);
+        if bucket.is_null() {
+            self.new_chunk(index)
+        } else {
+            bucket
+        }
+    }
+
+    #[cold]
+    fn new_chunk(&mut self, index: usize) -> *mut Bucket<E> {
+        let chunk = alloc_zeroed_or_abort(self.chunk_layout());
+        self.chunks += 1;
+        if self.is_directory() {
+            // SAFETY: invariant 5, as in `bucket`.
+            unsafe { *self.directory_slot(index) = chunk.cast() };
+        } else {
+            self.block = chunk;
+        }
+        self.bucket(index)
+    }
+
+    /// Gives back the chunk that bucket `index` lies in; its elements and overflow buckets are gone already.
+    fn free_chunk(&mut self, index: usize) {
+        let first = self.bucket(index & !(CHUNK - 1));
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: invariant 5: the chunk came from `new_chunk` with this layout; its address is forgotten here.
+        unsafe { dealloc(first.cast(), self.chunk_layout()) };
+        self.chunks -= 1;
+        if self.is_directory() {
+            // SAFETY: invariant 5, as in `bucket`.
+            unsafe { *self.directory_slot(index) = ptr::null_mut() };
+        } else {
+            self.block = ptr::null_mut();
+        }
+    }
+
+    /// Gives back all its memory.
+    fn free(&mut self) {
+        if self.chunks > 0 {
+            for index in (0..self.buckets()).step_by(CHUNK) {
+                self.free_chunk(index);
+            }
+        }
+        if self.is_directory() && !self.block.is_null() {
+            // SAFETY: invariant 5: `new` allocated the directory with this layout, and it is forgotten here.
+            unsafe { dealloc(self.block, self.directory_layout()) };
+        }
+        *self = Array::empty();
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let directory = if self.is_directory() {
+            self.directory_layout().size()
+        } else {
+            0
+        };
+        directory + self.chunks as usize * self.chunk_layout().size()
+    }
+}
+
+/// Where a look-up ended: the first bucket of the chain, and the bucket and slot of the element in it.
+struct Found<E> {
+    head: *mut Bucket<E>,
+    bucket: *mut Bucket<E>,
+    slot: usize,
+}
+
+/// What DEBUG HTSTATS tells of one array.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArrayStats {
+    pub buckets: usize,
+    pub len: usize,
+    pub overflow_buckets: usize,
+    /// Elements in the longest chain.
+    pub chain_len_max: usize,
+    /// How many chains hold `i` elements; the last class also counts all longer ones.
+    pub chains_by_len: [usize; CHAIN_CLASSES],
+}
+
+/// A hash table of handles. The caller computes each hash once, with [`HashSeed::hash`] and the table's seed.
+pub struct Table<E: Element> {
+    arrays: [Array<E>; 2],
+    /// Buckets of array 0 that the running rehash has emptied.
+    migrated: usize,
+    rehashing: bool,
+    len: usize,
+    overflow: usize,
+    seed: HashSeed,
+}
+
+// SAFETY: a table owns its elements and buckets alone (invariants 2, 3, 5) and has no interior mutability, so
+// it may cross and be read from threads exactly as its elements may.
+unsafe impl<E: Element + Send> Send for Table<E> {}
+// SAFETY: as above.
+unsafe impl<E: Element + Sync> Sync for Table<E> {}
+
+/// The byte of a hash that its bucket keeps.
+#[inline]
+fn tag_of(hash: u64) -> u8 {
+    (hash >> 56) as u8
+}
+
+/// Elements that an array of `2^bits` buckets takes before it grows. A single bucket may fill up.
+#[inline]
+fn len_max(bits: u32) -> usize {
+    if bits == 0 { SLOTS } else { LOAD_MAX << bits }
+}
+
+fn bits_for(len: usize) -> u32 {
+    if len <= SLOTS {
+        0
+    } else {
+        len.div_ceil(LOAD_MAX).next_power_of_two().trailing_zeros()
+    }
+}
+
+/// The cursor after `cursor` in reverse binary order: it counts from the top bit of `mask` down, so that the
+/// buckets a bucket splits into, or is merged with, lie on the same side of the cursor as itself.
+#[inline]
+fn next_cursor(cursor: u64, mask: u64) -> u64 {
+    (cursor | !mask)
+        .reverse_bits()
+        .wrapping_add(1)
+        .reverse_bits()
+}
+
+#[inline(always)]
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint: it reads nothing and cannot fault, whatever the address.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
+}
+
+impl<E: Element> Table<E> {
+    const HANDLE_IS_8_BYTES: () =
+        assert!(size_of::<E>() == 8 && align_of::<E>() == 8 && size_of::<Bucket<E>>() == 64);
+
+    /// An empty table, which owns no memory.
+    pub fn new(seed: HashSeed) -> Table<E> {
+        let () = Self::HANDLE_IS_8_BYTES;
+        Table {
+            arrays: [Array::empty(), Array::empty()],
+            migrated: 0,
+            rehashing: false,
+            len: 0,
+            overflow: 0,
+            seed,
+        }
+    }
+
+    /// An empty table that takes `capacity` elements without a rehash.
+    pub fn with_capacity(seed: HashSeed, capacity: usize) -> Table<E> {
+        let mut table = Table::new(seed);
+        table.arrays[0] = Array::new(bits_for(capacity));
+        table
+    }
+
+    /// The seed that hashes for this table are made with.
+    #[inline]
+    pub fn seed(&self) -> &HashSeed {
+        &self.seed
+    }
+
+    /// The hash of `key` under this table's seed.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash(key)
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The element with this key.
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<&E> {
+        let found = self.locate(hash, key)?;
+        // SAFETY: invariant 2: `locate` returns a present slot, borrowed here for as long as the table is.
+        Some(unsafe { (*found.bucket).element(found.slot) })
+    }
+
+    /// The element with this key, to edit or to replace by one with the same key.
+    #[inline]
+    pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut E> {
+        let found = self.locate(hash, key)?;
+        // SAFETY: invariant 2: the slot is present, and the table is borrowed mutably for the same time.
+        Some(unsafe { &mut *(&raw mut (*found.bucket).slots[found.slot].element).cast::<E>() })
+    }
+
+    /// Adds an element whose key is not in the table yet, as the caller has checked. Does a bounded piece of
+    /// a pending rehash first.
+    #[inline]
+    pub fn insert(&mut self, hash: u64, element: E) -> &mut E {
+        debug_assert_eq!(hash, self.hash(element.key()));
+        debug_assert!(self.locate(hash, element.key()).is_none());
+        if self.rehashing || self.len >= len_max(self.arrays[0].bits) {
+            self.advance_for_insert();
+        }
+        let index = self.arrays[0].index(hash);
+        let head = if index >= self.migrated {
+            self.arrays[0].bucket_or_new(index)
+        } else {
+            let index = self.arrays[1].index(hash);
+            self.arrays[1].bucket_or_new(index)
+        };
+        self.len += 1;
+        // SAFETY: invariant 5: `head` is a live bucket of this table.
+        let slot = unsafe { self.push(head, tag_of(hash), element) };
+        self.assert_small();
+        // SAFETY: invariant 2: `push` returns the slot it has just filled; the table stays borrowed.
+        unsafe { &mut *slot }
+    }
+
+    /// Takes the element with this key out. Does a bounded piece of a pending rehash.
+    #[inline]
+    pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<E> {
+        let found = self.locate(hash, key)?;
+        // SAFETY: invariant 2: `locate` returns a present slot of a chain of this table.
+        let element = unsafe { self.take(found) };
+        self.len -= 1;
+        self.advance_for_remove();
+        self.assert_small();
+        Some(element)
+    }
+
+    /// Asks the processor for the bucket that `hash` names. The first of two steps ahead of a look-up.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        prefetch(self.head(hash).cast());
+    }
+
+    /// Asks the processor for the elements whose hash byte fits. Reads the bucket, so call it some dozen
+    /// nanoseconds after `prefetch_bucket`.
+    #[inline]
+    pub fn prefetch_element(&self, hash: u64) {
+        let head = self.head(hash);
+        if head.is_null() {
+            return;
+        }
+        // SAFETY: invariant 5: a bucket that is not null is live.
+        let bucket = unsafe { &*head };
+        let mut matches = bucket.matches(tag_of(hash));
+        if matches == 0 {
+            prefetch(bucket.next().cast());
+        }
+        while matches != 0 {
+            let slot = (matches.trailing_zeros() / 8) as usize - 1;
+            // SAFETY: a slot is 8 initialised bytes (invariant 5: zeroed) and the address is not followed.
+            prefetch(unsafe { bucket.slots[slot].address });
+            matches &= matches - 1;
+        }
+    }
+
+    /// Calls `f` for every element of the chain at `cursor`, in both arrays during a rehash, and returns the
+    /// next cursor; 0 starts and ends a walk. An element that is in the table from a walk's start to its end
+    /// is seen at least once, whatever the table does in between; others may or may not be, and some twice.
+    pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(&E)) -> u64 {
+        self.scan_chains(cursor, |element| f(element))
+    }
+
+    /// `scan` for the elements whose handle says that they are volatile; does not touch what is behind others.
+    pub fn scan_volatile(&self, cursor: u64, f: &mut dyn FnMut(&E)) -> u64 {
+        self.scan_chains(cursor, |element| {
+            if element.is_volatile() {
+                f(element);
+            }
+        })
+    }
+
+    /// A random element: of a random bucket that is not empty, a random one of its chain. `rand` returns a
+    /// number below the bound it is given. Elements of short chains come up more often than others.
+    pub fn random(&self, rand: &mut dyn FnMut(u64) -> u64) -> Option<&E> {
+        if self.len == 0 {
+            return None;
+        }
+        let left = self.arrays[0].buckets() - self.migrated;
+        let total = left
+            + if self.rehashing {
+                self.arrays[1].buckets()
+            } else {
+                0
+            };
+        let head_at = |pick: usize| {
+            if pick < left {
+                self.arrays[0].bucket(self.migrated + pick)
+            } else {
+                self.arrays[1].bucket(pick - left)
+            }
+        };
+        let mut pick = rand(total as u64) as usize;
+        for tries in 1.. {
+            let head = head_at(pick);
+            let chain_len = self.chain(head).count();
+            if chain_len > 0 {
+                return self.chain(head).nth(rand(chain_len as u64) as usize);
+            }
+            pick = if tries < RANDOM_TRIES {
+                rand(total as u64) as usize
+            } else {
+                (pick + 1) % total
+            };
+        }
+        None
+    }
+
+    /// Every element, in the order of the buckets.
+    pub fn iter(&self) -> impl Iterator<Item = &E> {
+        self.heads().flat_map(|head| self.chain(head))
+    }
+
+    /// Whether elements are on their way to a larger or smaller array.
+    #[inline]
+    pub fn is_rehashing(&self) -> bool {
+        self.rehashing
+    }
+
+    /// Moves up to `buckets` chains on; true while there is more to do.
+    pub fn rehash_step(&mut self, buckets: usize) -> bool {
+        let mut moves_left = buckets;
+        let mut visits_left = buckets.saturating_mul(EMPTY_VISITS);
+        while self.rehashing && moves_left > 0 && visits_left > 0 {
+            visits_left -= 1;
+            if self.migrate_bucket() {
+                moves_left -= 1;
+            }
+        }
+        self.rehashing
+    }
+
+    /// Resizes for `len` elements, never below what is there now; the work is spread over later edits. False
+    /// when a rehash is running or the size is right already.
+    pub fn resize_to(&mut self, len: usize) -> bool {
+        let bits = bits_for(len.max(self.len));
+        if self.rehashing || bits == self.arrays[0].bits {
+            return false;
+        }
+        self.start_rehash(bits);
+        true
+    }
+
+    /// `resize_to` that only grows.
+    pub fn expand(&mut self, len: usize) -> bool {
+        bits_for(len) > self.arrays[0].bits && self.resize_to(len)
+    }
+
+    /// Drops all elements and gives back all memory, at once.
+    pub fn clear(&mut self) {
+        while !self.is_empty() {
+            self.drain_some(usize::MAX);
+        }
+        self.arrays[0].free();
+        self.arrays[1].free();
+        self.migrated = 0;
+        self.rehashing = false;
+        self.assert_small();
+    }
+
+    /// Drops up to `n` elements, and the chunks this empties; returns how many. For a table taken out of use
+    /// whose freeing should not take long: what is left can still be found, but `scan` does not stay cheap.
+    pub fn drain_some(&mut self, n: usize) -> usize {
+        let mut dropped = 0;
+        while dropped < n && self.len > 0 {
+            if !self.rehashing {
+                // A rehash to nowhere: it never moves an element, because each chain is empty by its turn.
+                self.arrays[1] = Array::empty();
+                self.rehashing = true;
+            }
+            let head = self.arrays[0].bucket(self.migrated);
+            if head.is_null() {
+                self.pass_bucket();
+                continue;
+            }
+            // SAFETY: invariant 5: a bucket that is not null is live.
+            while dropped < n && unsafe { (*head).count() } > 0 {
+                // SAFETY: as above, and the chain is not empty.
+                drop(unsafe { self.pop(head) });
+                self.len -= 1;
+                dropped += 1;
+            }
+            // SAFETY: as above.
+            if unsafe { (*head).count() } == 0 {
+                self.pass_bucket();
+            }
+        }
+        self.assert_small();
+        dropped
+    }
+
+    /// Bytes that buckets and directories take, without the elements behind the handles.
+    pub fn memory_bytes(&self) -> usize {
+        let arrays: usize = self.arrays.iter().map(Array::memory_bytes).sum();
+        arrays + self.overflow * size_of::<Bucket<E>>()
+    }
+
+    /// Buckets of both arrays, chained ones left out; the second is 0 when no rehash runs.
+    pub fn bucket_counts(&self) -> (usize, usize) {
+        let first = if self.arrays[0].bits == 0 && self.arrays[0].chunks == 0 {
+            0
+        } else {
+            self.arrays[0].buckets()
+        };
+        (
+            first,
+            if self.rehashing {
+                self.arrays[1].buckets()
+            } else {
+                0
+            },
+        )
+    }
+
+    /// Chain lengths of both arrays, the second only while a rehash runs. Walks the whole table.
+    pub fn stats(&self) -> (ArrayStats, Option<ArrayStats>) {
+        (
+            self.array_stats(0),
+            self.rehashing.then(|| self.array_stats(1)),
+        )
+    }
+
+    fn array_stats(&self, which: usize) -> ArrayStats {
+        let array = &self.arrays[which];
+        let first = if which == 0 { self.migrated } else { 0 };
+        let mut stats = ArrayStats {
+            buckets: array.buckets(),
+            len: 0,
+            overflow_buckets: 0,
+            chain_len_max: 0,
+            chains_by_len: [0; CHAIN_CLASSES],
+        };
+        stats.chains_by_len[0] = first;
+        for index in first..array.buckets() {
+            let head = array.bucket(index);
+            let chain_len = self.chain(head).count();
+            stats.len += chain_len;
+            stats.overflow_buckets += self.chain_buckets(head).count().saturating_sub(1);
+            stats.chain_len_max = stats.chain_len_max.max(chain_len);
+            stats.chains_by_len[chain_len.min(CHAIN_CLASSES - 1)] += 1;
+        }
+        stats
+    }
+
+    /// The first bucket of the one chain that an element with `hash` can be in, or null.
+    #[inline]
+    fn head(&self, hash: u64) -> *mut Bucket<E> {
+        let index = self.arrays[0].index(hash);
+        if index >= self.migrated {
+            self.arrays[0].bucket(index)
+        } else {
+            self.arrays[1].bucket(self.arrays[1].index(hash))
+        }
+    }
+
+    #[inline]
+    fn locate(&self, hash: u64, key: &[u8]) -> Option<Found<E>> {
+        let head = self.head(hash);
+        let tag = tag_of(hash);
+        let mut at = head;
+        while !at.is_null() {
+            // SAFETY: invariants 3 and 5: heads and links that are not null point to live buckets.
+            let bucket = unsafe { &*at };
+            let mut matches = bucket.matches(tag);
+            while matches != 0 {
+                let slot = (matches.trailing_zeros() / 8) as usize - 1;
+                // SAFETY: invariant 2, after the check of the presence bit.
+                if bucket.is_present(slot) && unsafe { bucket.element(slot) }.key() == key {
+                    return Some(Found {
+                        head,
+                        bucket: at,
+                        slot,
+                    });
+                }
+                matches &= matches - 1;
+            }
+            at = bucket.next();
+        }
+        None
+    }
+
+    /// Adds an element at the end of the chain and returns its place.
+    ///
+    /// # Safety
+    /// `head` is the first bucket of a chain of this table.
+    #[inline]
+    unsafe fn push(&mut self, head: *mut Bucket<E>, tag: u8, element: E) -> *mut E {
+        debug_assert!(!head.is_null());
+        let mut last = head;
+        // SAFETY: invariants 3 and 5: `last` goes from live bucket to live bucket; only the last, which is not
+        // chained, is written to, at its first absent slot (invariant 2).
+        unsafe {
+            while (*last).is_chained() {
+                last = (*last).next();
+            }
+            let mut slot = (*last).count();
+            if slot == SLOTS {
+                last = self.push_bucket(last);
+                slot = 1;
+            }
+            (*last).put(slot, tag, element);
+            (&raw mut (*last).slots[slot].element).cast()
+        }
+    }
+
+    /// Chains a new bucket to a full one and moves the element of the last slot there, which makes room for
+    /// the link.
+    ///
+    /// # Safety
+    /// `last` is a live bucket, full and not chained.
+    #[cold]
+    unsafe fn push_bucket(&mut self, last: *mut Bucket<E>) -> *mut Bucket<E> {
+        let next: *mut Bucket<E> = alloc_zeroed_or_abort(Layout::new::<Bucket<E>>()).cast();
+        self.overflow += 1;
+        // SAFETY: the caller promises a full `last`; `next` is new, zeroed and so empty (invariants 2, 3).
+        unsafe {
+            debug_assert!((*last).count() == SLOTS);
+            let (tag, element) = (*last).pop();
+            (*next).put(0, tag, element);
+            (*last).slots[LINK].next = next;
+            (*last).meta |= CHAINED;
+        }
+        next
+    }
+
+    /// Takes the last element off the chain, and a bucket that is left with one element too (invariant 4).
+    ///
+    /// # Safety
+    /// `head` is a live first bucket and the chain is not empty.
+    #[inline]
+    unsafe fn pop(&mut self, head: *mut Bucket<E>) -> (u8, E) {
+        let (mut before, mut last) = (ptr::null_mut(), head);
+        // SAFETY: invariants 3 and 5: all buckets on the way are live; by invariant 4 an overflow bucket has two
+        // elements before and one after the first pop, which then fills the slot of the link.
+        unsafe {
+            while (*last).is_chained() {
+                before = last;
+                last = (*last).next();
+            }
+            let popped = (*last).pop();
+            if !before.is_null() && (*last).count() == 1 {
+                let (tag, element) = (*last).pop();
+                (*before).meta &= !CHAINED;
+                (*before).put(LINK, tag, element);
+                self.free_overflow(last);
+            }
+            popped
+        }
+    }
+
+    /// Takes the element out and fills its place with the last one of the chain.
+    ///
+    /// # Safety
+    /// `found` names a present slot of this table.
+    #[inline]
+    unsafe fn take(&mut self, found: Found<E>) -> E {
+        let Found { head, bucket, slot } = found;
+        // SAFETY: the caller promises presence, so the chain is not empty and `bucket` is live. When the last
+        // element is another one, its pop freed `bucket` only if `bucket` held the chain's last two elements;
+        // that case is told apart by looking at them first.
+        unsafe {
+            debug_assert!((*bucket).is_present(slot));
+            if bucket != head && !(*bucket).is_chained() && (*bucket).count() == 2 {
+                // The bucket goes: leave the survivor in slot 0, then drop the bucket by popping the other.
+                if slot == 0 {
+                    (*bucket).swap_first_two();
+                }
+                return self.pop(head).1;
+            }
+            let (tag, last) = self.pop(head);
+            if (*bucket).is_present(slot) {
+                // The hole is still in place, so the popped element was another one: it moves in.
+                let hole =
+                    std::mem::replace(&mut (*bucket).slots[slot].element, ManuallyDrop::new(last));
+                let shift = 8 * (slot as u32 + 1);
+                (*bucket).meta = ((*bucket).meta & !(0xff << shift)) | (u64::from(tag) << shift);
+                return ManuallyDrop::into_inner(hole);
+            }
+            last
+        }
+    }
+
+    /// # Safety
+    /// `bucket` is an overflow bucket that nothing links to any more and that is empty.
+    unsafe fn free_overflow(&mut self, bucket: *mut Bucket<E>) {
+        // SAFETY: invariant 3: it came from `push_bucket` with this layout, and the caller has unlinked it.
+        unsafe {
+            debug_assert!((*bucket).count() == 0);
+            dealloc(bucket.cast(), Layout::new::<Bucket<E>>());
+        }
+        self.overflow -= 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn advance_for_insert(&mut self) {
+        if self.rehashing {
+            // Growing, one bucket an insert is done after a sixth of the inserts that the next growth takes.
+            let grows = self.arrays[1].bits > self.arrays[0].bits;
+            self.rehash_step(if grows { 1 } else { 2 });
+        } else {
+            self.start_rehash(self.arrays[0].bits + 1);
+        }
+    }
+
+    #[inline]
+    fn advance_for_remove(&mut self) {
+        if self.rehashing {
+            self.rehash_step(2);
+        } else if self.len * 8 < self.arrays[0].buckets() * SLOTS {
+            self.shrink();
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        let bits = self
+            .len
+            .div_ceil(LOAD_SHRUNK)
+            .next_power_of_two()
+            .trailing_zeros();
+        if bits < self.arrays[0].bits {
+            self.start_rehash(bits);
+        } else if self.len == 0 {
+            self.arrays[0].free();
+        }
+    }
+
+    fn start_rehash(&mut self, bits: u32) {
+        debug_assert!(!self.rehashing && self.migrated == 0);
+        self.arrays[1] = Array::new(bits);
+        self.rehashing = true;
+        if self.len == 0 {
+            self.finish_rehash();
+        } else if self.arrays[0].bits <= AT_ONCE_BITS {
+            while self.rehashing {
+                self.migrate_bucket();
+            }
+        }
+    }
+
+    /// Moves the chain at `migrated` to array 1; whether there was anything to move.
+    fn migrate_bucket(&mut self) -> bool {
+        let head = self.arrays[0].bucket(self.migrated);
+        // SAFETY: invariant 5: a bucket that is not null is live.
+        let moves = !head.is_null() && unsafe { (*head).count() } > 0;
+        if moves {
+            // SAFETY: as above; the loop pops until the head is empty.
+            while unsafe { (*head).count() } > 0 {
+                // SAFETY: as above.
+                let (_, element) = unsafe { self.pop(head) };
+                let hash = self.seed.hash(element.key());
+                let index = self.arrays[1].index(hash);
+                let target = self.arrays[1].bucket_or_new(index);
+                // SAFETY: invariant 5: `target` is a live bucket of array 1.
+                unsafe { self.push(target, tag_of(hash), element) };
+            }
+        }
+        self.pass_bucket();
+        if self.rehashing {
+            self.prefetch_migration();
+        }
+        moves
+    }
+
+    /// Fetches what the next step will read, so that it does not wait for a miss in each key.
+    #[inline]
+    fn prefetch_migration(&self) {
+        let head = self.arrays[0].bucket(self.migrated);
+        if !head.is_null() {
+            // SAFETY: invariant 5: a bucket that is not null is live; slots are initialised and not followed.
+            unsafe {
+                for slot in 0..(*head).count() {
+                    prefetch((*head).slots[slot].address);
+                }
+            }
+            prefetch(head.wrapping_add(1).cast());
+        }
+    }
+
+    /// Counts the bucket at `migrated`, which is empty, as done.
+    fn pass_bucket(&mut self) {
+        let passed = self.migrated;
+        self.migrated += 1;
+        if self.migrated == self.arrays[0].buckets() {
+            self.finish_rehash();
+        } else if self.migrated.is_multiple_of(CHUNK) {
+            self.arrays[0].free_chunk(passed);
+        }
+    }
+
+    fn finish_rehash(&mut self) {
+        self.arrays.swap(0, 1);
+        self.arrays[1].free();
+        self.migrated = 0;
+        self.rehashing = false;
+    }
+
+    #[inline]
+    fn scan_chains(&self, mut cursor: u64, mut visit: impl FnMut(&E)) -> u64 {
+        if self.len == 0 {
+            return 0;
+        }
+        let mask = |which: usize| self.arrays[which].buckets() as u64 - 1;
+        let mut visit_chain = |which: usize, cursor: u64| {
+            let index = (cursor & mask(which)) as usize;
+            if which == 1 || index >= self.migrated {
+                self.chain(self.arrays[which].bucket(index))
+                    .for_each(&mut visit);
+            }
+        };
+        if !self.rehashing {
+            visit_chain(0, cursor);
+            return next_cursor(cursor, mask(0));
+        }
+        let (small, large) = if mask(0) <= mask(1) { (0, 1) } else { (1, 0) };
+        visit_chain(small, cursor);
+        loop {
+            visit_chain(large, cursor);
+            cursor = next_cursor(cursor, mask(large));
+            if cursor & (mask(0) ^ mask(1)) == 0 {
+                return cursor;
+            }
+        }
+    }
+
+    /// The first buckets of all chains that may hold something.
+    fn heads(&self) -> impl Iterator<Item = *mut Bucket<E>> {
+        let first =
+            (self.migrated..self.arrays[0].buckets()).map(|index| self.arrays[0].bucket(index));
+        let second = (0..self.bucket_counts().1).map(|index| self.arrays[1].bucket(index));
+        first.chain(second).filter(|head| !head.is_null())
+    }
+
+    #[inline]
+    fn chain_buckets(&self, head: *mut Bucket<E>) -> impl Iterator<Item = &Bucket<E>> {
+        let mut at = head;
+        std::iter::from_fn(move || {
+            // SAFETY: invariants 3 and 5: heads and links that are not null point to buckets that live as long
+            // as the table is borrowed.
+            let bucket = unsafe { at.as_ref() }?;
+            at = bucket.next();
+            Some(bucket)
+        })
+    }
+
+    #[inline]
+    fn chain(&self, head: *mut Bucket<E>) -> impl Iterator<Item = &E> {
+        self.chain_buckets(head).flat_map(|bucket| {
+            // SAFETY: invariant 2: present slots stand at the front.
+            (0..bucket.count()).map(move |slot| unsafe { bucket.element(slot) })
+        })
+    }
+
+    #[inline]
+    fn assert_small(&self) {
+        #[cfg(debug_assertions)]
+        if self.len < 64 && self.arrays[0].bits <= 6 && self.arrays[1].bits <= 6 {
+            self.assert_valid();
+        }
+    }
+
+    /// Panics when an invariant of this module does not hold. Walks the whole table.
+    pub fn assert_valid(&self) {
+        let (mut len, mut overflow) = (0, 0);
+        assert!(
+            self.rehashing || (self.migrated == 0 && self.arrays[1].block.is_null()),
+            "invariant 1: idle rehash"
+        );
+        for (which, array) in self.arrays.iter().enumerate() {
+            let mut chunks = 0;
+            for index in 0..array.buckets() {
+                let head = array.bucket(index);
+                if index % CHUNK == 0 && !head.is_null() {
+                    chunks += 1;
+                    assert!(
+                        which == 1 || index + CHUNK > self.migrated,
+                        "invariant 5: chunk below `migrated`"
+                    );
+                }
+                for (depth, bucket) in self.chain_buckets(head).enumerate() {
+                    let count = bucket.count();
+                    assert_eq!(bucket.meta & PRESENCE, (1 << count) - 1, "invariant 2: gap");
+                    assert!(
+                        !bucket.is_chained() || count == LINK,
+                        "invariant 4: chained but not full"
+                    );
+                    assert!(
+                        depth == 0 || bucket.is_chained() || count >= 2,
+                        "invariant 4: sparse overflow bucket"
+                    );
+                    overflow += usize::from(depth > 0);
+                    for slot in 0..count {
+                        // SAFETY: invariant 2, as checked above.
+                        let hash = self.seed.hash(unsafe { bucket.element(slot) }.key());
+                        assert_eq!(bucket.tag(slot), tag_of(hash), "invariant 2: hash byte");
+                        assert_eq!(array.index(hash), index, "invariant 1: chain");
+                        let in_first = self.arrays[0].index(hash) >= self.migrated;
+                        assert_eq!(in_first, which == 0, "invariant 1: array");
+                        len += 1;
+                    }
+                }
+            }
+            assert_eq!(chunks, array.chunks, "invariant 6: chunks");
+        }
+        assert_eq!(
+            (len, overflow),
+            (self.len, self.overflow),
+            "invariant 6: counts"
+        );
+    }
+}
+
+impl<E> Bucket<E> {
+    /// Exchanges slots 0 and 1 with their hash bytes.
+    fn swap_first_two(&mut self) {
+        self.slots.swap(0, 1);
+        let (first, second) = (self.meta >> 8 & 0xff, self.meta >> 16 & 0xff);
+        self.meta = (self.meta & !0xff_ff00) | (second << 8) | (first << 16);
+    }
+}
+
+impl<E: Element> Drop for Table<E> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keyspace::entry::{Entry, ValueRef};
+
+    const SEED: HashSeed = HashSeed(*b"0123456789abcdef");
+
+    fn entry(key: u32, value: i64) -> Entry {
+        Entry::new_int(
+            &key.to_be_bytes(),
+            value,
+            key.is_multiple_of(4).then_some(1),
+            0,
+        )
+    }
+
+    fn number(entry: &Entry) -> u32 {
+        u32::from_be_bytes(entry.key().try_into().expect("four bytes"))
+    }
+
+    fn insert(table: &mut Table<Entry>, key: u32, value: i64) {
+        let hash = SEED.hash(&key.to_be_bytes());
+        match table.find_mut(hash, &key.to_be_bytes()) {
+            Some(found) => *found = entry(key, value),
+            None => _ = table.insert(hash, entry(key, value)),
+        }
+    }
+
+    fn remove(table: &mut Table<Entry>, key: u32) -> Option<Entry> {
+        table.remove(SEED.hash(&key.to_be_bytes()), &key.to_be_bytes())
+    }
+
+    fn find(table: &Table<Entry>, key: u32) -> Option<i64> {
+        match table
+            .find(SEED.hash(&key.to_be_bytes()), &key.to_be_bytes())?
+            .value()
+        {
+            ValueRef::Int(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    fn lcg(state: &mut u64) -> u64 {
+        *state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        *state >> 33
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u32, i64),
+        Remove(u32),
+        InsertRun(u32, u32),
+        RemoveRun(u32, u32),
+        Step(usize),
+        Resize(usize),
+        Drain(usize),
+        Clear,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let key = 0..3000u32;
+        prop_oneof![
+            8 => (key.clone(), any::<i64>()).prop_map(|(key, value)| Op::Insert(key, value)),
+            8 => key.clone().prop_map(Op::Remove),
+            3 => (key.clone(), 0..1000u32).prop_map(|(from, len)| Op::InsertRun(from, len)),
+            3 => (key, 0..1500u32).prop_map(|(from, len)| Op::RemoveRun(from, len)),
+            2 => (0..20usize).prop_map(Op::Step),
+            1 => (0..40_000usize).prop_map(Op::Resize),
+            1 => (0..500usize).prop_map(Op::Drain),
+            1 => Just(Op::Clear),
+        ]
+    }
+
+    fn apply(table: &mut Table<Entry>, model: &mut BTreeMap<u32, i64>, op: &Op) {
+        match *op {
+            Op::Insert(key, value) => {
+                insert(table, key, value);
+                model.insert(key, value);
+            }
+            Op::Remove(key) => {
+                assert_eq!(remove(table, key).is_some(), model.remove(&key).is_some())
+            }
+            Op::InsertRun(from, len) => (from..from + len).for_each(|key| {
+                insert(table, key, 1);
+                model.insert(key, 1);
+            }),
+            Op::RemoveRun(from, len) => (from..from + len).for_each(|key| {
+                assert_eq!(remove(table, key).is_some(), model.remove(&key).is_some());
+            }),
+            Op::Step(buckets) => _ = table.rehash_step(buckets),
+            Op::Resize(len) => _ = table.resize_to(len),
+            Op::Drain(n) => {
+                let want = n.min(table.len());
+                assert_eq!(table.drain_some(n), want);
+                let left: BTreeSet<u32> = table.iter().map(number).collect();
+                model.retain(|key, _| left.contains(key));
+            }
+            Op::Clear => {
+                table.clear();
+                model.clear();
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() })]
+        #[test]
+        fn edits_agree_with_a_plain_map(ops in prop::collection::vec(op(), 1..60)) {
+            let mut table = Table::new(SEED);
+            let mut model = BTreeMap::new();
+            for op in &ops {
+                apply(&mut table, &mut model, op);
+                table.assert_valid();
+                prop_assert_eq!(table.len(), model.len());
+            }
+            let seen: BTreeSet<u32> = table.iter().map(number).collect();
+            prop_assert_eq!(seen.len(), table.iter().count());
+            prop_assert!(seen.iter().eq(model.keys()));
+            for key in 0..4500u32 {
+                let hash = SEED.hash(&key.to_be_bytes());
+                table.prefetch_bucket(hash);
+                table.prefetch_element(hash);
+                prop_assert_eq!(find(&table, key), model.get(&key).copied());
+            }
+        }
+
+        #[test]
+        fn a_walk_sees_all_that_stays(ops in prop::collection::vec(op(), 1..60), volatile in any::<bool>()) {
+            let mut table = Table::new(SEED);
+            let mut model = BTreeMap::new();
+            apply(&mut table, &mut model, &Op::InsertRun(0, 1500));
+            let mut stays: BTreeSet<u32> = model.keys().copied().collect();
+            let mut seen = BTreeSet::new();
+            let mut cursor = 0;
+            for op in ops.iter().filter(|op| !matches!(op, Op::Clear | Op::Drain(_))).chain(std::iter::repeat(&Op::Step(1))) {
+                let mut note = |entry: &Entry| {
+                    assert!(!volatile || entry.expire().is_some());
+                    seen.insert(number(entry));
+                };
+                cursor = if volatile { table.scan_volatile(cursor, &mut note) } else { table.scan(cursor, &mut note) };
+                if cursor == 0 {
+                    break;
+                }
+                apply(&mut table, &mut model, op);
+                stays.retain(|key| model.contains_key(key));
+            }
+            stays.retain(|key| !volatile || key.is_multiple_of(4));
+            prop_assert!(stays.is_subset(&seen), "missed {:?}", stays.difference(&seen).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_empty_table_owns_nothing() {
+        let mut table: Table<Entry> = Table::new(SEED);
+        assert_eq!(
+            (table.memory_bytes(), table.scan(0, &mut |_| unreachable!())),
+            (0, 0)
+        );
+        assert!(table.random(&mut |_| 0).is_none());
+        insert(&mut table, 1, 1);
+        assert_eq!((table.memory_bytes(), table.bucket_counts()), (64, (1, 0)));
+        remove(&mut table, 1);
+        assert_eq!(table.memory_bytes(), 0);
+    }
+
+    #[test]
+    fn it_grows_and_shrinks_through_chunked_arrays() {
+        let mut table = Table::new(SEED);
+        let keys = 60_000;
+        for key in 0..keys {
+            insert(&mut table, key, i64::from(key));
+        }
+        assert!(table.bucket_counts().0 > CHUNK);
+        table.assert_valid();
+        let stats = table.stats();
+        assert_eq!(
+            stats.0.len + stats.1.map_or(0, |second| second.len),
+            keys as usize
+        );
+        assert_eq!(stats.0.chains_by_len.iter().sum::<usize>(), stats.0.buckets);
+        for key in 0..keys {
+            assert!(remove(&mut table, key).is_some());
+            assert_eq!(
+                find(&table, key + 1),
+                (key + 1 < keys).then_some(i64::from(key) + 1)
+            );
+        }
+        table.assert_valid();
+        while table.rehash_step(100) {}
+        assert!(table.memory_bytes() < 1024, "{}", table.memory_bytes());
+    }
+
+    #[test]
+    fn a_chain_closes_over_any_hole() {
+        for len in 1..30 {
+            for hole in 0..len {
+                // Growth is held off by hand: all elements are pushed to one bucket.
+                let mut table: Table<Entry> = Table::new(SEED);
+                for key in 0..len {
+                    let head = table.arrays[0].bucket_or_new(0);
+                    let hash = SEED.hash(&u32::to_be_bytes(key));
+                    // SAFETY: the head was made above.
+                    unsafe { table.push(head, tag_of(hash), entry(key, 0)) };
+                    table.len += 1;
+                }
+                table.assert_valid();
+                assert!(remove(&mut table, hole).is_some());
+                table.assert_valid();
+                assert_eq!(table.iter().count() as u32, len - 1);
+                assert!((0..len).all(|key| find(&table, key).is_some() == (key != hole)));
+            }
+        }
+    }
+
+    #[test]
+    fn random_reaches_every_element() {
+        let mut table = Table::new(SEED);
+        (0..400).for_each(|key| insert(&mut table, key, 0));
+        let (mut state, mut hits) = (1, BTreeMap::new());
+        for _ in 0..40_000 {
+            let pick = table
+                .random(&mut |bound| lcg(&mut state) % bound)
+                .expect("not empty");
+            *hits.entry(number(pick)).or_insert(0) += 1;
+        }
+        assert_eq!(hits.len(), 400);
+        assert!(
+            hits.values().all(|&hits| (10..800).contains(&hits)),
+            "{hits:?}"
+        );
+        let mut sparse = Table::with_capacity(SEED, 1_000_000);
+        insert(&mut sparse, 7, 0);
+        assert_eq!(sparse.random(&mut |bound| bound - 1).map(number), Some(7));
+    }
+
+    #[test]
+    fn the_hash_is_the_same_everywhere() {
+        assert_eq!(SEED.hash(b"retrace"), 1_391_939_854_565_773_028);
+    }
+}

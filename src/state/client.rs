@@ -1,0 +1,312 @@
+//! Clients: what the server knows of each connection.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::resp::{ArgPos, Parser, Reply};
+use crate::state::{CommandId, ConnId, UnixMicros};
+
+/// A query buffer up to this size is left alone.
+const QUERY_KEEP: usize = 32 * 1024;
+
+/// A client that was quiet for so long gives its query buffer back.
+const IDLE_US: u64 = 2_000_000;
+
+/// The capacity that a reply buffer keeps in any case.
+const REPLY_KEEP: usize = 1024;
+
+/// A set of a client's states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientFlags(pub u32);
+
+impl ClientFlags {
+    /// Close once what is pending was written.
+    pub const CLOSE_AFTER_REPLY: ClientFlags = ClientFlags(1);
+    /// Close at once; pending output is dropped.
+    pub const CLOSE_ASAP: ClientFlags = ClientFlags(1 << 1);
+    pub const UNIX_SOCKET: ClientFlags = ClientFlags(1 << 2);
+    pub const NO_EVICT: ClientFlags = ClientFlags(1 << 3);
+    /// Reads do not count as use for eviction.
+    pub const NO_TOUCH: ClientFlags = ClientFlags(1 << 4);
+    /// CLIENT REPLY OFF.
+    pub const REPLY_OFF: ClientFlags = ClientFlags(1 << 5);
+    /// CLIENT REPLY SKIP was the last command: the next one's reply vanishes.
+    pub const REPLY_SKIP_NEXT: ClientFlags = ClientFlags(1 << 6);
+    /// This command's reply vanishes.
+    pub const REPLY_SKIP: ClientFlags = ClientFlags(1 << 7);
+    /// In the list of clients with output to offer.
+    pub const FLUSH_QUEUED: ClientFlags = ClientFlags(1 << 8);
+    /// The socket was full; wait until it is writable.
+    pub const SOCKET_FULL: ClientFlags = ClientFlags(1 << 9);
+    /// CLIENT PAUSE holds the parked command back.
+    pub const PAUSED: ClientFlags = ClientFlags(1 << 10);
+    /// The engine waits for the shell's answer before this client goes on.
+    pub const AWAITING: ClientFlags = ClientFlags(1 << 11);
+    /// Reading stopped because of too much pending output.
+    pub const THROTTLED: ClientFlags = ClientFlags(1 << 12);
+    /// The last read went into the engine's shared buffer.
+    pub const SHARED_READ: ClientFlags = ClientFlags(1 << 13);
+
+    /// Whether all of `other` are set.
+    #[inline]
+    pub fn has(self, other: ClientFlags) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is set.
+    #[inline]
+    pub fn has_any(self, other: ClientFlags) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Both sets together.
+    pub const fn or(self, other: ClientFlags) -> ClientFlags {
+        ClientFlags(self.0 | other.0)
+    }
+
+    /// Sets or clears `other`.
+    #[inline]
+    pub fn set(&mut self, other: ClientFlags, on: bool) {
+        if on {
+            self.0 |= other.0;
+        } else {
+            self.0 &= !other.0;
+        }
+    }
+}
+
+/// A command that is parsed and could not run yet.
+pub struct Parked {
+    pub argv: Vec<ArgPos>,
+    pub big: Vec<Bytes>,
+    /// Its bytes in the query buffer, from the position on.
+    pub len: usize,
+}
+
+/// One connection.
+pub struct Client {
+    pub conn: ConnId,
+    /// Counts up over the server's life, as CLIENT ID shows it.
+    pub id: u64,
+    pub addr: String,
+    pub local_addr: String,
+    pub fd: i32,
+    pub flags: ClientFlags,
+    pub dbid: u32,
+    pub authenticated: bool,
+    pub user: String,
+    pub name: Vec<u8>,
+    pub lib_name: Vec<u8>,
+    pub lib_ver: Vec<u8>,
+    pub created: UnixMicros,
+    pub last_interaction: UnixMicros,
+    pub last_command: Option<CommandId>,
+
+    pub parser: Parser,
+    /// Bytes received and not executed: `query[query_pos..query_end]`. What lies behind is space.
+    pub query: Vec<u8>,
+    pub query_pos: usize,
+    pub query_end: usize,
+    /// The largest query lately, by which the buffer is shrunk.
+    pub query_peak: usize,
+    /// Parsed commands that could not run yet, oldest first; their bytes stand at `query_pos`.
+    pub parked: VecDeque<Parked>,
+    /// The command that ran last, kept until its duration is known.
+    pub timing: Option<Parked>,
+
+    pub reply: Reply,
+    pub net_input_bytes: u64,
+    pub net_output_bytes: u64,
+    pub commands: u64,
+    /// Reply bytes written since the start: a position in the reply stream.
+    pub replied_bytes: u64,
+    /// The capacity the reply buffer was given, its highest use lately, and when that was seen.
+    pub reply_peak: usize,
+    pub reply_peak_at: UnixMicros,
+    /// When the soft output limit was first exceeded.
+    pub soft_limit_since: Option<UnixMicros>,
+}
+
+impl Client {
+    /// A fresh client, its own name and database still at their defaults.
+    pub fn new(conn: ConnId, id: u64, now: UnixMicros) -> Client {
+        Client {
+            conn,
+            id,
+            addr: String::new(),
+            local_addr: String::new(),
+            fd: -1,
+            flags: ClientFlags::default(),
+            dbid: 0,
+            authenticated: false,
+            user: "default".into(),
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            created: now,
+            last_interaction: now,
+            last_command: None,
+            parser: Parser::default(),
+            query: Vec::new(),
+            query_pos: 0,
+            query_end: 0,
+            query_peak: 0,
+            parked: VecDeque::new(),
+            timing: None,
+            reply: Reply::default(),
+            net_input_bytes: 0,
+            net_output_bytes: 0,
+            commands: 0,
+            replied_bytes: 0,
+            reply_peak: 0,
+            reply_peak_at: now,
+            soft_limit_since: None,
+        }
+    }
+
+    /// Whether the client is on this machine: a unix socket or a loopback address.
+    pub fn is_local(&self) -> bool {
+        self.flags.has(ClientFlags::UNIX_SOCKET)
+            || self.addr.starts_with("127.")
+            || self.addr.starts_with("[::1]")
+    }
+
+    /// Gives back buffer memory that the client did not need lately.
+    pub fn trim_buffers(&mut self, now: UnixMicros, idle_us: u64, peak_reset_ms: i64) {
+        let pending = self.query_end - self.query_pos;
+        let wasteful = self.query.len() > QUERY_KEEP && self.query_peak < self.query.len() / 2;
+        if wasteful || (pending == 0 && idle_us > IDLE_US && !self.query.is_empty()) {
+            self.query.copy_within(self.query_pos..self.query_end, 0);
+            self.query_end = pending;
+            self.query_pos = 0;
+            self.query.truncate(pending);
+            self.query.shrink_to_fit();
+        }
+        self.query_peak = pending;
+        let since_ms = now.since(self.reply_peak_at) / 1000;
+        if peak_reset_ms >= 0 && since_ms >= peak_reset_ms as u64 {
+            self.reply.shrink(self.reply_peak.max(REPLY_KEEP));
+            self.reply_peak = self.reply.pending();
+            self.reply_peak_at = now;
+        }
+    }
+
+    /// Space for `len` more bytes behind the query; what was executed is dropped first.
+    pub fn query_space(&mut self, len: usize) -> &mut [u8] {
+        if self.query_pos > 0 {
+            self.query.copy_within(self.query_pos..self.query_end, 0);
+            self.query_end -= self.query_pos;
+            self.query_pos = 0;
+        }
+        let wanted = self.query_end + len;
+        if self.query.len() < wanted {
+            self.query.resize(wanted, 0);
+        }
+        &mut self.query[self.query_end..]
+    }
+
+    /// Closes the connection once its pending output was written.
+    pub fn close_after_reply(&mut self) {
+        self.flags.set(ClientFlags::CLOSE_AFTER_REPLY, true);
+    }
+
+    /// Whether the connection is about to be closed, so that no further command of it runs.
+    pub fn is_closing(&self) -> bool {
+        self.flags
+            .has_any(ClientFlags::CLOSE_AFTER_REPLY.or(ClientFlags::CLOSE_ASAP))
+    }
+}
+
+/// All clients by connection. The one whose command runs is taken out meanwhile.
+#[derive(Default)]
+pub struct Clients {
+    slots: Vec<Option<Box<Client>>>,
+    /// Whether the slot is in use, even while its client is taken out.
+    used: Vec<bool>,
+    len: usize,
+}
+
+impl Clients {
+    /// The lowest slot that is free.
+    pub fn vacant(&self) -> ConnId {
+        let free = self.used.iter().position(|used| !used);
+        ConnId(free.unwrap_or(self.used.len()) as u32)
+    }
+
+    /// Puts a new client into its slot.
+    pub fn insert(&mut self, client: Box<Client>) {
+        let at = client.conn.0 as usize;
+        if at >= self.slots.len() {
+            self.slots.resize_with(at + 1, || None);
+            self.used.resize(at + 1, false);
+        }
+        self.used[at] = true;
+        self.slots[at] = Some(client);
+        self.len += 1;
+    }
+
+    /// Takes the client out for a while; its slot stays in use.
+    #[inline]
+    pub fn take(&mut self, conn: ConnId) -> Option<Box<Client>> {
+        self.slots.get_mut(conn.0 as usize)?.take()
+    }
+
+    /// Puts a client back that was taken out.
+    #[inline]
+    pub fn put_back(&mut self, client: Box<Client>) {
+        let at = client.conn.0 as usize;
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = Some(client);
+        }
+    }
+
+    /// Forgets the client; its slot is free again.
+    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Client>> {
+        let at = conn.0 as usize;
+        let used = self.used.get_mut(at)?;
+        if !*used {
+            return None;
+        }
+        *used = false;
+        self.len -= 1;
+        self.slots.get_mut(at)?.take()
+    }
+
+    /// A client that is not taken out.
+    #[inline]
+    pub fn get(&self, conn: ConnId) -> Option<&Client> {
+        self.slots.get(conn.0 as usize)?.as_deref()
+    }
+
+    /// A client that is not taken out.
+    #[inline]
+    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
+        self.slots.get_mut(conn.0 as usize)?.as_deref_mut()
+    }
+
+    /// How many there are, those taken out included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many slots there are, used or not: the bound for walking them by number.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// All that are not taken out, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.slots.iter().filter_map(|slot| slot.as_deref())
+    }
+
+    /// All that are not taken out, by slot.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.slots.iter_mut().filter_map(|slot| slot.as_deref_mut())
+    }
+}

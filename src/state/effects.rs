@@ -1,0 +1,94 @@
+//! Effects: what a write causes beyond the data.
+//!
+//! Every write handler reports through [`Server::touch`](crate::state::Server::touch), and what it reports
+//! waits here until the engine has run the command to its end. Lives here: the queues and the kinds of
+//! events. May not: deliver anything.
+
+/// The class of a keyspace event: one letter of `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventClass {
+    Generic,
+    String,
+    List,
+    Set,
+    Hash,
+    ZSet,
+    Stream,
+    Expired,
+    Evicted,
+    New,
+}
+
+impl EventClass {
+    /// The letter that switches the class on.
+    pub const fn letter(self) -> char {
+        match self {
+            EventClass::Generic => 'g',
+            EventClass::String => '$',
+            EventClass::List => 'l',
+            EventClass::Set => 's',
+            EventClass::Hash => 'h',
+            EventClass::ZSet => 'z',
+            EventClass::Stream => 't',
+            EventClass::Expired => 'x',
+            EventClass::Evicted => 'e',
+            EventClass::New => 'n',
+        }
+    }
+}
+
+/// What happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub class: EventClass,
+    pub name: &'static str,
+}
+
+impl Event {
+    /// An event that any type of key can have.
+    pub const fn generic(name: &'static str) -> Event {
+        Event {
+            class: EventClass::Generic,
+            name,
+        }
+    }
+
+    /// An event of a string.
+    pub const fn string(name: &'static str) -> Event {
+        Event {
+            class: EventClass::String,
+            name,
+        }
+    }
+}
+
+/// A command as it goes to the AOF and to replicas, with the database it is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Propagated {
+    pub dbid: u32,
+    pub argv: Vec<Vec<u8>>,
+}
+
+/// Waiting effects.
+#[derive(Default)]
+pub struct Effects {
+    /// Changes since the last save, which INFO shows and `save` points count.
+    pub dirty: u64,
+    /// Whether anyone reads `propagated`: without an AOF or a replica nothing is collected.
+    pub propagating: bool,
+    pub propagated: Vec<Propagated>,
+    /// The handler has said what is to be propagated in place of the request.
+    pub rewritten: bool,
+}
+
+impl Effects {
+    /// Queues `argv` for the AOF and the replicas.
+    pub fn propagate(&mut self, dbid: u32, argv: &[&[u8]]) {
+        if self.propagating {
+            self.propagated.push(Propagated {
+                dbid,
+                argv: argv.iter().map(|arg| arg.to_vec()).collect(),
+            });
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Keys: every access of a command to the data goes through here.
+//!
+//! Lookups honour deadlines and count hits and misses; every change is reported by [`Server::touch`].
+
+use bytes::Bytes;
+
+use crate::keyspace::db::Db;
+use crate::keyspace::entry::{Entry, Kind, SHARED_MIN};
+use crate::keyspace::table::{Element, HashSeed};
+use crate::resp::Args;
+use crate::resp::parser::parse_i64;
+use crate::state::CommandError;
+use crate::state::effects::{Event, EventClass};
+use crate::state::server::Server;
+
+/// A key and its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    pub bytes: &'a [u8],
+    pub hash: u64,
+}
+
+impl<'a> Key<'a> {
+    /// Hashes a key.
+    #[inline]
+    pub fn new(seed: &HashSeed, bytes: &'a [u8]) -> Key<'a> {
+        Key {
+            bytes,
+            hash: seed.hash(bytes),
+        }
+    }
+}
+
+/// How a lookup counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A read: counts as hit or miss, and as use of the key.
+    Read,
+    /// A read that leaves no trace on the key, but counts.
+    ReadNoTouch,
+    /// A lookup for a change: no hit or miss, but use of the key.
+    Write,
+    /// Neither counts nor leaves a trace.
+    Peek,
+}
+
+/// A string value on its way into the keyspace.
+#[derive(Clone, Debug)]
+pub enum NewValue<'a> {
+    Int(i64),
+    Str(&'a [u8]),
+    /// In a buffer of its own, which is kept.
+    Shared(Bytes),
+}
+
+impl<'a> NewValue<'a> {
+    /// Argument `index` as a value: an integer if it reads as one, else the bytes as they came.
+    #[inline]
+    pub fn from_arg(args: Args<'a>, index: usize) -> NewValue<'a> {
+        let bytes = args.bytes(index);
+        if bytes.len() <= 20
+            && let Some(value) = parse_i64(bytes)
+        {
+            return NewValue::Int(value);
+        }
+        if bytes.len() >= SHARED_MIN
+            && let Some(shared) = args.shared(index)
+        {
+            return NewValue::Shared(shared);
+        }
+        NewValue::Str(bytes)
+    }
+}
+
+impl Server {
+    /// The database `dbid`. Numbers are checked by SELECT and its like before they get here.
+    #[inline]
+    pub fn db(&mut self, dbid: u32) -> &mut Db {
+        let last = self.dbs.len() - 1;
+        &mut self.dbs[last.min(dbid as usize)]
+    }
+
+    /// A key with its hash.
+    #[inline]
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key::new(&self.hash_seed, bytes)
+    }
+
+    /// The entry of a live key. A key whose deadline has passed is removed on the way and counts as missing.
+    #[inline]
+    pub fn lookup(&mut self, dbid: u32, key: Key<'_>, access: Access) -> Option<&mut Entry> {
+        if self.db(dbid).volatile_len() > 0 {
+            self.expire_if_due(dbid, key);
+        }
+        let clock = self.lru_clock;
+        let no_touch = self.no_touch;
+        // The database is borrowed by its field so that the counters stay reachable.
+        let last = self.dbs.len() - 1;
+        let found = self.dbs[last.min(dbid as usize)].get_mut(key.hash, key.bytes);
+        match access {
+            Access::Read | Access::ReadNoTouch => match found {
+                Some(_) => self.stats.keyspace_hits += 1,
+                None => self.stats.keyspace_misses += 1,
+            },
+            Access::Write | Access::Peek => {}
+        }
+        let entry = found?;
+        if matches!(access, Access::Read | Access::Write) && !no_touch && entry.lru() != clock {
+            entry.set_lru(clock);
+        }
+        Some(entry)
+    }
+
+    /// Looks a key up that must hold a string if it is there.
+    #[inline]
+    pub fn string(
+        &mut self,
+        dbid: u32,
+        key: Key<'_>,
+        access: Access,
+    ) -> Result<Option<&mut Entry>, CommandError> {
+        match self.lookup(dbid, key, access) {
+            Some(entry) if entry.kind() == Kind::String => Ok(Some(entry)),
+            Some(_) => Err(CommandError::WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives `key` this value, whatever it held, and this deadline or none. The caller touches it.
+    #[inline]
+    pub fn store(
+        &mut self,
+        dbid: u32,
+        key: Key<'_>,
+        value: NewValue<'_>,
+        deadline_ms: Option<i64>,
+    ) {
+        let clock = self.lru_clock;
+        let db = self.db(dbid);
+        if let Some(entry) = db.get_mut(key.hash, key.bytes) {
+            let resets = entry.is_volatile() || deadline_ms.is_some();
+            match value {
+                NewValue::Int(value) => entry.set_int(value),
+                NewValue::Str(bytes) => entry.set_str(bytes),
+                NewValue::Shared(bytes) => entry.set_bytes(bytes),
+            }
+            entry.set_lru(clock);
+            if resets {
+                db.set_expire(key.hash, key.bytes, deadline_ms);
+            }
+            return;
+        }
+        let entry = match value {
+            NewValue::Int(value) => Entry::new_int(key.bytes, value, deadline_ms, clock),
+            NewValue::Str(bytes) => Entry::new_str(key.bytes, bytes, deadline_ms, clock),
+            NewValue::Shared(bytes) => Entry::new_bytes(key.bytes, bytes, deadline_ms, clock),
+        };
+        self.insert(dbid, key, entry);
+    }
+
+    /// Removes the key if its deadline has passed; says whether it did.
+    pub fn expire_if_due(&mut self, dbid: u32, key: Key<'_>) -> bool {
+        let now_ms = self.now_ms;
+        let due = |entry: &Entry| {
+            entry.is_volatile() && entry.expire().is_some_and(|deadline| now_ms > deadline)
+        };
+        if self.expire_paused || !self.db(dbid).get(key.hash, key.bytes).is_some_and(due) {
+            return false;
+        }
+        self.delete_expired(dbid, key);
+        self.stats.lazy_expired_keys += 1;
+        true
+    }
+
+    /// Removes a key whose deadline has passed, with all that follows from it.
+    pub fn delete_expired(&mut self, dbid: u32, key: Key<'_>) {
+        if let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) {
+            self.release(entry);
+            self.stats.expired_keys += 1;
+            self.effects.propagate(dbid, &[b"DEL", key.bytes]);
+            self.notify(
+                dbid,
+                key.bytes,
+                Event {
+                    class: EventClass::Expired,
+                    name: "expired",
+                },
+            );
+        }
+    }
+
+    /// Removes a key; says whether it was there. The caller touches it.
+    pub fn delete(&mut self, dbid: u32, key: Key<'_>) -> bool {
+        match self.db(dbid).remove(key.hash, key.bytes) {
+            Some(entry) => {
+                self.release(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Lets a removed entry go.
+    pub fn release(&mut self, entry: Entry) {
+        drop(entry);
+    }
+
+    /// Adds the entry of a key that is not there. The caller touches it.
+    #[inline]
+    pub fn insert(&mut self, dbid: u32, key: Key<'_>, entry: Entry) {
+        self.db(dbid).insert(key.hash, entry);
+        self.notify(
+            dbid,
+            key.bytes,
+            Event {
+                class: EventClass::New,
+                name: "new",
+            },
+        );
+    }
+
+    /// Sets or clears a key's deadline; says whether the key is there. The caller touches it.
+    pub fn set_expire(&mut self, dbid: u32, key: Key<'_>, deadline_ms: Option<i64>) -> bool {
+        self.db(dbid).set_expire(key.hash, key.bytes, deadline_ms)
+    }
+
+    /// Every change of a key ends here: it makes the data set differ from what was saved, and it is an event.
+    #[inline]
+    pub fn touch(&mut self, dbid: u32, key: &[u8], event: Event) {
+        self.effects.dirty += 1;
+        self.notify(dbid, key, event);
+    }
+
+    /// Reports a keyspace event to those who asked for its class.
+    #[inline]
+    pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
+        if self.notify_classes != 0 {
+            self.queue_event(dbid, key, event);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Server: the whole state behind the commands, apart from who may run what and when.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::border::{LogLevel, Order, Reading, Want};
+use crate::config::Config;
+use crate::keyspace::db::Db;
+use crate::keyspace::entry::Entry;
+use crate::keyspace::table::{HashSeed, Table};
+use crate::state::client::{Client, Clients};
+use crate::state::effects::{Effects, Event};
+use crate::state::latency::Latency;
+use crate::state::rng::Rng;
+use crate::state::slowlog::SlowLog;
+use crate::state::stats::{CommandStats, Rate, Stats};
+use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
+
+/// The Redis version whose behaviour is ours.
+pub const REDIS_VERSION: &str = "8.0.6";
+
+/// Different first words of errors that are counted apart.
+const ERROR_WORDS_MAX: usize = 128;
+
+/// See [`Server::reply_peak_reset_ms`].
+pub const REPLY_PEAK_RESET_MS: i64 = 5000;
+
+/// Facts about the process that do not change while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    pub executable: String,
+    pub os: String,
+    pub config_file: Option<String>,
+}
+
+/// A command that sleeps until the shell answers: what its handler still has to say then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuation {
+    /// Reply OK, or the error that the shell reported behind this prefix.
+    Reply { error_prefix: &'static str },
+}
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub until_ms: i64,
+    /// Only commands that may write are held back.
+    pub writes_only: bool,
+}
+
+/// Everything that command handlers can reach.
+pub struct Server {
+    /// The time of the current Input.
+    pub now: UnixMicros,
+    pub now_ms: i64,
+    /// Seconds, 24 bits: the clock of entries' last use.
+    pub lru_clock: u32,
+    pub rng: Rng,
+    pub hash_seed: HashSeed,
+    pub config: Config,
+    pub process: Process,
+    pub run_id: String,
+    pub started: UnixMicros,
+
+    pub dbs: Vec<Db>,
+    pub effects: Effects,
+    /// The classes of keyspace events that anyone asked for, as `notify-keyspace-events` has them.
+    pub notify_classes: u32,
+    /// Events of the command that runs, in order.
+    pub events: Vec<(u32, Vec<u8>, Event)>,
+    /// The command that runs leaves no trace of use (CLIENT NO-TOUCH).
+    pub no_touch: bool,
+    /// DEBUG SET-ACTIVE-EXPIRE 0: the expire cycle rests.
+    pub active_expire: bool,
+    /// Deadlines are not looked at for the moment.
+    pub expire_paused: bool,
+
+    pub clients: Clients,
+    pub next_client_id: u64,
+    pub pause: Option<Pause>,
+    /// The pause was lifted by a command; held clients go on at the next tick.
+    pub unpaused: bool,
+    /// Clients to be told goodbye by the engine after this command.
+    pub doomed: Vec<ConnId>,
+    /// Clients with output to offer to their sockets.
+    pub flush_queue: VecDeque<ConnId>,
+
+    pub stats: Stats,
+    /// By command id.
+    pub command_stats: Vec<CommandStats>,
+    /// Error replies by their first word.
+    pub error_stats: BTreeMap<String, u64>,
+    pub ops_rate: Rate,
+    pub input_rate: Rate,
+    pub output_rate: Rate,
+    pub peak_memory: u64,
+    /// Share of keys with a deadline that have passed it and are still there, as the expire cycle finds them.
+    pub stale_share: f64,
+    /// Milliseconds after which a reply buffer's peak is forgotten (DEBUG REPLYBUFFER PEAK-RESET-TIME).
+    pub reply_peak_reset_ms: i64,
+    /// Tables taken out by an asynchronous flush, on their way to be freed in pieces.
+    pub dropped: Vec<Table<Entry>>,
+    pub startup_memory: u64,
+    pub slowlog: SlowLog,
+    pub latency: Latency,
+    /// The last process reading; fresh for commands that asked for one.
+    pub reading: Reading,
+    pub cron_loops: u64,
+
+    pub want: Option<Want>,
+    pub orders: VecDeque<Order>,
+    next_ticket: u64,
+    pub awaiting: Vec<(u64, ConnId, Continuation)>,
+}
+
+impl Server {
+    /// The state at the start.
+    pub fn new(config: Config, process: Process, seed: u64, now: UnixMicros) -> Server {
+        let mut rng = Rng::new(seed);
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
+        key[8..].copy_from_slice(&rng.next_u64().to_le_bytes());
+        let hash_seed = HashSeed(key);
+        let run_id = rng.hex(40);
+        let dbs = usize::try_from(config.databases).unwrap_or(16).max(1);
+        let mut server = Server {
+            now,
+            now_ms: now.ms(),
+            lru_clock: 0,
+            rng,
+            hash_seed,
+            config,
+            process,
+            run_id,
+            started: now,
+            dbs: (0..dbs).map(|_| Db::new(hash_seed)).collect(),
+            effects: Effects::default(),
+            notify_classes: 0,
+            events: Vec::new(),
+            no_touch: false,
+            active_expire: true,
+            expire_paused: false,
+            clients: Clients::default(),
+            next_client_id: 1,
+            pause: None,
+            unpaused: false,
+            doomed: Vec::new(),
+            flush_queue: VecDeque::new(),
+            stats: Stats::default(),
+            command_stats: Vec::new(),
+            error_stats: BTreeMap::new(),
+            ops_rate: Rate::default(),
+            input_rate: Rate::default(),
+            output_rate: Rate::default(),
+            peak_memory: 0,
+            stale_share: 0.0,
+            reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
+            dropped: Vec::new(),
+            startup_memory: 0,
+            slowlog: SlowLog::default(),
+            latency: Latency::default(),
+            reading: Reading::default(),
+            cron_loops: 0,
+            want: None,
+            orders: VecDeque::new(),
+            next_ticket: 1,
+            awaiting: Vec::new(),
+        };
+        server.set_now(now);
+        server
+    }
+
+    /// Moves the clock.
+    #[inline]
+    pub fn set_now(&mut self, now: UnixMicros) {
+        self.now = now;
+        self.now_ms = now.ms();
+        self.lru_clock = (now.secs() & 0xff_ffff) as u32;
+    }
+
+    /// Says a line in the log, if `loglevel` lets it through.
+    pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
+        if self.logs(level) {
+            let text = text.into();
+            self.orders.push_back(Order::Log { level, text });
+        }
+    }
+
+    /// Whether a line of this level would be written.
+    pub fn logs(&self, level: LogLevel) -> bool {
+        level >= self.config.log_level()
+    }
+
+    /// Makes `conn` wait for the shell's answer to the order that `order` builds from the ticket.
+    pub fn ask_shell(
+        &mut self,
+        conn: ConnId,
+        then: Continuation,
+        order: impl FnOnce(u64) -> Order,
+    ) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.awaiting.push((ticket, conn, then));
+        self.orders.push_back(order(ticket));
+    }
+
+    /// Remembers an event for delivery after the command, if its class is asked for.
+    pub fn queue_event(&mut self, dbid: u32, key: &[u8], event: Event) {
+        if self.config.notifies(event.class.letter()) {
+            self.events.push((dbid, key.to_vec(), event));
+        }
+    }
+
+    /// Counts an error reply by its first word.
+    pub fn count_error(&mut self, text: &str) {
+        self.stats.error_replies += 1;
+        let word = text.split(' ').next().unwrap_or("ERR");
+        if let Some(count) = self.error_stats.get_mut(word) {
+            *count += 1;
+        } else if self.error_stats.len() < ERROR_WORDS_MAX {
+            self.error_stats.insert(word.to_owned(), 1);
+        }
+    }
+
+    /// Adds a latency sample if it reaches the configured threshold.
+    pub fn sample_latency(&mut self, event: &'static str, elapsed_us: u64) {
+        let threshold = self.config.latency_monitor_threshold;
+        let ms = elapsed_us / 1000;
+        if threshold > 0 && ms >= threshold as u64 {
+            self.latency.add(event, self.now.secs(), ms);
+        }
+    }
+
+    /// Puts the client on the list of those with output to offer.
+    pub fn queue_flush(&mut self, conn: ConnId) {
+        self.flush_queue.push_back(conn);
+    }
+}
+
+impl Server {
+    /// Adds a command's duration to its account.
+    pub fn record_duration(&mut self, id: CommandId, elapsed_us: u64, calls: u64) {
+        if let Some(stats) = self.command_stats.get_mut(usize::from(id.0)) {
+            stats.usec += elapsed_us;
+            stats.record(elapsed_us / calls.max(1), calls);
+        }
+    }
+
+    /// Orders the end of the process.
+    pub fn shut_down(&mut self) {
+        self.log(LogLevel::Warning, "User requested shutdown...");
+        self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
+        self.orders.push_back(Order::Exit { code: 0 });
+    }
+
+    /// Refuses commands that need a setting to be allowed at all (`enable-debug-command`).
+    pub fn refuses_protected(
+        &self,
+        client: &Client,
+        name: &str,
+        is_subcommand: bool,
+    ) -> Result<(), CommandError> {
+        if name != "debug" || is_subcommand {
+            return Ok(());
+        }
+        if self.config.enable_debug_command.allows(client.is_local()) {
+            return Ok(());
+        }
+        Err(CommandError::DebugNotAllowed)
+    }
+
+    /// Takes over the tables that a flush dropped, to be freed piece by piece.
+    pub fn adopt_dropped(&mut self, graveyard: &mut Vec<Table<Entry>>) {
+        graveyard.append(&mut self.dropped);
+    }
+
+    /// A look of the expire cycle at `seen` keys with a deadline, of which `expired` had passed it.
+    pub fn expire_sample(&mut self, seen: u64, expired: u64) {
+        if seen > 0 {
+            let share = expired as f64 / seen as f64;
+            self.stale_share = self.stale_share * 0.95 + share * 0.05;
+        }
+    }
+}

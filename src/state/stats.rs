@@ -1,0 +1,81 @@
+//! Counters that INFO shows.
+
+/// Counters since the start or the last CONFIG RESETSTAT.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub connections_received: u64,
+    pub commands_processed: u64,
+    pub rejected_connections: u64,
+    pub net_input_bytes: u64,
+    pub net_output_bytes: u64,
+    pub reads_processed: u64,
+    pub writes_processed: u64,
+    pub expired_keys: u64,
+    pub expired_time_cap_reached: u64,
+    pub expire_cycle_cpu_us: u64,
+    pub lazy_expired_keys: u64,
+    pub active_expired_keys: u64,
+    pub keyspace_hits: u64,
+    pub keyspace_misses: u64,
+    pub evicted_keys: u64,
+    pub lazyfreed_objects: u64,
+    pub unexpected_error_replies: u64,
+    pub error_replies: u64,
+    pub query_buffer_limit_disconnections: u64,
+    pub output_buffer_limit_disconnections: u64,
+    pub acl_denied_auth: u64,
+    pub acl_denied_cmd: u64,
+    pub acl_denied_key: u64,
+    pub acl_denied_channel: u64,
+}
+
+/// One command's figures.
+#[derive(Clone, Debug, Default)]
+pub struct CommandStats {
+    pub calls: u64,
+    pub usec: u64,
+    pub rejected_calls: u64,
+    pub failed_calls: u64,
+    /// Calls by duration: class `i` counts those of at most 2^i microseconds.
+    pub durations: [u64; DURATION_CLASSES],
+}
+
+/// Classes of durations, up to half an hour.
+pub const DURATION_CLASSES: usize = 32;
+
+impl CommandStats {
+    /// Counts `calls` calls of this duration.
+    pub fn record(&mut self, duration_us: u64, calls: u64) {
+        let class = u64::BITS - duration_us.saturating_sub(1).leading_zeros();
+        let class = (class as usize).min(DURATION_CLASSES - 1);
+        self.durations[class] += calls;
+    }
+}
+
+/// A rate, as the mean of the last sixteen samples taken ten times a second.
+#[derive(Clone, Debug, Default)]
+pub struct Rate {
+    last: u64,
+    samples: [u64; 16],
+    next: usize,
+}
+
+impl Rate {
+    /// Takes a sample of a counter, `elapsed_us` after the one before.
+    pub fn sample(&mut self, counter: u64, elapsed_us: u64) {
+        let delta = counter.saturating_sub(self.last);
+        self.last = counter;
+        self.samples[self.next] = delta.saturating_mul(1_000_000) / elapsed_us.max(1);
+        self.next = (self.next + 1) % self.samples.len();
+    }
+
+    /// Units a second.
+    pub fn per_second(&self) -> u64 {
+        self.samples.iter().sum::<u64>() / self.samples.len() as u64
+    }
+
+    /// Starts again from zero.
+    pub fn reset(&mut self) {
+        *self = Rate::default();
+    }
+}
