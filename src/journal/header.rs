@@ -12,7 +12,7 @@ pub struct Header {
     pub program_version: String,
     /// Every configuration parameter with its value at the start.
     pub config: Vec<(String, Vec<u8>)>,
-    pub loaded_file: Option<String>,
+    pub config_file: Option<String>,
     pub rename_commands: Vec<(String, String)>,
     pub seed: u64,
     /// Microseconds since the epoch.
@@ -31,7 +31,7 @@ impl Header {
                 .iter()
                 .map(|param| (param.name.to_owned(), param.get(&boot.config)))
                 .collect(),
-            loaded_file: boot.config_file.clone(),
+            config_file: boot.config_file.clone(),
             rename_commands: boot.rename_commands.clone(),
             seed: boot.seed,
             now_us: boot.now.0,
@@ -42,7 +42,7 @@ impl Header {
     }
 
     /// What an engine starts from to do the same again.
-    pub fn into_boot(self) -> Result<Boot, String> {
+    pub fn into_boot(self, replaying: bool) -> Result<Boot, String> {
         let mut config = Config::default();
         let pairs: Vec<(&[u8], &[u8])> = self
             .config
@@ -54,14 +54,14 @@ impl Header {
             .map_err(|error| error.to_string())?;
         Ok(Boot {
             config,
-            config_file: self.loaded_file,
+            config_file: self.config_file,
             rename_commands: self.rename_commands,
             seed: self.seed,
             now: UnixMicros(self.now_us),
             pid: self.pid,
             executable: self.executable,
             os: self.os,
-            replaying: true,
+            replaying,
         })
     }
 
@@ -70,10 +70,10 @@ impl Header {
         let mut out = Vec::new();
         put_bytes(&mut out, self.program_version.as_bytes());
         put_pairs(&mut out, &self.config);
-        out.push(u8::from(self.loaded_file.is_some()));
+        out.push(u8::from(self.config_file.is_some()));
         put_bytes(
             &mut out,
-            self.loaded_file.as_deref().unwrap_or("").as_bytes(),
+            self.config_file.as_deref().unwrap_or("").as_bytes(),
         );
         put_pairs(&mut out, &self.rename_commands);
         out.extend_from_slice(&self.seed.to_le_bytes());
@@ -90,7 +90,7 @@ impl Header {
         let header = Header {
             program_version: cursor.text()?,
             config: pairs(&mut cursor, |cursor| cursor.bytes().map(<[u8]>::to_vec))?,
-            loaded_file: match cursor.byte()? {
+            config_file: match cursor.byte()? {
                 0 => cursor.text().map(|_| None)?,
                 1 => Some(cursor.text()?),
                 _ => return Err(Malformed),

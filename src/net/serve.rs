@@ -252,9 +252,6 @@ impl Server {
         match ended {
             Ok(Ok(code)) => {
                 self.clean_up();
-                if code == 0 {
-                    warn!("Retrace is now ready to exit, bye bye...");
-                }
                 code
             }
             Ok(Err(error)) => {
