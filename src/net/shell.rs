@@ -9,8 +9,8 @@ use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::{log as server_log, process};
-use crate::disk;
 use crate::border::{CloseReason, Flush, Order, Peer};
+use crate::disk;
 use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};
 use mio::event::Event;
@@ -214,7 +214,9 @@ impl Shell {
             }
             let reason = match self.driver.read(conn, &mut state.stream) {
                 Ok(ReadResult::Short) if !state.read_closed => return,
-                Ok(ReadResult::Short | ReadResult::Full) => continue,
+                // The end comes with the next turn: what was asked before it is answered first.
+                Ok(ReadResult::Short) => break,
+                Ok(ReadResult::Full) => continue,
                 Ok(ReadResult::Eof) => CloseReason::Eof,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
