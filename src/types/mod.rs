@@ -1,0 +1,3 @@
+//! Data types and small algorithms that know nobody above them.
+
+pub mod glob;
