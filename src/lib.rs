@@ -21,3 +21,4 @@ pub mod keyspace;
 pub mod net;
 pub mod resp;
 pub mod state;
+pub mod types;

@@ -1,8 +1,8 @@
 //! The journal's header: everything that an engine starts from.
 
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
-use crate::config::Config;
 use crate::border::Boot;
+use crate::config::Config;
 use crate::state::UnixMicros;
 
 /// What a run started from, in a form that does not depend on how the engine holds it.

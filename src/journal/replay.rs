@@ -3,8 +3,8 @@
 use super::HEAD_BYTES_MAX;
 use super::reader::{JournalError, JournalReader, Tail};
 use super::record::{Check, Record, digest_of};
-use crate::engine::Engine;
 use crate::border::{Flush, Input, Want};
+use crate::engine::Engine;
 use crate::state::ConnId;
 use std::fmt;
 use std::io::{IoSlice, Read};

@@ -2,8 +2,8 @@
 
 use super::process;
 use super::stream::Stream;
-use crate::engine::Engine;
 use crate::border::{CloseReason, Flush, Outcome, Peer, Signal, Want};
+use crate::engine::Engine;
 use crate::journal::Recorder;
 use crate::journal::replay::recycle;
 use crate::state::{ConnId, UnixMicros};

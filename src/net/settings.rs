@@ -1,7 +1,7 @@
 //! What the shell reads from the configuration, all in one place.
 
-use crate::config::Config;
 use crate::border::LogLevel;
+use crate::config::Config;
 use std::path::PathBuf;
 
 /// Where the server listens and with which socket options.
