@@ -5,10 +5,12 @@
     reason = "this is the shell: the command line enters here"
 )]
 
+use retrace::config::Command;
 use retrace::journal::reader::Tail;
 use retrace::journal::replay;
-use retrace::net::serve::{Options, serve};
+use retrace::net::serve::{read_command_line, serve};
 use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -38,13 +40,27 @@ examples:
 ";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args_os()
+    let args: Vec<Vec<u8>> = std::env::args_os()
         .skip(1)
-        .map(|arg| arg.to_string_lossy().into_owned())
+        .map(OsStringExt::into_vec)
         .collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["-v" | "--version"] => {
+    match args.first().map(Vec::as_slice) {
+        Some(b"replay") => match args.get(1).filter(|_| args.len() == 2) {
+            Some(journal) => replay_file(&String::from_utf8_lossy(journal)),
+            None => {
+                eprintln!("usage: retrace replay JOURNAL");
+                ExitCode::from(2)
+            }
+        },
+        _ => run(&args),
+    }
+}
+
+/// Runs the server as the command line says, or answers it.
+fn run(args: &[Vec<u8>]) -> ExitCode {
+    match read_command_line(args) {
+        Ok(Command::Run(loaded)) => ExitCode::from(u8::try_from(serve(*loaded)).unwrap_or(1)),
+        Ok(Command::Version) => {
             println!(
                 "Retrace server v={} bits={}",
                 env!("CARGO_PKG_VERSION"),
@@ -52,22 +68,14 @@ fn main() -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        ["-h" | "--help"] => {
+        Ok(Command::Help) => {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
-        ["replay", journal] => replay_file(journal),
-        ["replay", ..] => {
-            eprintln!("usage: retrace replay JOURNAL");
-            ExitCode::from(2)
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
         }
-        _ => match Options::parse(&args) {
-            Ok(options) => ExitCode::from(u8::try_from(serve(&options)).unwrap_or(1)),
-            Err(text) => {
-                eprintln!("retrace: {text}");
-                ExitCode::FAILURE
-            }
-        },
     }
 }
 

@@ -7,8 +7,10 @@
     reason = "this is the shell: files are opened here"
 )]
 
+use crate::config;
 use crate::engine::Engine;
 use crate::net::listen::plain;
+use crate::types::glob::glob_match;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -46,6 +48,39 @@ pub fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
+/// The text of a configuration file; a pattern stands for all files that it finds, in order.
+pub fn read_config_text(path: &str) -> Result<Vec<u8>, String> {
+    let is_pattern = path.contains(['*', '?', '[']);
+    if !is_pattern {
+        return fs::read(path).map_err(|error| plain(&error));
+    }
+    let mut text = Vec::new();
+    for file in files_like(Path::new(path)) {
+        text.extend(fs::read(&file).map_err(|error| plain(&error))?);
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+/// The files whose name the last part of `pattern` finds, sorted.
+fn files_like(pattern: &Path) -> Vec<PathBuf> {
+    let dir = pattern.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy();
+    let entries = fs::read_dir(dir.unwrap_or(Path::new(".")));
+    let mut found: Vec<PathBuf> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            let text = entry.file_name();
+            glob_match(name.as_bytes(), text.to_string_lossy().as_bytes(), false)
+        })
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
 /// Writes the configuration back to the file it came from.
 pub fn rewrite_config(engine: &Engine) -> Result<(), String> {
     let Some(path) = engine.config_file() else {
@@ -57,7 +92,16 @@ pub fn rewrite_config(engine: &Engine) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(plain(&error)),
     };
-    write_whole(path, &engine.config().rewrite(&before)).map_err(|error| plain(&error))
+    let text = config::rewrite(
+        Some(&before),
+        &config::Rewrite {
+            config: engine.config(),
+            users: &[],
+            modules: &[],
+            force_all: false,
+        },
+    );
+    write_whole(path, &text).map_err(|error| plain(&error))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
 use crate::border::Boot;
-use crate::config::Config;
+use crate::config::{Access, Config, PARAMS};
 use crate::state::UnixMicros;
 
 /// What a run started from, in a form that does not depend on how the engine holds it.
@@ -11,8 +11,8 @@ pub struct Header {
     /// The version of the program that wrote the journal.
     pub program_version: String,
     /// Every configuration parameter with its value at the start.
-    pub config: Vec<(String, String)>,
-    pub loaded_file: Option<String>,
+    pub config: Vec<(String, Vec<u8>)>,
+    pub config_file: Option<String>,
     pub rename_commands: Vec<(String, String)>,
     pub seed: u64,
     /// Microseconds since the epoch.
@@ -27,8 +27,11 @@ impl Header {
     pub fn of(boot: &Boot) -> Header {
         Header {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
-            config: boot.config.pairs(),
-            loaded_file: boot.config_file.clone(),
+            config: PARAMS
+                .iter()
+                .map(|param| (param.name.to_owned(), param.get(&boot.config)))
+                .collect(),
+            config_file: boot.config_file.clone(),
             rename_commands: boot.rename_commands.clone(),
             seed: boot.seed,
             now_us: boot.now.0,
@@ -39,23 +42,26 @@ impl Header {
     }
 
     /// What an engine starts from to do the same again.
-    pub fn into_boot(self) -> Result<Boot, String> {
+    pub fn into_boot(self, replaying: bool) -> Result<Boot, String> {
         let mut config = Config::default();
-        for (name, value) in &self.config {
-            config
-                .set(name, value)
-                .map_err(|error| format!("{name} {value}: {error}"))?;
-        }
+        let pairs: Vec<(&[u8], &[u8])> = self
+            .config
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_slice()))
+            .collect();
+        config
+            .set_many(&pairs, Access::Startup)
+            .map_err(|error| error.to_string())?;
         Ok(Boot {
             config,
-            config_file: self.loaded_file,
+            config_file: self.config_file,
             rename_commands: self.rename_commands,
             seed: self.seed,
             now: UnixMicros(self.now_us),
             pid: self.pid,
             executable: self.executable,
             os: self.os,
-            replaying: true,
+            replaying,
         })
     }
 
@@ -64,10 +70,10 @@ impl Header {
         let mut out = Vec::new();
         put_bytes(&mut out, self.program_version.as_bytes());
         put_pairs(&mut out, &self.config);
-        out.push(u8::from(self.loaded_file.is_some()));
+        out.push(u8::from(self.config_file.is_some()));
         put_bytes(
             &mut out,
-            self.loaded_file.as_deref().unwrap_or("").as_bytes(),
+            self.config_file.as_deref().unwrap_or("").as_bytes(),
         );
         put_pairs(&mut out, &self.rename_commands);
         out.extend_from_slice(&self.seed.to_le_bytes());
@@ -83,13 +89,13 @@ impl Header {
         let mut cursor = Cursor::new(payload);
         let header = Header {
             program_version: cursor.text()?,
-            config: pairs(&mut cursor)?,
-            loaded_file: match cursor.byte()? {
+            config: pairs(&mut cursor, |cursor| cursor.bytes().map(<[u8]>::to_vec))?,
+            config_file: match cursor.byte()? {
                 0 => cursor.text().map(|_| None)?,
                 1 => Some(cursor.text()?),
                 _ => return Err(Malformed),
             },
-            rename_commands: pairs(&mut cursor)?,
+            rename_commands: pairs(&mut cursor, |cursor| cursor.text())?,
             seed: cursor.u64_fixed()?,
             now_us: cursor.signed()?,
             pid: cursor.u32()?,
@@ -104,20 +110,23 @@ impl Header {
     }
 }
 
-fn put_pairs(out: &mut Vec<u8>, pairs: &[(String, String)]) {
+fn put_pairs<V: AsRef<[u8]>>(out: &mut Vec<u8>, pairs: &[(String, V)]) {
     put(out, pairs.len() as u64);
     for (name, value) in pairs {
         put_bytes(out, name.as_bytes());
-        put_bytes(out, value.as_bytes());
+        put_bytes(out, value.as_ref());
     }
 }
 
-fn pairs(cursor: &mut Cursor) -> Result<Vec<(String, String)>, Malformed> {
+fn pairs<V>(
+    cursor: &mut Cursor,
+    value: impl Fn(&mut Cursor) -> Result<V, Malformed>,
+) -> Result<Vec<(String, V)>, Malformed> {
     let count = cursor.number()?;
     // Grown as pairs are read: a count out of garbage reserves nothing.
     let mut pairs = Vec::new();
     for _ in 0..count {
-        pairs.push((cursor.text()?, cursor.text()?));
+        pairs.push((cursor.text()?, value(cursor)?));
     }
     Ok(pairs)
 }

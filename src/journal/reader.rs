@@ -195,10 +195,10 @@ mod tests {
         Header {
             program_version: "0.1.0".into(),
             config: vec![
-                ("port".into(), "6379".into()),
-                ("bind".into(), "* -::*".into()),
+                ("port".into(), b"6379".to_vec()),
+                ("bind".into(), b"* -::*".to_vec()),
             ],
-            loaded_file: Some("/etc/retrace.conf".into()),
+            config_file: Some("/etc/retrace.conf".into()),
             rename_commands: vec![("config".into(), "".into())],
             seed: 0xfeed_f00d_dead_beef,
             now_us: 1_700_000_000_000_000,

@@ -2,12 +2,12 @@
 
 use super::HEAD_BYTES_MAX;
 use super::reader::{JournalError, JournalReader, Tail};
-use super::record::{Check, Record, digest_of};
+use super::record::{Check, Record};
 use crate::border::{Flush, Input, Want};
 use crate::engine::Engine;
 use crate::state::ConnId;
 use std::fmt;
-use std::io::{IoSlice, Read};
+use std::io::{IoSlice, Read, Seek};
 
 /// What a replay found.
 #[derive(Debug)]
@@ -97,13 +97,22 @@ pub enum ReplayError {
     UnknownClient { record: u64, conn: ConnId },
 }
 
-/// Replays a journal from front to back, or to the first difference.
-pub fn replay<R: Read>(source: R) -> Result<Report, ReplayError> {
+/// Replays a journal from front to back, or to the first difference. To a difference it goes a second time, with an
+/// engine that keeps a trace of its commands, which would slow down every replay that finds none.
+pub fn replay<R: Read + Seek>(mut source: R) -> Result<Report, ReplayError> {
+    let report = replay_once(&mut source, false)?;
+    if report.difference.is_none() {
+        return Ok(report);
+    }
+    source.rewind().map_err(JournalError::Io)?;
+    replay_once(source, true)
+}
+
+fn replay_once<R: Read>(source: R, is_tracing: bool) -> Result<Report, ReplayError> {
     let (mut reader, header) = JournalReader::open(source)?;
-    let engine =
-        Engine::new(header.into_boot().map_err(ReplayError::Start)?).map_err(ReplayError::Start)?;
+    let boot = header.into_boot(is_tracing).map_err(ReplayError::Start)?;
     let mut replay = Replay {
-        engine,
+        engine: Engine::new(boot).map_err(ReplayError::Start)?,
         replied: Vec::new(),
         want: None,
         slices: Vec::new(),
@@ -112,8 +121,8 @@ pub fn replay<R: Read>(source: R) -> Result<Report, ReplayError> {
     };
     let mut difference = None;
     while let Some(record) = reader.next().map_err(JournalError::Io)? {
-        if let Some(found) = replay.step(record)? {
-            difference = Some(found);
+        difference = replay.step(record)?;
+        if difference.is_some() {
             break;
         }
         replay.records += 1;
@@ -149,6 +158,7 @@ impl Replay {
                 self.drain();
                 self.engine.handle_time(now);
             }
+            Record::TurnEnd(now) => self.engine.handle_turn_end(now),
             Record::Accept { conn, peer } => {
                 let got = self.engine.handle_accept(peer);
                 if got != conn {
@@ -186,7 +196,6 @@ impl Replay {
                 self.drain();
                 self.wrote(conn, 0);
             }
-            Record::TurnEnd(now) => self.engine.handle_turn_end(now),
             Record::Clock(now) => self.engine.handle_clock(now),
             Record::Reading(reading) => self.engine.handle_reading(reading),
             Record::Done { ticket, outcome } => {
@@ -249,79 +258,61 @@ impl Replay {
 
     fn compare(&mut self, conn: ConnId, pos: u64, check: &Check<'_>) -> Option<Difference> {
         let mut slices = recycle(std::mem::take(&mut self.slices));
-        self.engine.output(conn, &mut slices);
-        let is_same = check.matches(&slices);
-        let difference = if is_same {
-            None
-        } else {
-            Some(self.difference(conn, pos, check, &slices))
-        };
-        self.slices = recycle(slices);
-        difference
-    }
-
-    fn difference(
-        &self,
-        conn: ConnId,
-        pos: u64,
-        check: &Check<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Difference {
-        let got: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
-        let same = check
-            .head
-            .iter()
-            .zip(&got)
-            .take_while(|(expected, got)| expected == got)
-            .count();
-        let is_exact = same < check.head.len() || check.len <= HEAD_BYTES_MAX || got.len() == same;
-        debug_assert!(
-            got.len() != check.len
-                || check
-                    .digest
-                    .is_none_or(|digest| digest != digest_of(slices))
-                || is_exact
-        );
-        let at = pos + same as u64;
-        let trace = self.engine.command_trace(conn);
-        let command = trace
-            .into_iter()
-            .take_while(|(start, _)| *start <= at)
-            .last()
-            .map(|(_, command)| command);
-        // Some of what was right in front of it, to see what reply this is.
-        let from = same.saturating_sub(32);
-        let shown = |bytes: &[u8]| {
-            bytes[from.min(bytes.len())..]
-                .iter()
-                .copied()
-                .take(160)
-                .collect()
-        };
-        Difference::Reply {
-            conn,
-            pos: at,
-            is_exact,
-            command,
-            expected: shown(check.head),
-            expected_len: check.len,
-            got: shown(&got),
-            got_len: got.len(),
+        match self.engine.output_slice(conn) {
+            Some([]) => {}
+            Some(bytes) => slices.push(IoSlice::new(bytes)),
+            None => self.engine.output(conn, &mut slices),
         }
+        let got = (!check.matches(&slices))
+            .then(|| slices.iter().flat_map(|slice| slice.to_vec()).collect());
+        self.slices = recycle(slices);
+        got.map(|got| difference(conn, pos, check, got, self.engine.command_trace(conn)))
+    }
+}
+
+fn difference(
+    conn: ConnId,
+    pos: u64,
+    check: &Check<'_>,
+    got: Vec<u8>,
+    trace: Vec<(u64, String)>,
+) -> Difference {
+    let same = check
+        .head
+        .iter()
+        .zip(&got)
+        .take_while(|(expected, got)| expected == got)
+        .count();
+    let is_exact = same < check.head.len() || check.len <= HEAD_BYTES_MAX || got.len() == same;
+    let at = pos + same as u64;
+    let command = trace
+        .into_iter()
+        .take_while(|(start, _)| *start <= at)
+        .last()
+        .map(|(_, command)| command);
+    // Some of what was right in front of it, to see what reply this is.
+    let from = same.saturating_sub(32);
+    let shown = |bytes: &[u8]| bytes.iter().skip(from).copied().take(160).collect();
+    Difference::Reply {
+        conn,
+        pos: at,
+        is_exact,
+        command,
+        expected: shown(check.head),
+        expected_len: check.len,
+        got: shown(&got),
+        got_len: got.len(),
     }
 }
 
 fn kind(record: &Record<'_>) -> &'static str {
     match record {
         Record::Time(_) => "the time of a new turn",
+        Record::TurnEnd(_) => "the end of a turn",
         Record::Accept { .. } => "a new client",
         Record::Read { .. } => "bytes from a client",
         Record::Closed { .. } => "the end of a client",
         Record::Wrote { .. } | Record::Blocked { .. } => "a flush",
-        Record::TurnEnd(_) => "the end of a turn",
         Record::Clock(_) => "a clock reading",
         Record::Reading(_) => "a process reading",
         Record::Done { .. } => "the outcome of an order",
@@ -333,4 +324,107 @@ fn kind(record: &Record<'_>) -> &'static str {
 pub(crate) fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
     slices.clear();
     slices.into_iter().map(|_| IoSlice::new(&[])).collect()
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_types,
+    reason = "the tests keep their journals in files"
+)]
+mod tests {
+    use super::*;
+    use crate::border::{Boot, Peer};
+    use crate::config::Config;
+    use crate::journal::{Header, Recorder};
+    use crate::state::UnixMicros;
+    use std::fs::File;
+
+    const START: UnixMicros = UnixMicros(1_700_000_000_000_000);
+
+    /// Records a client that sends PING and takes `reply`, then replays it.
+    fn replay_ping(reply: &[u8], extra: impl FnOnce(&mut Recorder)) -> Result<Report, ReplayError> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("journal");
+        let boot = Boot {
+            config: Config::default(),
+            config_file: None,
+            rename_commands: Vec::new(),
+            seed: 1,
+            now: START,
+            pid: 1,
+            executable: "retrace".into(),
+            os: "Linux".into(),
+            replaying: false,
+        };
+        let file = File::create(&path).expect("writable");
+        let mut to = Recorder::start(Box::new(file), &Header::of(&boot)).expect("writable");
+        let peer = Peer {
+            addr: "/s:0".into(),
+            local_addr: "/s:0".into(),
+            is_unix: true,
+            is_local: true,
+            fd: 9,
+        };
+        to.time(UnixMicros(START.0 + 10));
+        to.accept(ConnId(0), &peer);
+        to.read(ConnId(0), b"PING\r\n");
+        to.turn_end(UnixMicros(START.0 + 20));
+        to.wrote(ConnId(0), &[IoSlice::new(reply)], reply.len());
+        extra(&mut to);
+        drop(to);
+        replay(File::open(&path).expect("readable"))
+    }
+
+    #[test]
+    fn the_same_replies_are_identical() {
+        let report = replay_ping(b"+PONG\r\n", |_| {}).expect("replays");
+        assert_eq!(
+            (report.difference, report.reply_bytes, report.commands),
+            (None, 7, 1)
+        );
+        assert_eq!(report.tail, Tail::Clean);
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let report = replay_ping(b"+PANG\r\n", |_| {}).expect("replays");
+        match report.difference {
+            Some(Difference::Reply {
+                conn: ConnId(0),
+                pos: 2,
+                is_exact: true,
+                expected,
+                got,
+                ..
+            }) => {
+                assert_eq!(
+                    (&expected[..], &got[..]),
+                    (&b"+PANG\r\n"[..], &b"+PONG\r\n"[..])
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_question_is_a_difference() {
+        let report = replay_ping(b"+PONG\r\n", |to| to.clock(START)).expect("replays");
+        assert!(
+            matches!(
+                report.difference,
+                Some(Difference::Disagree { record: 5, .. })
+            ),
+            "{report:?}"
+        );
+    }
+
+    #[test]
+    fn a_client_that_never_came_is_refused() {
+        let error = replay_ping(b"+PONG\r\n", |to| to.read(ConnId(7), b"PING\r\n"))
+            .expect_err("nobody there");
+        assert_eq!(
+            error.to_string(),
+            "record 5 names client 7, which is not connected"
+        );
+    }
 }

@@ -70,16 +70,16 @@ impl Driver {
         self.serve_wants();
     }
 
-    /// The end of a turn: commands that were not timed one by one share what has passed.
+    /// The commands of this turn that were not timed one by one share the time it took.
     pub fn turn_end(&mut self) {
-        if !self.engine.has_untimed() {
-            return;
+        if self.engine.has_untimed() {
+            let now = process::clock();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.turn_end(now);
+            }
+            self.engine.handle_turn_end(now);
+            self.serve_wants();
         }
-        let now = process::clock();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.turn_end(now);
-        }
-        self.engine.handle_turn_end(now);
     }
 
     pub fn accept(&mut self, peer: Peer) -> ConnId {
@@ -125,15 +125,32 @@ impl Driver {
     /// One write of what the client's reply buffers hold straight to the socket.
     #[inline]
     pub fn write(&mut self, conn: ConnId, stream: &mut Stream) -> io::Result<WriteResult> {
-        let mut slices = recycle(std::mem::take(&mut self.slices));
-        self.engine.output(conn, &mut slices);
-        let taken = write_once(stream, &slices);
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        if let (Some(recorder), Ok(taken)) = (&mut self.recorder, &taken) {
-            recorder.wrote(conn, &slices, *taken);
-        }
-        self.slices = recycle(slices);
-        let taken = taken?;
+        let (offered, taken) = match self.engine.output_slice(conn) {
+            Some(bytes) => {
+                let slice = [IoSlice::new(bytes)];
+                let slices = if bytes.is_empty() {
+                    &[][..]
+                } else {
+                    &slice[..]
+                };
+                let taken = write_once(stream, slices)?;
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.wrote(conn, slices, taken);
+                }
+                (bytes.len(), taken)
+            }
+            None => {
+                let mut slices = recycle(std::mem::take(&mut self.slices));
+                self.engine.output(conn, &mut slices);
+                let taken = write_once(stream, &slices);
+                if let (Some(recorder), Ok(taken)) = (&mut self.recorder, &taken) {
+                    recorder.wrote(conn, &slices, *taken);
+                }
+                let offered = slices.iter().map(|slice| slice.len()).sum();
+                self.slices = recycle(slices);
+                (offered, taken?)
+            }
+        };
         let flush = self.engine.handle_wrote(conn, taken);
         self.serve_wants();
         Ok(WriteResult {

@@ -2,11 +2,12 @@
 
 use super::driver::Driver;
 use super::listen::{self, ListenSocket, Opened, plain};
-use super::settings::{self, Listening, Supervisor};
+use super::settings::{self, Listening};
 use super::shell::Shell;
 use super::{log as server_log, process};
 use crate::border::Boot;
-use crate::config::Config;
+use crate::command::Registry;
+use crate::config::{self, Config, Host, Loaded, REDIS_VERSION, Supervised};
 use crate::disk;
 use crate::engine::Engine;
 use crate::journal::{Header, Recorder};
@@ -17,104 +18,18 @@ use std::io::{self, Read};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
-/// What the command line asks for beside the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// The configuration file.
-    pub file: Option<PathBuf>,
-    /// The configuration goes on at standard input (`-`).
-    pub reads_stdin: bool,
-    /// Directives of the command line as the lines of a configuration file.
-    pub directives: String,
-    pub auto_port: bool,
-    pub port_file: Option<PathBuf>,
-    pub record: Option<PathBuf>,
-    pub seed: Option<u64>,
-}
-
-impl Options {
-    /// Reads `[FILE] [--directive value ...] [-]`.
-    pub fn parse(args: &[String]) -> Result<Options, String> {
-        let mut options = Options::default();
-        let mut args = args.iter().peekable();
-        if let Some(file) = args.next_if(|arg| !arg.starts_with('-')) {
-            options.file = Some(PathBuf::from(file));
-        }
-        while let Some(arg) = args.next() {
-            if arg == "-" {
-                options.reads_stdin = true;
-                continue;
-            }
-            let Some(name) = arg.strip_prefix("--") else {
-                return Err(format!(
-                    "'{arg}' is not an option; a directive starts with --"
-                ));
-            };
-            let mut own = |name: &str| {
-                args.next()
-                    .cloned()
-                    .ok_or_else(|| format!("--{name} needs a value"))
-            };
-            match name {
-                "port-file" => options.port_file = Some(own(name)?.into()),
-                "record" => options.record = Some(own(name)?.into()),
-                "seed" => {
-                    let text = own(name)?;
-                    options.seed = Some(
-                        text.parse()
-                            .map_err(|_| format!("--seed takes a number, not '{text}'"))?,
-                    );
-                }
-                "port" if args.peek().is_some_and(|value| *value == "auto") => {
-                    args.next();
-                    options.auto_port = true;
-                }
-                _ => {
-                    options.directives.push_str(name);
-                    // A value may start with one dash (a number), even be a lone one only at the very end.
-                    while let Some(value) =
-                        args.next_if(|value| !value.starts_with("--") && *value != "-")
-                    {
-                        options.directives.push(' ');
-                        quote(value, &mut options.directives);
-                    }
-                    options.directives.push('\n');
-                }
-            }
-        }
-        Ok(options)
-    }
-}
-
-/// Puts a value between quotes, so that the configuration's parser reads back what was given.
-fn quote(value: &str, into: &mut String) {
-    into.push('"');
-    for char in value.chars() {
-        match char {
-            '"' | '\\' => into.extend(['\\', char]),
-            '\n' => into.push_str("\\n"),
-            '\r' => into.push_str("\\r"),
-            '\t' => into.push_str("\\t"),
-            _ => into.push(char),
-        }
-    }
-    into.push('"');
-}
-
 /// Runs the server; returns the exit code.
-pub fn serve(options: &Options) -> i32 {
-    let (mut config, loaded_file) = match load_config(options) {
-        Ok(loaded) => loaded,
-        Err(text) => {
-            eprintln!(
-                "\n*** FATAL CONFIG FILE ERROR (Retrace {}) ***\n{text}",
-                env!("CARGO_PKG_VERSION")
-            );
-            return 1;
-        }
-    };
-    let supervisor = settings::supervisor(&config);
-    let is_background = settings::daemonize(&config) && supervisor == Supervisor::None;
+pub fn serve(loaded: Loaded) -> i32 {
+    let is_configured = std::env::args_os().len() > 1;
+    let config_file = loaded.file.as_deref().map(absolute);
+    let unresolved = loaded.unresolved.clone();
+    let mut loaded = loaded;
+    if let Err(text) = enter_dir(&mut loaded.config) {
+        return fatal(&text);
+    }
+    let config = &loaded.config;
+    let supervisor = config.supervised;
+    let is_background = config.daemonize && supervisor == Supervised::No;
     if is_background {
         match process::daemonize() {
             Ok(true) => {}
@@ -125,7 +40,7 @@ pub fn serve(options: &Options) -> i32 {
             }
         }
     }
-    server_log::init(settings::logfile(&config), settings::log_level(&config));
+    server_log::init(settings::logfile(config), settings::log_level(config));
     install_panic_hook();
     info!("oO0OoO0OoO0Oo Retrace is starting oO0OoO0OoO0Oo");
     info!(
@@ -134,11 +49,7 @@ pub fn serve(options: &Options) -> i32 {
         usize::BITS,
         std::process::id()
     );
-    if loaded_file.is_some()
-        || !options.directives.is_empty()
-        || options.reads_stdin
-        || options.auto_port
-    {
+    if is_configured {
         info!("Configuration loaded");
     } else {
         warn!(
@@ -146,7 +57,10 @@ pub fn serve(options: &Options) -> i32 {
         );
     }
     server_log::set_started();
-    match start(options, &mut config, loaded_file, is_background) {
+    if !unresolved.is_empty() {
+        return refuse_unresolved(&unresolved);
+    }
+    match start(loaded, config_file, is_background) {
         Ok(mut server) => server.run(supervisor),
         Err(text) => {
             warn!("{text}");
@@ -155,43 +69,62 @@ pub fn serve(options: &Options) -> i32 {
     }
 }
 
-/// Defaults, then the file, then standard input, then the command line; later ones win.
-fn load_config(options: &Options) -> Result<(Config, Option<String>), String> {
-    let mut text = String::new();
-    let mut loaded_file = None;
-    if let Some(file) = &options.file {
-        let whole = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        text = std::fs::read_to_string(&whole).map_err(|error| {
-            format!(
-                "Can't open config file '{}': {}",
-                file.display(),
-                plain(&error)
-            )
-        })?;
-        loaded_file = Some(whole.to_string_lossy().into_owned());
+/// Reads the command line and the files that it names; an error is what to print before the end.
+pub fn read_command_line(args: &[Vec<u8>]) -> Result<config::Command, String> {
+    let registry = Registry::new(&[])?;
+    let mut host = Host {
+        read: &mut disk::read_config_text,
+        stdin: &mut || {
+            let mut text = Vec::new();
+            let read = io::stdin().read_to_end(&mut text);
+            read.map(|_| text).map_err(|error| plain(&error))
+        },
+        is_command: &|name| registry.by_name(name).is_some(),
+    };
+    config::load(args, &mut host).map_err(|error| error.to_string())
+}
+
+/// The layout of every error in the configuration, for standard error.
+fn fatal(text: &str) -> i32 {
+    eprintln!("\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n{text}");
+    1
+}
+
+/// Directives that only a module could know, and there is none.
+fn refuse_unresolved(lines: &[Vec<Vec<u8>>]) -> i32 {
+    warn!("Unresolved Configuration(s) Detected:");
+    for line in lines {
+        let words: Vec<_> = line
+            .iter()
+            .map(|word| String::from_utf8_lossy(word))
+            .collect();
+        warn!(">>> '{}'", words.join(" "));
     }
-    if options.reads_stdin {
-        text.push('\n');
-        io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|error| format!("standard input: {}", plain(&error)))?;
-    }
-    text.push('\n');
-    text.push_str(&options.directives);
-    let mut config = Config::default();
-    config.load(&text)?;
-    if let Some(path) = settings::logfile(&config) {
+    warn!(
+        "Module Configuration detected without loadmodule directive or no ApplyConfig call: aborting"
+    );
+    1
+}
+
+fn absolute(path: &[u8]) -> String {
+    let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
+    let whole = std::path::absolute(&path).unwrap_or(path);
+    whole.to_string_lossy().into_owned()
+}
+
+/// Opens the log file once, to fail early, and goes to the working directory.
+fn enter_dir(config: &mut Config) -> Result<(), String> {
+    if let Some(path) = settings::logfile(config) {
         let opened = OpenOptions::new().create(true).append(true).open(path);
         opened.map_err(|error| format!("Can't open the log file: {}", plain(&error)))?;
     }
-    if let Some(dir) = settings::dir(&config) {
-        let chdir = std::env::set_current_dir(&dir);
-        chdir.map_err(|error| format!("Can't chdir to '{}': {}", dir.display(), plain(&error)))?;
-    }
+    let dir = PathBuf::from(String::from_utf8_lossy(&config.dir).into_owned());
+    let chdir = std::env::set_current_dir(&dir);
+    chdir.map_err(|error| format!("Can't chdir to '{}': {}", dir.display(), plain(&error)))?;
     if let Ok(dir) = std::env::current_dir() {
-        config.set("dir", &dir.to_string_lossy())?; // the engine cannot ask where it stands
+        config.dir = dir.to_string_lossy().into_owned().into_bytes(); // the engine cannot ask where it stands
     }
-    Ok((config, loaded_file))
+    Ok(())
 }
 
 /// A server that is ready to run, and what it leaves behind in the file system.
@@ -205,11 +138,11 @@ struct Server {
 
 /// Opens and builds everything; an error is the line that the log ends with.
 fn start(
-    options: &Options,
-    config: &mut Config,
-    loaded_file: Option<String>,
+    mut loaded: Loaded,
+    config_file: Option<String>,
     is_background: bool,
 ) -> Result<Server, String> {
+    let config = &mut loaded.config;
     let limit = process::raise_file_limit(settings::max_clients(config))?;
     for (is_warning, line) in &limit.lines {
         if *is_warning {
@@ -218,7 +151,7 @@ fn start(
             info!("{line}");
         }
     }
-    config.set("maxclients", &limit.max_clients.to_string())?;
+    config.maxclients = limit.max_clients as i64;
     let default_pidfile = is_background.then(|| PathBuf::from("/var/run/redis.pid"));
     let pidfile = settings::pidfile(config).or(default_pidfile);
     if let Some(path) = &pidfile
@@ -228,7 +161,7 @@ fn start(
     }
 
     let mut wanted = Listening::of(config);
-    wanted.auto_port = options.auto_port;
+    wanted.auto_port = loaded.options.port_auto;
     let mut warnings = Vec::new();
     let opened = listen::open(&wanted, &mut Vec::new(), &mut warnings);
     let port = opened.as_ref().map_or(wanted.port, |opened| opened.port);
@@ -241,21 +174,27 @@ fn start(
         pidfile.as_deref().into_iter().for_each(disk::remove);
         error.to_string()
     })?;
-    config.set("port", &port.to_string())?;
-    start_engine(options, config.clone(), loaded_file, opened, pidfile)
+    config.port = i64::from(port);
+    start_engine(loaded, config_file, opened, pidfile)
 }
 
 fn start_engine(
-    options: &Options,
-    config: Config,
-    loaded_file: Option<String>,
+    loaded: Loaded,
+    config_file: Option<String>,
     opened: Opened,
     pidfile: Option<PathBuf>,
 ) -> Result<Server, String> {
+    let options = &loaded.options;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let path = |bytes: &Vec<u8>| PathBuf::from(text(bytes));
     let boot = Boot {
-        config,
-        config_file: loaded_file,
-        rename_commands: Vec::new(),
+        config: loaded.config,
+        config_file,
+        rename_commands: loaded
+            .renames
+            .iter()
+            .map(|(old, new)| (text(old), text(new)))
+            .collect(),
         seed: options.seed.unwrap_or_else(process::random_seed),
         now: process::clock(),
         pid: std::process::id(),
@@ -266,10 +205,10 @@ fn start_engine(
         os: process::os(),
         replaying: false,
     };
-    let recorder = match &options.record {
+    let recorder = match options.record.as_ref().map(path) {
         None => None,
         Some(path) => Some(
-            File::create(path)
+            File::create(&path)
                 .and_then(|file| Recorder::start(Box::new(file), &Header::of(&boot)))
                 .map_err(|error| {
                     format!("Can't record to {}: {}", path.display(), plain(&error))
@@ -284,13 +223,13 @@ fn start_engine(
         shell,
         pidfile,
         port: opened.port,
-        port_file: options.port_file.clone(),
-        names_port: options.auto_port,
+        port_file: options.port_file.as_ref().map(path),
+        names_port: options.port_auto,
     })
 }
 
 impl Server {
-    fn run(&mut self, supervisor: Supervisor) -> i32 {
+    fn run(&mut self, supervisor: Supervised) -> i32 {
         if let Some(path) = &self.port_file
             && let Err(error) = disk::write_port_file(path, self.port)
         {
@@ -313,9 +252,6 @@ impl Server {
         match ended {
             Ok(Ok(code)) => {
                 self.clean_up();
-                if code == 0 {
-                    warn!("Retrace is now ready to exit, bye bye...");
-                }
                 code
             }
             Ok(Err(error)) => {
@@ -330,7 +266,7 @@ impl Server {
         }
     }
 
-    fn say_ready(&self, supervisor: Supervisor) {
+    fn say_ready(&self, supervisor: Supervised) {
         let listeners = self.shell.listeners();
         if listeners
             .iter()
@@ -344,7 +280,7 @@ impl Server {
         if listeners.iter().any(|listener| listener.path().is_some()) {
             info!("Ready to accept connections unix");
         }
-        if matches!(supervisor, Supervisor::Systemd | Supervisor::Auto)
+        if matches!(supervisor, Supervised::Systemd | Supervised::Auto)
             && let Err(error) =
                 process::notify_supervisor("STATUS=Ready to accept connections\nREADY=1\n")
         {
@@ -409,7 +345,7 @@ fn install_panic_hook() {
 fn print_banner(config: &Config, port: u16) {
     use std::io::IsTerminal;
     let is_watched = settings::logfile(config).is_none() && io::stdout().is_terminal();
-    if !is_watched && !settings::always_show_logo(config) {
+    if !is_watched && !config.always_show_logo {
         info!("Running mode=standalone, port={port}.");
         return;
     }
@@ -433,42 +369,5 @@ fn warn_about_backlog(backlog: i32) {
              of {cap}.",
             path.display()
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Options, String> {
-        Options::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn the_command_line() {
-        let options =
-            parse("a.conf --port auto --port-file p --save 900 1 --maxmemory -1 --seed 7 -")
-                .expect("right");
-        assert_eq!(options.file, Some("a.conf".into()));
-        assert_eq!(options.port_file, Some("p".into()));
-        assert_eq!(
-            (options.auto_port, options.seed, options.reads_stdin),
-            (true, Some(7), true)
-        );
-        assert_eq!(options.directives, "save \"900\" \"1\"\nmaxmemory \"-1\"\n");
-        assert_eq!(
-            parse("--port 7000").expect("right").directives,
-            "port \"7000\"\n"
-        );
-        for wrong in ["--seed", "--seed x", "--record", "a b"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn values_are_quoted() {
-        let mut out = String::new();
-        quote("a \"b\"\\\n", &mut out);
-        assert_eq!(out, r#""a \"b\"\\\n""#);
     }
 }

@@ -214,7 +214,9 @@ impl Shell {
             }
             let reason = match self.driver.read(conn, &mut state.stream) {
                 Ok(ReadResult::Short) if !state.read_closed => return,
-                Ok(ReadResult::Short | ReadResult::Full) => continue,
+                // The end comes with the next turn: what was asked before it is answered first.
+                Ok(ReadResult::Short) => break,
+                Ok(ReadResult::Full) => continue,
                 Ok(ReadResult::Eof) => CloseReason::Eof,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
