@@ -5,7 +5,13 @@
 
 pub mod connection;
 pub mod ctx;
+pub mod debug;
+pub mod expire;
+pub mod generic;
+pub mod keyspace;
+pub mod memory;
 pub mod registry;
+pub mod scan;
 pub mod spec;
 pub mod string;
 pub mod syntax;
@@ -26,4 +32,13 @@ pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> 
 }
 
 /// Every family's commands.
-pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, connection::COMMANDS];
+pub const FAMILIES: &[&[spec::Spec]] = &[
+    string::COMMANDS,
+    connection::COMMANDS,
+    generic::COMMANDS,
+    expire::COMMANDS,
+    scan::COMMANDS,
+    keyspace::COMMANDS,
+    memory::COMMANDS,
+    debug::COMMANDS,
+];

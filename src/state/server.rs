@@ -8,6 +8,7 @@ use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{HashSeed, Table};
 use crate::state::client::{Client, Clients};
+use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
 use crate::state::rng::Rng;
@@ -70,6 +71,8 @@ pub struct Server {
     pub no_touch: bool,
     /// DEBUG SET-ACTIVE-EXPIRE 0: the expire cycle rests.
     pub active_expire: bool,
+    /// What DEBUG has switched for tests.
+    pub debug: Switches,
     /// Deadlines are not looked at for the moment.
     pub expire_paused: bool,
 
@@ -136,6 +139,7 @@ impl Server {
             events: Vec::new(),
             no_touch: false,
             active_expire: true,
+            debug: Switches::default(),
             expire_paused: false,
             clients: Clients::default(),
             next_client_id: 1,
