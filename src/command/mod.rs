@@ -3,6 +3,7 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod client;
 pub mod connection;
 pub mod ctx;
 pub mod debug;
@@ -35,6 +36,7 @@ pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> 
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     connection::COMMANDS,
+    client::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,
