@@ -9,6 +9,8 @@ pub mod ctx;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod introspection;
+pub mod keys;
 pub mod keyspace;
 pub mod memory;
 pub mod registry;
@@ -37,6 +39,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     connection::COMMANDS,
     client::COMMANDS,
+    introspection::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

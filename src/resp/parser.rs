@@ -100,6 +100,14 @@ impl<'a> Args<'a> {
         (start..args.len()).map(move |i| args.bytes(i))
     }
 
+    /// These arguments without the first `count`: a command that stands as arguments of another.
+    pub fn without(&self, count: usize) -> Args<'a> {
+        Args {
+            argv: self.argv.get(count..).unwrap_or(&[]),
+            ..*self
+        }
+    }
+
     /// Whether argument `index` is this word, in any case of letters.
     #[inline]
     pub fn is(&self, index: usize, word: &str) -> bool {
