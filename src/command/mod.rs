@@ -3,11 +3,21 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod client;
 pub mod connection;
 pub mod ctx;
+pub mod debug;
+pub mod expire;
+pub mod generic;
+pub mod introspection;
+pub mod keys;
+pub mod keyspace;
+pub mod memory;
 pub mod registry;
+pub mod scan;
 pub mod spec;
 pub mod string;
+pub mod syntax;
 
 pub use ctx::Ctx;
 pub use registry::{Command, Registry};
@@ -25,4 +35,15 @@ pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> 
 }
 
 /// Every family's commands.
-pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, connection::COMMANDS];
+pub const FAMILIES: &[&[spec::Spec]] = &[
+    string::COMMANDS,
+    connection::COMMANDS,
+    client::COMMANDS,
+    introspection::COMMANDS,
+    generic::COMMANDS,
+    expire::COMMANDS,
+    scan::COMMANDS,
+    keyspace::COMMANDS,
+    memory::COMMANDS,
+    debug::COMMANDS,
+];

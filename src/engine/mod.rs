@@ -48,6 +48,8 @@ pub struct Engine {
     untimed: Vec<(CommandId, u64)>,
 
     resumed: VecDeque<ConnId>,
+    /// Clients that CLIENT PAUSE held, on their way to go on.
+    released: VecDeque<ConnId>,
     next_cron: UnixMicros,
     /// The expire cycle left work behind, so the next tick comes soon.
     expire_backlog: bool,
@@ -84,6 +86,7 @@ impl Engine {
             reading_is_fresh: false,
             untimed: Vec::new(),
             resumed: VecDeque::new(),
+            released: VecDeque::new(),
             next_cron: boot.now,
             expire_backlog: false,
             last_rate_sample: boot.now,
@@ -285,6 +288,7 @@ impl Engine {
         if let Some(conn) = self.interrupted.take() {
             self.process(conn);
         }
+        self.run_released();
     }
 
     /// The shell has carried out the order with this ticket.
@@ -384,6 +388,7 @@ impl Engine {
         self.server.awaiting.retain(|(_, of, _)| *of != conn);
         self.server.flush_queue.retain(|of| *of != conn);
         self.resumed.retain(|of| *of != conn);
+        self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {
             self.interrupted = None;
         }
