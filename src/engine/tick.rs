@@ -151,7 +151,9 @@ impl Engine {
             let sample = self.expire_sample(dbid, effort);
             work.add(sample);
             walked.add(sample);
-            let is_stale = sample.removed > 0 && sample.removed * STALE_SHARE >= sample.seen;
+            let is_full = sample.removed >= SAMPLE_KEYS * effort;
+            let is_stale =
+                is_full || (sample.removed > 0 && sample.removed * STALE_SHARE >= sample.seen);
             if work.is_enough(effort) {
                 self.expire_backlog = is_stale;
                 self.server.stats.expired_time_cap_reached += u64::from(is_stale);
@@ -191,11 +193,13 @@ impl Engine {
                     return;
                 };
                 work.seen += 1;
-                if now_ms > deadline {
+                // A walk that deletes in its own order crowds what is left into few, long chains once the table
+                // shrinks, so a single step may see more than a sample; the rest waits for the next.
+                if now_ms > deadline && ends.len() < SAMPLE_KEYS * effort {
                     keys.extend_from_slice(entry.key());
                     ends.push(keys.len());
                 } else {
-                    ttl_sum = ttl_sum.saturating_add(deadline - now_ms);
+                    ttl_sum = ttl_sum.saturating_add((deadline - now_ms).max(0));
                 }
             });
         }
@@ -291,5 +295,140 @@ impl Engine {
         if table.is_empty() {
             self.graveyard.pop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::border::Boot;
+    use crate::config::Config;
+    use crate::state::keys::NewValue;
+
+    /// More keys than one step of a walk sees in these tests.
+    const STEP_KEYS: usize = 2000;
+
+    fn engine() -> Engine {
+        let boot = Boot {
+            config: Config::default(),
+            config_file: None,
+            rename_commands: Vec::new(),
+            seed: 7,
+            now: UnixMicros(0),
+            pid: 1,
+            executable: String::new(),
+            os: String::new(),
+            replaying: false,
+        };
+        Engine::new(boot).expect("no command is renamed")
+    }
+
+    /// Adds keys `from..to` to a database, all with this deadline or none.
+    fn fill(engine: &mut Engine, dbid: u32, keys: std::ops::Range<u32>, deadline: Option<i64>) {
+        for number in keys {
+            let name = number.to_be_bytes();
+            let key = engine.server.key(&name);
+            engine
+                .server
+                .store(dbid, key, NewValue::Int(1), deadline);
+        }
+    }
+
+    /// Runs one cycle at this time and checks that it kept to its limits.
+    fn cycle(engine: &mut Engine, now_ms: i64) -> Work {
+        engine.server.set_now(UnixMicros(now_ms * 1000));
+        let work = engine.expire_cycle();
+        // The last sample may begin just below the limit, and its last step may see several long chains.
+        assert!(work.removed < CYCLE_REMOVED + SAMPLE_KEYS, "{work:?}");
+        assert!(work.seen < CYCLE_SEEN + SAMPLE_KEYS + STEP_KEYS, "{work:?}");
+        assert!(work.buckets < CYCLE_BUCKETS + SAMPLE_BUCKETS, "{work:?}");
+        work
+    }
+
+    #[test]
+    fn keys_that_expire_together_go_in_bounded_cycles() {
+        let mut engine = engine();
+        let keys = 100_000;
+        fill(&mut engine, 0, 0..keys, Some(1000));
+        assert_eq!(cycle(&mut engine, 1000).removed, 0, "the deadline's millisecond is lived through");
+        let mut cycles = 0;
+        while !engine.server.db(0).is_empty() {
+            let work = cycle(&mut engine, 1001 + cycles);
+            assert!(work.removed > 0);
+            cycles += 1;
+        }
+        assert!(cycles <= i64::from(keys) / CYCLE_REMOVED as i64 + 2, "{cycles}");
+        assert_eq!(engine.server.stats.active_expired_keys, u64::from(keys));
+        assert!(engine.server.stats.expired_time_cap_reached > 0);
+        cycle(&mut engine, 5000);
+        assert!(!engine.expire_backlog, "nothing is left to do");
+    }
+
+    #[test]
+    fn a_cycle_over_living_keys_ends_after_one_sample() {
+        let mut engine = engine();
+        fill(&mut engine, 0, 0..50_000, Some(1_000_000));
+        let work = cycle(&mut engine, 10);
+        assert!(work.seen < SAMPLE_KEYS + 32, "{work:?}");
+        assert!(!engine.expire_backlog);
+        assert!((999_000..=1_000_000).contains(&engine.server.db(0).avg_ttl_ms));
+    }
+
+    #[test]
+    fn a_few_expired_keys_among_many_others_are_found() {
+        let mut engine = engine();
+        fill(&mut engine, 3, 0..60_000, None);
+        fill(&mut engine, 3, 60_000..60_010, Some(5));
+        let cycles = (0..100).take_while(|at| {
+            cycle(&mut engine, 10 + at);
+            engine.server.db(3).volatile_len() > 0
+        });
+        assert!(cycles.count() < 10);
+        assert_eq!(engine.server.db(3).len(), 60_000);
+    }
+
+    #[test]
+    fn the_backlog_is_worked_off_in_ticks_a_millisecond_apart() {
+        let mut engine = engine();
+        fill(&mut engine, 0, 0..5_000, Some(1));
+        engine.handle_time(UnixMicros(200_000));
+        let left = engine.server.db(0).len();
+        assert!(left < 5_000);
+        engine.handle_time(UnixMicros(200_500));
+        assert_eq!(engine.server.db(0).len(), left, "half a millisecond later is too soon");
+        assert_eq!(engine.next_tick(), Some(UnixMicros(201_500)));
+        engine.handle_time(UnixMicros(201_500));
+        assert!(engine.server.db(0).len() < left);
+    }
+
+    #[test]
+    #[ignore]
+    #[allow(clippy::disallowed_methods, clippy::disallowed_types)]
+    fn zz_timing() {
+        let mut engine = engine();
+        let keys = 1_000_000;
+        fill(&mut engine, 0, 0..keys, Some(1000));
+        let mut times = vec![];
+        let mut cycles = 0;
+        let all = std::time::Instant::now();
+        while !engine.server.db(0).is_empty() {
+            let t = std::time::Instant::now();
+            cycle(&mut engine, 1001 + cycles);
+            times.push(t.elapsed().as_micros());
+            cycles += 1;
+        }
+        let total = all.elapsed();
+        times.sort();
+        println!("cycles {cycles} total {total:?} p50 {} p99 {} max {:?}", times[times.len() / 2], times[times.len() * 99 / 100], &times[times.len()-5..]);
+        fill(&mut engine, 0, 0..keys, Some(1_000_000_000));
+        let t = std::time::Instant::now();
+        for i in 0..1000 { cycle(&mut engine, 100_000 + i); }
+        println!("idle cycle {:?}", t.elapsed() / 1000);
+        engine.server.flush(0, false);
+        fill(&mut engine, 0, 0..keys, None);
+        fill(&mut engine, 0, keys..keys + 1, Some(1_000_000_000));
+        let t = std::time::Instant::now();
+        for i in 0..1000 { cycle(&mut engine, 100_000 + i); }
+        println!("sparse cycle {:?}", t.elapsed() / 1000);
     }
 }
