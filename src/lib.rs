@@ -18,3 +18,4 @@ pub mod engine;
 pub mod keyspace;
 pub mod resp;
 pub mod state;
+pub mod types;
