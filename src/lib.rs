@@ -14,8 +14,11 @@
 pub mod border;
 pub mod command;
 pub mod config;
+pub mod disk;
 pub mod engine;
+pub mod journal;
 pub mod keyspace;
+pub mod net;
 pub mod resp;
 pub mod state;
 pub mod types;

@@ -63,6 +63,9 @@ impl Engine {
             client.flags.set(ClientFlags::THROTTLED, false);
             self.resumed.push_back(conn);
         }
+        if drained && let Some(trace) = &mut self.trace {
+            trace.retain(|(of, ..)| *of != conn);
+        }
         if drained {
             Flush::Drained
         } else {

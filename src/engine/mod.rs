@@ -363,18 +363,19 @@ impl Engine {
         !self.untimed.is_empty()
     }
 
-    /// The commands that `conn` ran since the last call: where each one's reply begins in the reply stream,
-    /// and its text. Kept only by an engine that replays.
-    pub fn take_trace(&mut self, conn: ConnId) -> Vec<(u64, String)> {
-        let Some(trace) = &mut self.trace else {
-            return Vec::new();
-        };
-        let (mine, others) = std::mem::take(trace)
-            .into_iter()
-            .partition(|(of, ..)| *of == conn);
-        *trace = others;
-        let mine: Vec<(ConnId, u64, String)> = mine;
-        mine.into_iter().map(|(_, pos, text)| (pos, text)).collect()
+    /// The commands that `conn` ran since its output was last drained: where each one's reply begins in the
+    /// reply stream, and its text. Kept only by an engine that replays.
+    pub fn command_trace(&self, conn: ConnId) -> Vec<(u64, String)> {
+        let trace = self.trace.iter().flatten();
+        trace
+            .filter(|(of, ..)| *of == conn)
+            .map(|(_, pos, text)| (*pos, text.clone()))
+            .collect()
+    }
+
+    /// The configuration file that CONFIG REWRITE writes to.
+    pub fn config_file(&self) -> Option<&str> {
+        self.server.process.config_file.as_deref()
     }
 
     /// Drops a client and everything that points to it.

@@ -1,7 +1,6 @@
 //! Ticks: what happens without a request. Everything is bounded by counts, so that a replay does the same.
 
 use crate::engine::Engine;
-use crate::keyspace::table::Element;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
 

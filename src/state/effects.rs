@@ -4,6 +4,8 @@
 //! waits here until the engine has run the command to its end. Lives here: the queues and the kinds of
 //! events. May not: deliver anything.
 
+use crate::config::KeyspaceEvents;
+
 /// The class of a keyspace event: one letter of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventClass {
@@ -20,19 +22,19 @@ pub enum EventClass {
 }
 
 impl EventClass {
-    /// The letter that switches the class on.
-    pub const fn letter(self) -> char {
+    /// The flag of `notify-keyspace-events` that switches the class on.
+    pub const fn flag(self) -> KeyspaceEvents {
         match self {
-            EventClass::Generic => 'g',
-            EventClass::String => '$',
-            EventClass::List => 'l',
-            EventClass::Set => 's',
-            EventClass::Hash => 'h',
-            EventClass::ZSet => 'z',
-            EventClass::Stream => 't',
-            EventClass::Expired => 'x',
-            EventClass::Evicted => 'e',
-            EventClass::New => 'n',
+            EventClass::Generic => KeyspaceEvents::GENERIC,
+            EventClass::String => KeyspaceEvents::STRING,
+            EventClass::List => KeyspaceEvents::LIST,
+            EventClass::Set => KeyspaceEvents::SET,
+            EventClass::Hash => KeyspaceEvents::HASH,
+            EventClass::ZSet => KeyspaceEvents::ZSET,
+            EventClass::Stream => KeyspaceEvents::STREAM,
+            EventClass::Expired => KeyspaceEvents::EXPIRED,
+            EventClass::Evicted => KeyspaceEvents::EVICTED,
+            EventClass::New => KeyspaceEvents::NEW,
         }
     }
 }

@@ -234,7 +234,7 @@ impl Server {
     /// Reports a keyspace event to those who asked for its class.
     #[inline]
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
-        if self.notify_classes != 0 {
+        if !self.config.notify_keyspace_events.is_empty() {
             self.queue_event(dbid, key, event);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::border::{LogLevel, Order, Reading, Want};
-use crate::config::Config;
+use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{HashSeed, Table};
@@ -64,8 +64,6 @@ pub struct Server {
 
     pub dbs: Vec<Db>,
     pub effects: Effects,
-    /// The classes of keyspace events that anyone asked for, as `notify-keyspace-events` has them.
-    pub notify_classes: u32,
     /// Events of the command that runs, in order.
     pub events: Vec<(u32, Vec<u8>, Event)>,
     /// The command that runs leaves no trace of use (CLIENT NO-TOUCH).
@@ -135,7 +133,6 @@ impl Server {
             started: now,
             dbs: (0..dbs).map(|_| Db::new(hash_seed)).collect(),
             effects: Effects::default(),
-            notify_classes: 0,
             events: Vec::new(),
             no_touch: false,
             active_expire: true,
@@ -188,7 +185,14 @@ impl Server {
 
     /// Whether a line of this level would be written.
     pub fn logs(&self, level: LogLevel) -> bool {
-        level >= self.config.log_level()
+        let least = match self.config.loglevel {
+            config::LogLevel::Debug => LogLevel::Debug,
+            config::LogLevel::Verbose => LogLevel::Verbose,
+            config::LogLevel::Notice => LogLevel::Notice,
+            config::LogLevel::Warning => LogLevel::Warning,
+            config::LogLevel::Nothing => return false,
+        };
+        level >= least
     }
 
     /// Makes `conn` wait for the shell's answer to the order that `order` builds from the ticket.
@@ -206,7 +210,8 @@ impl Server {
 
     /// Remembers an event for delivery after the command, if its class is asked for.
     pub fn queue_event(&mut self, dbid: u32, key: &[u8], event: Event) {
-        if self.config.notifies(event.class.letter()) {
+        let wanted = self.config.notify_keyspace_events;
+        if wanted.contains(event.class.flag()) {
             self.events.push((dbid, key.to_vec(), event));
         }
     }
@@ -263,10 +268,11 @@ impl Server {
         if name != "debug" || is_subcommand {
             return Ok(());
         }
-        if self.config.enable_debug_command.allows(client.is_local()) {
-            return Ok(());
+        match self.config.enable_debug_command {
+            Guard::Yes => Ok(()),
+            Guard::Local if client.is_local() => Ok(()),
+            Guard::Local | Guard::No => Err(CommandError::DebugNotAllowed),
         }
-        Err(CommandError::DebugNotAllowed)
     }
 
     /// Takes over the tables that a flush dropped, to be freed piece by piece.

@@ -1,6 +1,5 @@
-//! Types: data structures and the arithmetic of values.
-//!
-//! Lives here: what a value is made of, apart from where it is kept. May not: know the keyspace, commands or RESP.
+//! Data types and small algorithms that know nobody above them.
 
+pub mod glob;
 pub mod bits;
 pub mod long_double;

@@ -1,0 +1,121 @@
+//! The shell's files: configuration, pid file, port file, and what is removed at the end.
+//!
+//! May not: decide what a file says. Whoever writes a file that others read writes it aside and renames it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the shell: files are opened here"
+)]
+
+use crate::config;
+use crate::engine::Engine;
+use crate::net::listen::plain;
+use crate::types::glob::glob_match;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes a file in one step: who reads it sees the old text or the new one.
+pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.tmp", std::process::id()));
+    let aside = PathBuf::from(aside);
+    let written = write_synced(&aside, text).and_then(|()| fs::rename(&aside, path));
+    if written.is_err() {
+        remove(&aside);
+    }
+    written
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Tells the port that was chosen.
+pub fn write_port_file(path: &Path, port: u16) -> io::Result<()> {
+    write_whole(path, &format!("{port}\n"))
+}
+
+/// Writes the process's number; readers expect it at its place at once, so it is written there.
+pub fn write_pidfile(path: &Path) -> io::Result<()> {
+    fs::write(path, format!("{}\n", std::process::id()))
+}
+
+/// Removes a file; one that is gone already is as good.
+pub fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+/// The text of a configuration file; a pattern stands for all files that it finds, in order.
+pub fn read_config_text(path: &str) -> Result<Vec<u8>, String> {
+    let is_pattern = path.contains(['*', '?', '[']);
+    if !is_pattern {
+        return fs::read(path).map_err(|error| plain(&error));
+    }
+    let mut text = Vec::new();
+    for file in files_like(Path::new(path)) {
+        text.extend(fs::read(&file).map_err(|error| plain(&error))?);
+        text.push(b'\n');
+    }
+    Ok(text)
+}
+
+/// The files whose name the last part of `pattern` finds, sorted.
+fn files_like(pattern: &Path) -> Vec<PathBuf> {
+    let dir = pattern.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy();
+    let entries = fs::read_dir(dir.unwrap_or(Path::new(".")));
+    let mut found: Vec<PathBuf> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            let text = entry.file_name();
+            glob_match(name.as_bytes(), text.to_string_lossy().as_bytes(), false)
+        })
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Writes the configuration back to the file it came from.
+pub fn rewrite_config(engine: &Engine) -> Result<(), String> {
+    let Some(path) = engine.config_file() else {
+        return Err("The server is running without a config file".to_owned());
+    };
+    let path = Path::new(path);
+    let before = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(plain(&error)),
+    };
+    let text = config::rewrite(
+        Some(&before),
+        &config::Rewrite {
+            config: engine.config(),
+            users: &[],
+            modules: &[],
+            force_all: false,
+        },
+    );
+    write_whole(path, &text).map_err(|error| plain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("port");
+        write_port_file(&path, 1).expect("writable");
+        write_port_file(&path, 65535).expect("writable");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "65535\n");
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
+        assert!(write_port_file(&dir.path().join("no/port"), 1).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! The log: `log` and `env_logger` with the line format of Redis.
+//!
+//! `pid:role dd Mon yyyy HH:MM:SS.mmm <.|-|*|#> message`. The file is opened for every line, so that moving it away
+//! is all that rotating takes.
+
+use crate::border::LogLevel;
+use chrono::{DateTime, Local};
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter, Record};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Lines of other crates are not ours to print.
+const TARGET: &str = "retrace";
+
+static LOGFILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Where lines go: the log file, or standard output.
+struct Sink;
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match LOGFILE.get().and_then(Option::as_ref) {
+            Some(path) => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)?
+                .write_all(bytes)?,
+            None => {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes)?;
+                out.flush()?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts logging. Call once; a second call changes the level only.
+pub fn init(logfile: Option<PathBuf>, level: Option<LogLevel>) {
+    let _ = LOGFILE.set(logfile);
+    let _ = Builder::new()
+        .filter_level(LevelFilter::Off)
+        .filter_module(TARGET, LevelFilter::Trace)
+        .target(Target::Pipe(Box::new(Sink)))
+        .format(|out, record: &Record| {
+            let role = if STARTED.load(Ordering::Relaxed) {
+                'M'
+            } else {
+                'C'
+            };
+            let line = line(
+                std::process::id(),
+                role,
+                Local::now(),
+                record.level(),
+                &record.args().to_string(),
+            );
+            out.write_all(line.as_bytes())
+        })
+        .try_init();
+    set_level(level);
+}
+
+/// From now on lines are a server's, not those of a program that is starting.
+pub fn set_started() {
+    STARTED.store(true, Ordering::Relaxed);
+}
+
+/// What the shell's own lines must reach to be printed.
+pub fn set_level(level: Option<LogLevel>) {
+    log::set_max_level(level.map_or(LevelFilter::Off, |level| level_of(level).to_level_filter()));
+}
+
+/// Prints a line whose level was compared already.
+pub fn write(level: LogLevel, text: &str) {
+    let args = format_args!("{text}");
+    log::logger().log(
+        &Record::builder()
+            .target(TARGET)
+            .level(level_of(level))
+            .args(args)
+            .build(),
+    );
+}
+
+/// Prints text as it is, without what is in front of a line.
+pub fn raw(text: &str) {
+    let _ = Sink.write_all(text.as_bytes());
+}
+
+fn level_of(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Debug => Level::Trace,
+        LogLevel::Verbose => Level::Debug,
+        LogLevel::Notice => Level::Info,
+        LogLevel::Warning => Level::Warn,
+    }
+}
+
+fn line(pid: u32, role: char, now: DateTime<Local>, level: Level, text: &str) -> String {
+    let mark = match level {
+        Level::Trace => '.',
+        Level::Debug => '-',
+        Level::Info => '*',
+        Level::Warn | Level::Error => '#',
+    };
+    format!(
+        "{pid}:{role} {} {mark} {text}\n",
+        now.format("%d %b %Y %H:%M:%S%.3f")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeZone;
+
+    #[test]
+    fn a_line_looks_like_one_of_redis() {
+        let now = Local
+            .with_ymd_and_hms(2024, 3, 9, 7, 5, 1)
+            .single()
+            .expect("a time that exists");
+        let now = now + chrono::TimeDelta::milliseconds(42);
+        assert_eq!(
+            line(77, 'M', now, Level::Info, "Server initialized"),
+            "77:M 09 Mar 2024 07:05:01.042 * Server initialized\n"
+        );
+        assert_eq!(
+            line(1, 'C', now, Level::Warn, "x"),
+            "1:C 09 Mar 2024 07:05:01.042 # x\n"
+        );
+        assert_eq!(
+            line(1, 'M', now, Level::Debug, "x"),
+            "1:M 09 Mar 2024 07:05:01.042 - x\n"
+        );
+        assert_eq!(
+            line(1, 'M', now, Level::Trace, "x"),
+            "1:M 09 Mar 2024 07:05:01.042 . x\n"
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! The shell: sockets, the clock, signals, the log. It learns things and tells the engine; it decides nothing.
+//!
+//! Lives here: the poll loop, listeners, connections, signals, process readings, start and end of the server.
+//! May not: know a command or look into the keyspace.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the shell: sockets, clock and environment enter here"
+)]
+
+pub mod driver;
+pub mod listen;
+pub mod log;
+pub mod process;
+pub mod serve;
+pub mod settings;
+pub mod shell;
+pub mod signals;
+pub mod stream;

@@ -1,0 +1,183 @@
+//! The process seen from outside: clock, readings, limits, and its way into the background.
+
+use crate::border::Reading;
+use crate::keyspace::alloc;
+use crate::state::UnixMicros;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Microseconds since the epoch.
+#[inline]
+pub fn clock() -> UnixMicros {
+    let us = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros());
+    UnixMicros(i64::try_from(us).unwrap_or(i64::MAX))
+}
+
+/// A number that no one can foretell, from the system's randomness.
+pub fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Name, release and machine of the operating system.
+pub fn os() -> String {
+    let uname = rustix::system::uname();
+    [uname.sysname(), uname.release(), uname.machine()]
+        .map(|part| part.to_string_lossy())
+        .join(" ")
+}
+
+/// Memory and CPU of this process; what the system does not tell is 0.
+pub fn reading() -> Reading {
+    let process = cpu_times("/proc/self/stat");
+    let main_thread = cpu_times("/proc/thread-self/stat");
+    Reading {
+        used_memory: alloc::used_memory() as u64,
+        rss_bytes: rss_bytes().unwrap_or(0),
+        system_memory_bytes: system_memory_bytes(),
+        cpu_user_us: process[0],
+        cpu_sys_us: process[1],
+        cpu_user_children_us: process[2],
+        cpu_sys_children_us: process[3],
+        cpu_user_main_thread_us: main_thread[0],
+        cpu_sys_main_thread_us: main_thread[1],
+    }
+}
+
+fn rss_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+fn system_memory_bytes() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kib = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024
+    })
+}
+
+/// User, system, children's user and children's system time in microseconds.
+fn cpu_times(stat: &str) -> [u64; 4] {
+    let text = std::fs::read_to_string(stat).unwrap_or_default();
+    // The program's name comes second, in brackets, and may hold anything; utime is the 12th field behind it.
+    let behind_name = text.rfind(')').map_or("", |end| &text[end + 1..]);
+    let ticks_per_s = rustix::param::clock_ticks_per_second().max(1);
+    let mut times = [0; 4];
+    for (time, field) in times
+        .iter_mut()
+        .zip(behind_name.split_ascii_whitespace().skip(11))
+    {
+        *time = field.parse::<u64>().unwrap_or(0) * 1_000_000 / ticks_per_s;
+    }
+    times
+}
+
+/// Files that the server itself needs, beside one for each client.
+const RESERVED_FILES: u64 = 32;
+
+/// What came of making room for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileLimit {
+    /// So many clients have room.
+    pub max_clients: usize,
+    /// Lines for the log, each with whether it is a warning.
+    pub lines: Vec<(bool, String)>,
+}
+
+/// Makes room for the files of `max_clients` clients, or says how many have room. An error means: none at all.
+pub fn raise_file_limit(max_clients: usize) -> Result<FileLimit, String> {
+    let needed = max_clients as u64 + RESERVED_FILES;
+    let before = getrlimit(Resource::Nofile);
+    let current = before.current.unwrap_or(u64::MAX);
+    if current >= needed {
+        return Ok(FileLimit {
+            max_clients,
+            lines: Vec::new(),
+        });
+    }
+    let hard = before.maximum.unwrap_or(u64::MAX);
+    let wanted = Rlimit {
+        current: Some(needed),
+        maximum: Some(hard.max(needed)),
+    };
+    let refusal = match setrlimit(Resource::Nofile, wanted) {
+        Ok(()) => {
+            let line = format!(
+                "Increased maximum number of open files to {needed} (it was originally set to {current})."
+            );
+            return Ok(FileLimit {
+                max_clients,
+                lines: vec![(false, line)],
+            });
+        }
+        Err(errno) => super::listen::plain(&io::Error::from(errno)),
+    };
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: before.maximum,
+            maximum: before.maximum,
+        },
+    );
+    let best = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if best <= RESERVED_FILES {
+        return Err(format!(
+            "Your current 'ulimit -n' of {current} is not enough for the server to start. \
+             Please increase your open file limit to at least {needed}. Exiting."
+        ));
+    }
+    let max_clients_now = best - RESERVED_FILES;
+    let lines = vec![
+        format!(
+            "You requested maxclients of {max_clients} requiring at least {needed} max file descriptors."
+        ),
+        format!("Server can't set maximum open files to {needed} because of OS error: {refusal}."),
+        format!(
+            "Current maximum open files is {best}. maxclients has been reduced to {max_clients_now} to compensate \
+             for low ulimit. If you need higher maxclients increase 'ulimit -n'."
+        ),
+    ];
+    let lines = lines.into_iter().map(|line| (true, line)).collect();
+    Ok(FileLimit {
+        max_clients: usize::try_from(max_clients_now).unwrap_or(usize::MAX),
+        lines,
+    })
+}
+
+/// Goes to the background. True in the process that goes on as the server; the other one must end.
+pub fn daemonize() -> io::Result<bool> {
+    if let fork::Fork::Parent(_) = fork::fork()? {
+        return Ok(false);
+    }
+    fork::setsid()?;
+    fork::redirect_stdio()?;
+    Ok(true)
+}
+
+/// Tells the service manager named in the environment how far the start is. Does nothing without one.
+pub fn notify_supervisor(text: &str) -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        if let Some(name) = path.to_string_lossy().strip_prefix('@') {
+            let addr = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+            return socket.send_to_addr(text.as_bytes(), &addr).map(|_| ());
+        }
+    }
+    socket.send_to(text.as_bytes(), path).map(|_| ())
+}

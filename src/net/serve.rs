@@ -1,0 +1,373 @@
+//! The server's life around the loop: options, configuration, start, the end, and a crash.
+
+use super::driver::Driver;
+use super::listen::{self, ListenSocket, Opened, plain};
+use super::settings::{self, Listening};
+use super::shell::Shell;
+use super::{log as server_log, process};
+use crate::border::Boot;
+use crate::command::Registry;
+use crate::config::{self, Config, Host, Loaded, REDIS_VERSION, Supervised};
+use crate::disk;
+use crate::engine::Engine;
+use crate::journal::{Header, Recorder};
+use log::{error, info, warn};
+use std::backtrace::Backtrace;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+
+/// Runs the server; returns the exit code.
+pub fn serve(loaded: Loaded) -> i32 {
+    let is_configured = std::env::args_os().len() > 1;
+    let config_file = loaded.file.as_deref().map(absolute);
+    let unresolved = loaded.unresolved.clone();
+    let mut loaded = loaded;
+    if let Err(text) = enter_dir(&mut loaded.config) {
+        return fatal(&text);
+    }
+    let config = &loaded.config;
+    let supervisor = config.supervised;
+    let is_background = config.daemonize && supervisor == Supervised::No;
+    if is_background {
+        match process::daemonize() {
+            Ok(true) => {}
+            Ok(false) => return 0,
+            Err(error) => {
+                eprintln!("Going to the background failed: {}", plain(&error));
+                return 1;
+            }
+        }
+    }
+    server_log::init(settings::logfile(config), settings::log_level(config));
+    install_panic_hook();
+    info!("oO0OoO0OoO0Oo Retrace is starting oO0OoO0OoO0Oo");
+    info!(
+        "Retrace version={}, bits={}, pid={}, just started",
+        env!("CARGO_PKG_VERSION"),
+        usize::BITS,
+        std::process::id()
+    );
+    if is_configured {
+        info!("Configuration loaded");
+    } else {
+        warn!(
+            "Warning: no config file specified, using the default config. In order to specify a config file use retrace /path/to/retrace.conf"
+        );
+    }
+    server_log::set_started();
+    if !unresolved.is_empty() {
+        return refuse_unresolved(&unresolved);
+    }
+    match start(loaded, config_file, is_background) {
+        Ok(mut server) => server.run(supervisor),
+        Err(text) => {
+            warn!("{text}");
+            1
+        }
+    }
+}
+
+/// Reads the command line and the files that it names; an error is what to print before the end.
+pub fn read_command_line(args: &[Vec<u8>]) -> Result<config::Command, String> {
+    let registry = Registry::new(&[])?;
+    let mut host = Host {
+        read: &mut disk::read_config_text,
+        stdin: &mut || {
+            let mut text = Vec::new();
+            let read = io::stdin().read_to_end(&mut text);
+            read.map(|_| text).map_err(|error| plain(&error))
+        },
+        is_command: &|name| registry.by_name(name).is_some(),
+    };
+    config::load(args, &mut host).map_err(|error| error.to_string())
+}
+
+/// The layout of every error in the configuration, for standard error.
+fn fatal(text: &str) -> i32 {
+    eprintln!("\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n{text}");
+    1
+}
+
+/// Directives that only a module could know, and there is none.
+fn refuse_unresolved(lines: &[Vec<Vec<u8>>]) -> i32 {
+    warn!("Unresolved Configuration(s) Detected:");
+    for line in lines {
+        let words: Vec<_> = line
+            .iter()
+            .map(|word| String::from_utf8_lossy(word))
+            .collect();
+        warn!(">>> '{}'", words.join(" "));
+    }
+    warn!(
+        "Module Configuration detected without loadmodule directive or no ApplyConfig call: aborting"
+    );
+    1
+}
+
+fn absolute(path: &[u8]) -> String {
+    let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
+    let whole = std::path::absolute(&path).unwrap_or(path);
+    whole.to_string_lossy().into_owned()
+}
+
+/// Opens the log file once, to fail early, and goes to the working directory.
+fn enter_dir(config: &mut Config) -> Result<(), String> {
+    if let Some(path) = settings::logfile(config) {
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        opened.map_err(|error| format!("Can't open the log file: {}", plain(&error)))?;
+    }
+    let dir = PathBuf::from(String::from_utf8_lossy(&config.dir).into_owned());
+    let chdir = std::env::set_current_dir(&dir);
+    chdir.map_err(|error| format!("Can't chdir to '{}': {}", dir.display(), plain(&error)))?;
+    if let Ok(dir) = std::env::current_dir() {
+        config.dir = dir.to_string_lossy().into_owned().into_bytes(); // the engine cannot ask where it stands
+    }
+    Ok(())
+}
+
+/// A server that is ready to run, and what it leaves behind in the file system.
+struct Server {
+    shell: Shell,
+    pidfile: Option<PathBuf>,
+    port: u16,
+    port_file: Option<PathBuf>,
+    names_port: bool,
+}
+
+/// Opens and builds everything; an error is the line that the log ends with.
+fn start(
+    mut loaded: Loaded,
+    config_file: Option<String>,
+    is_background: bool,
+) -> Result<Server, String> {
+    let config = &mut loaded.config;
+    let limit = process::raise_file_limit(settings::max_clients(config))?;
+    for (is_warning, line) in &limit.lines {
+        if *is_warning {
+            warn!("{line}");
+        } else {
+            info!("{line}");
+        }
+    }
+    config.maxclients = limit.max_clients as i64;
+    let default_pidfile = is_background.then(|| PathBuf::from("/var/run/redis.pid"));
+    let pidfile = settings::pidfile(config).or(default_pidfile);
+    if let Some(path) = &pidfile
+        && let Err(error) = disk::write_pidfile(path)
+    {
+        warn!("Failed to write PID file: {}", plain(&error));
+    }
+
+    let mut wanted = Listening::of(config);
+    wanted.auto_port = loaded.options.port_auto;
+    let mut warnings = Vec::new();
+    let opened = listen::open(&wanted, &mut Vec::new(), &mut warnings);
+    let port = opened.as_ref().map_or(wanted.port, |opened| opened.port);
+    print_banner(config, port);
+    for warning in &warnings {
+        warn!("{warning}");
+    }
+    warn_about_backlog(wanted.backlog);
+    let opened = opened.map_err(|error| {
+        pidfile.as_deref().into_iter().for_each(disk::remove);
+        error.to_string()
+    })?;
+    config.port = i64::from(port);
+    start_engine(loaded, config_file, opened, pidfile)
+}
+
+fn start_engine(
+    loaded: Loaded,
+    config_file: Option<String>,
+    opened: Opened,
+    pidfile: Option<PathBuf>,
+) -> Result<Server, String> {
+    let options = &loaded.options;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let path = |bytes: &Vec<u8>| PathBuf::from(text(bytes));
+    let boot = Boot {
+        config: loaded.config,
+        config_file,
+        rename_commands: loaded
+            .renames
+            .iter()
+            .map(|(old, new)| (text(old), text(new)))
+            .collect(),
+        seed: options.seed.unwrap_or_else(process::random_seed),
+        now: process::clock(),
+        pid: std::process::id(),
+        executable: std::env::current_exe()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        os: process::os(),
+        replaying: false,
+    };
+    let recorder = match options.record.as_ref().map(path) {
+        None => None,
+        Some(path) => Some(
+            File::create(&path)
+                .and_then(|file| Recorder::start(Box::new(file), &Header::of(&boot)))
+                .map_err(|error| {
+                    format!("Can't record to {}: {}", path.display(), plain(&error))
+                })?,
+        ),
+    };
+    let engine = Engine::new(boot)?;
+    let shell = Shell::new(Driver::new(engine, recorder), opened.listeners)
+        .map_err(|error| format!("Can't start the poll loop: {}", plain(&error)))?;
+    info!("Server initialized");
+    Ok(Server {
+        shell,
+        pidfile,
+        port: opened.port,
+        port_file: options.port_file.as_ref().map(path),
+        names_port: options.port_auto,
+    })
+}
+
+impl Server {
+    fn run(&mut self, supervisor: Supervised) -> i32 {
+        if let Some(path) = &self.port_file
+            && let Err(error) = disk::write_port_file(path, self.port)
+        {
+            warn!(
+                "Can't write the port file {}: {}",
+                path.display(),
+                plain(&error)
+            );
+            self.clean_up();
+            return 1;
+        }
+        self.say_ready(supervisor);
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.shell.run()));
+        // Also after a panic: the journal then holds the Input that led to it.
+        let journal_error =
+            panic::catch_unwind(AssertUnwindSafe(|| self.shell.driver().flush_journal()));
+        if let Ok(Some(error)) = journal_error {
+            error!("The journal cannot be written: {}", plain(&error));
+        }
+        match ended {
+            Ok(Ok(code)) => {
+                self.clean_up();
+                code
+            }
+            Ok(Err(error)) => {
+                error!("The poll loop failed: {}", plain(&error));
+                self.clean_up();
+                1
+            }
+            Err(_) => {
+                self.report_crash();
+                std::process::abort()
+            }
+        }
+    }
+
+    fn say_ready(&self, supervisor: Supervised) {
+        let listeners = self.shell.listeners();
+        if listeners
+            .iter()
+            .any(|listener| matches!(listener.socket, ListenSocket::Tcp { .. }))
+        {
+            match self.names_port {
+                true => info!("Ready to accept connections tcp port={}", self.port),
+                false => info!("Ready to accept connections tcp"),
+            }
+        }
+        if listeners.iter().any(|listener| listener.path().is_some()) {
+            info!("Ready to accept connections unix");
+        }
+        if matches!(supervisor, Supervised::Systemd | Supervised::Auto)
+            && let Err(error) =
+                process::notify_supervisor("STATUS=Ready to accept connections\nREADY=1\n")
+        {
+            warn!("The service manager cannot be told: {}", plain(&error));
+        }
+    }
+
+    fn clean_up(&self) {
+        for path in self
+            .shell
+            .listeners()
+            .iter()
+            .filter_map(|listener| listener.path())
+        {
+            info!("Removing the unix socket file.");
+            disk::remove(path);
+        }
+        if let Some(path) = &self.pidfile {
+            info!("Removing the pid file.");
+            disk::remove(path);
+        }
+    }
+
+    fn report_crash(&mut self) {
+        // The engine may be in any state; a second panic must not hide the first.
+        let running = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.shell
+                .driver()
+                .engine()
+                .running_command()
+                .map(str::to_owned)
+        }));
+        let command = match running {
+            Ok(Some(command)) => command,
+            Ok(None) => "none".to_owned(),
+            Err(_) => "unknown".to_owned(),
+        };
+        error!("Command that was running: {command}");
+        error!("=== END OF RETRACE CRASH REPORT ===");
+        self.shell
+            .listeners()
+            .iter()
+            .filter_map(|listener| listener.path())
+            .for_each(disk::remove);
+    }
+}
+
+/// The first half of a crash report: what happened and where. The second half is written once the stack is unwound.
+fn install_panic_hook() {
+    panic::set_hook(Box::new(|info| {
+        error!("=== RETRACE CRASH REPORT ===");
+        error!(
+            "Retrace {} on {}: {info}",
+            env!("CARGO_PKG_VERSION"),
+            process::os()
+        );
+        server_log::raw(&format!("{}\n", Backtrace::force_capture()));
+    }));
+}
+
+/// The logo, or one line where nobody looks at it.
+fn print_banner(config: &Config, port: u16) {
+    use std::io::IsTerminal;
+    let is_watched = settings::logfile(config).is_none() && io::stdout().is_terminal();
+    if !is_watched && !config.always_show_logo {
+        info!("Running mode=standalone, port={port}.");
+        return;
+    }
+    let (version, bits, pid) = (env!("CARGO_PKG_VERSION"), usize::BITS, std::process::id());
+    server_log::raw(&format!(
+        "\n   .--->---.\n  /  .-<-.  \\     Retrace {version} {bits} bit\n \
+         |  | o-+->|-->  Running in standalone mode\n  \\  '->-'  /     Port: {port}\n   \
+         '---<---'      PID: {pid}\n\n"
+    ));
+}
+
+/// The system caps the queue of clients that wait to be accepted.
+fn warn_about_backlog(backlog: i32) {
+    let path = Path::new("/proc/sys/net/core/somaxconn");
+    let cap = std::fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some(cap) = cap.filter(|&cap| cap > 0 && cap < backlog) {
+        warn!(
+            "WARNING: The TCP backlog setting of {backlog} cannot be enforced because {} is set to the lower value \
+             of {cap}.",
+            path.display()
+        );
+    }
+}

@@ -1,0 +1,496 @@
+//! Shell: the poll loop. One turn polls, reads, lets the engine work, writes, and obeys the engine's orders.
+//!
+//! Everything is edge-triggered and registered once. A socket that was read short or written short is drained or
+//! full until its next edge; no second system call is made to learn it.
+
+use super::driver::{Driver, ReadResult};
+use super::listen::{self, ListenError, ListenSocket, Listener, plain};
+use super::settings::{self, Listening};
+use super::signals::Signals;
+use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
+use super::{log as server_log, process};
+use crate::border::{CloseReason, Flush, Order, Peer};
+use crate::disk;
+use crate::state::{ConnId, UnixMicros};
+use log::{error, info, warn};
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+const EVENTS_MAX: usize = 1024;
+/// Clients accepted in one turn; the others wait for the next.
+const ACCEPTS_MAX: usize = 1000;
+/// Reads of one client in a turn, and writes to one: after that the others have their turn.
+const READS_MAX: usize = 4;
+const WRITES_MAX: usize = 16;
+/// With no file left for a new client: how long until the next attempt, and how often that is logged.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+const ACCEPT_LOG_INTERVAL_US: i64 = 1_000_000;
+/// How often the loop looks after itself: the journal's age, the log level.
+const CARE_INTERVAL_US: i64 = 1_000_000;
+
+/// Tokens below are connections, by their [`ConnId`].
+const LISTENERS_START: usize = 1 << 31;
+const INTERRUPT: Token = Token(usize::MAX - 1);
+const TERMINATE: Token = Token(usize::MAX - 2);
+
+/// The running server.
+pub struct Shell {
+    poll: Poll,
+    driver: Driver,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    /// Counts the listeners there ever were: the token of a closed one is not given to another.
+    listeners_made: usize,
+    listener_tokens: Vec<Token>,
+    conns: Vec<Option<Conn>>,
+    /// Clients whose last read filled its space.
+    ready: Vec<ConnId>,
+    ready_spare: Vec<ConnId>,
+    /// Clients to be flushed although the engine has not named them: writable again, or not finished last time.
+    unflushed: Vec<ConnId>,
+    unflushed_spare: Vec<ConnId>,
+    is_accepting: bool,
+    out_of_files: bool,
+    out_of_files_logged: UnixMicros,
+    now: UnixMicros,
+    cared_at: UnixMicros,
+}
+
+impl Shell {
+    /// Takes over signals and listeners. Nothing is accepted before [`Shell::run`].
+    pub fn new(driver: Driver, listeners: Vec<Listener>) -> io::Result<Shell> {
+        let poll = Poll::new()?;
+        let signals = Signals::register(poll.registry(), [INTERRUPT, TERMINATE])?;
+        let now = process::clock();
+        let mut shell = Shell {
+            poll,
+            driver,
+            signals,
+            listeners: Vec::new(),
+            listeners_made: 0,
+            listener_tokens: Vec::new(),
+            conns: Vec::new(),
+            ready: Vec::new(),
+            ready_spare: Vec::new(),
+            unflushed: Vec::new(),
+            unflushed_spare: Vec::new(),
+            is_accepting: false,
+            out_of_files: false,
+            out_of_files_logged: UnixMicros(0),
+            now,
+            cared_at: now,
+        };
+        shell.adopt(listeners)?;
+        Ok(shell)
+    }
+
+    pub fn driver(&mut self) -> &mut Driver {
+        &mut self.driver
+    }
+
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Runs until the engine orders the end; returns the exit code.
+    pub fn run(&mut self) -> io::Result<i32> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        if let Some(code) = self.obey_orders() {
+            return Ok(code);
+        }
+        loop {
+            if let Some(code) = self.turn(&mut events)? {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<Option<i32>> {
+        match self.poll.poll(events, self.timeout()) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        self.now = process::clock();
+        self.driver.time(self.now);
+        self.take_unfinished();
+        for event in events.iter() {
+            match event.token() {
+                INTERRUPT | TERMINATE => {
+                    for signal in self.signals.take() {
+                        self.driver.signal(signal);
+                    }
+                }
+                Token(token) if token >= LISTENERS_START => self.listener_event(Token(token)),
+                Token(token) => self.conn_event(ConnId(token as u32), event),
+            }
+        }
+        if self.is_accepting {
+            self.accept();
+        }
+        while let Some(conn) = self.driver.poll_resumed() {
+            self.read(conn);
+        }
+        self.driver.turn_end();
+        self.flush();
+        let exit = self.obey_orders();
+        // Writing may have made room for more commands, and no edge will come for what waits already.
+        while let Some(conn) = self.driver.poll_resumed() {
+            self.read_next_turn(conn);
+        }
+        if self.now.0.wrapping_sub(self.cared_at.0) >= CARE_INTERVAL_US {
+            self.care();
+        }
+        Ok(exit)
+    }
+
+    /// Until the engine's next tick; none at all when something is left to do.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty()
+            || !self.unflushed.is_empty()
+            || (self.is_accepting && !self.out_of_files)
+        {
+            return Some(Duration::ZERO);
+        }
+        let tick = self.driver.engine().next_tick().map(|tick| {
+            Duration::from_micros(u64::try_from(tick.0.saturating_sub(self.now.0)).unwrap_or(0))
+        });
+        if self.is_accepting {
+            Some(tick.unwrap_or(ACCEPT_RETRY).min(ACCEPT_RETRY))
+        } else {
+            tick
+        }
+    }
+
+    /// Goes on where the turn before left off.
+    fn take_unfinished(&mut self) {
+        if !self.ready.is_empty() {
+            let mut ready =
+                std::mem::replace(&mut self.ready, std::mem::take(&mut self.ready_spare));
+            for conn in ready.drain(..) {
+                if let Some(state) = self.conn_mut(conn) {
+                    state.queued = false;
+                    self.read(conn);
+                }
+            }
+            self.ready_spare = ready;
+        }
+    }
+
+    // --- connections ---
+
+    #[inline]
+    fn conn_mut(&mut self, conn: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(conn.0 as usize)?.as_mut()
+    }
+
+    fn conn_event(&mut self, conn: ConnId, event: &Event) {
+        let Some(state) = self.conn_mut(conn) else {
+            return; // closed earlier in this turn
+        };
+        let read_closed = event.is_read_closed();
+        state.read_closed |= read_closed;
+        if event.is_writable() && state.full {
+            state.full = false;
+            self.unflushed.push(conn);
+        }
+        let is_gone = event.is_error() || (read_closed && event.is_write_closed());
+        if is_gone && !self.driver.engine().wants_read(conn) {
+            self.close(conn, CloseReason::Error);
+        } else if event.is_readable() || read_closed || is_gone {
+            self.read(conn);
+        }
+    }
+
+    /// Reads what is there, at most [`READS_MAX`] times.
+    fn read(&mut self, conn: ConnId) {
+        let Some(Some(state)) = self.conns.get_mut(conn.0 as usize) else {
+            return;
+        };
+        for _ in 0..READS_MAX {
+            if !self.driver.engine().wants_read(conn) {
+                return; // poll_resumed names it when it does
+            }
+            let reason = match self.driver.read(conn, &mut state.stream) {
+                Ok(ReadResult::Short) if !state.read_closed => return,
+                // The end comes with the next turn: what was asked before it is answered first.
+                Ok(ReadResult::Short) => break,
+                Ok(ReadResult::Full) => continue,
+                Ok(ReadResult::Eof) => CloseReason::Eof,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted => continue,
+                    _ => CloseReason::Error,
+                },
+            };
+            return self.close(conn, reason);
+        }
+        self.read_next_turn(conn);
+    }
+
+    fn read_next_turn(&mut self, conn: ConnId) {
+        if let Some(Some(state)) = self.conns.get_mut(conn.0 as usize)
+            && !state.queued
+        {
+            state.queued = true;
+            self.ready.push(conn);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        self.driver.closed(conn, reason);
+        self.conns[conn.0 as usize] = None;
+    }
+
+    /// Offers every client its replies.
+    fn flush(&mut self) {
+        if !self.unflushed.is_empty() {
+            let mut unflushed = std::mem::replace(
+                &mut self.unflushed,
+                std::mem::take(&mut self.unflushed_spare),
+            );
+            for conn in unflushed.drain(..) {
+                self.flush_conn(conn);
+            }
+            self.unflushed_spare = unflushed;
+        }
+        while let Some(conn) = self.driver.poll_flush() {
+            self.flush_conn(conn);
+        }
+    }
+
+    fn flush_conn(&mut self, conn: ConnId) {
+        let Some(Some(state)) = self.conns.get_mut(conn.0 as usize) else {
+            return;
+        };
+        if state.full {
+            if self.driver.blocked(conn) == Flush::Close {
+                self.conns[conn.0 as usize] = None;
+            }
+            return;
+        }
+        for _ in 0..WRITES_MAX {
+            match self.driver.write(conn, &mut state.stream) {
+                Ok(result) => match result.flush {
+                    Flush::Drained => return,
+                    Flush::Close => {
+                        self.conns[conn.0 as usize] = None;
+                        return;
+                    }
+                    Flush::Pending if result.is_full => {
+                        state.full = true;
+                        return;
+                    }
+                    Flush::Pending => {}
+                },
+                Err(_) => return self.close(conn, CloseReason::Error),
+            }
+        }
+        self.unflushed.push(conn);
+    }
+
+    // --- listeners ---
+
+    fn listener_event(&mut self, token: Token) {
+        if let Some(index) = self
+            .listener_tokens
+            .iter()
+            .position(|&known| known == token)
+        {
+            self.listeners[index].waiting = true;
+            self.is_accepting = true;
+        }
+    }
+
+    /// Accepts who waits, at most [`ACCEPTS_MAX`].
+    fn accept(&mut self) {
+        let keepalive_s = settings::keepalive_s(self.driver.engine().config());
+        self.out_of_files = false;
+        let mut budget = ACCEPTS_MAX;
+        for index in 0..self.listeners.len() {
+            while self.listeners[index].waiting && budget > 0 && !self.out_of_files {
+                match accept_one(&self.listeners[index].socket, keepalive_s) {
+                    Ok((stream, peer)) => {
+                        budget -= 1;
+                        self.welcome(stream, peer);
+                    }
+                    Err(error) => self.accept_failed(index, &error),
+                }
+            }
+        }
+        self.is_accepting = self.listeners.iter().any(|listener| listener.waiting);
+    }
+
+    fn accept_failed(&mut self, index: usize, error: &io::Error) {
+        let is_out_of_files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .iter()
+            .any(|errno| Some(errno.raw_os_error()) == error.raw_os_error());
+        match error.kind() {
+            ErrorKind::WouldBlock => self.listeners[index].waiting = false,
+            // The client gave up, or a signal came: the next one may be fine.
+            ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+            _ => {
+                // Without an edge to come: stay "waiting" when files may become free again.
+                self.out_of_files = is_out_of_files;
+                self.listeners[index].waiting = is_out_of_files;
+                if self.now.0.wrapping_sub(self.out_of_files_logged.0) >= ACCEPT_LOG_INTERVAL_US {
+                    self.out_of_files_logged = self.now;
+                    warn!("Accepting client connection: {}", plain(error));
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: Stream, peer: Peer) {
+        let conn = self.driver.accept(peer);
+        let index = conn.0 as usize;
+        if index >= self.conns.len() {
+            self.conns.resize_with(index + 1, || None);
+        }
+        let mut state = Conn::new(stream);
+        let registered = state.stream.register(self.poll.registry(), Token(index));
+        self.conns[index] = Some(state);
+        if let Err(error) = registered {
+            warn!("Error registering a client's socket: {}", plain(&error));
+            self.close(conn, CloseReason::Error);
+        }
+    }
+
+    /// Makes `listeners` the ones that are listened to; those that were already stay registered.
+    fn adopt(&mut self, listeners: Vec<Listener>) -> io::Result<()> {
+        self.listener_tokens.clear();
+        self.listeners = listeners;
+        for listener in &mut self.listeners {
+            let token = Token(LISTENERS_START + self.listeners_made);
+            self.listeners_made += 1;
+            listener.register(self.poll.registry(), token)?;
+            self.listener_tokens.push(token);
+            // Clients that came before the registration, or between two of them.
+            listener.waiting = true;
+        }
+        self.is_accepting = true;
+        Ok(())
+    }
+
+    /// Listens as the configuration says now. On failure everything is as it was.
+    fn relisten(&mut self) -> Result<(), String> {
+        let wanted = Listening::of(self.driver.engine().config());
+        let mut warnings = Vec::new();
+        let mut old = std::mem::take(&mut self.listeners);
+        for listener in &mut old {
+            listener.deregister(self.poll.registry());
+        }
+        let mut result = listen::open(&wanted, &mut old, &mut warnings);
+        if let Err(ListenError::Tcp { in_use: true, .. }) = result {
+            // It may be ourselves who is in the way: `127.0.0.1` blocks `*` on the same port.
+            let closed: Vec<_> = old.iter().filter_map(Listener::tcp_addr).collect();
+            old.retain(|listener| listener.path().is_some());
+            warnings.clear();
+            result = listen::open(&wanted, &mut old, &mut warnings);
+            if result.is_err() {
+                old.retain(|listener| listener.path().is_some());
+                listen::reopen(closed, wanted.backlog, &mut old);
+            }
+        }
+        for warning in &warnings {
+            warn!("{warning}");
+        }
+        let (listeners, outcome) = match result {
+            Ok(opened) => {
+                for path in old.iter().filter_map(Listener::path) {
+                    if !opened
+                        .listeners
+                        .iter()
+                        .any(|listener| listener.path() == Some(path))
+                    {
+                        disk::remove(path);
+                    }
+                }
+                (opened.listeners, Ok(()))
+            }
+            Err(error) => {
+                warn!("{error}");
+                (old, Err(error.to_string()))
+            }
+        };
+        self.adopt(listeners).map_err(|error| plain(&error))?;
+        outcome
+    }
+
+    // --- orders ---
+
+    /// Does what the engine ordered; the exit code if that was the end.
+    fn obey_orders(&mut self) -> Option<i32> {
+        let mut exit = None;
+        let mut has_answered = false;
+        while let Some(order) = self.driver.poll_order() {
+            match order {
+                Order::Log { level, text } => server_log::write(level, &text),
+                Order::RewriteConfig { ticket } => {
+                    let outcome = disk::rewrite_config(self.driver.engine());
+                    self.driver.done(ticket, outcome);
+                    has_answered = true;
+                }
+                Order::Listen { ticket } => {
+                    let outcome = self.relisten();
+                    self.driver.done(ticket, outcome);
+                    has_answered = true;
+                }
+                Order::RaiseFileLimit { ticket, maxclients } => {
+                    let outcome = make_room(maxclients);
+                    self.driver.done(ticket, outcome);
+                    has_answered = true;
+                }
+                Order::PurgeMemory => {} // the allocator gives back by itself
+                Order::Exit { code } => exit = Some(code),
+            }
+        }
+        if has_answered || exit.is_some() {
+            self.flush();
+        }
+        exit
+    }
+
+    fn care(&mut self) {
+        self.cared_at = self.now;
+        server_log::set_level(settings::log_level(self.driver.engine().config()));
+        if let Some(error) = self.driver.take_journal_error() {
+            error!(
+                "Recording ends here, the journal cannot be written: {}",
+                plain(&error)
+            );
+        }
+    }
+}
+
+fn accept_one(socket: &ListenSocket, keepalive_s: u32) -> io::Result<(Stream, Peer)> {
+    match socket {
+        ListenSocket::Tcp { socket, .. } => {
+            let (stream, addr) = socket.accept()?;
+            set_options(&stream, keepalive_s);
+            let peer = tcp_peer(&stream, addr);
+            Ok((Stream::Tcp(stream), peer))
+        }
+        ListenSocket::Unix { socket, path, .. } => {
+            let (stream, _) = socket.accept()?;
+            let peer = unix_peer(&stream, path);
+            Ok((Stream::Unix(stream), peer))
+        }
+    }
+}
+
+/// Room for `max_clients`, all of them or none.
+fn make_room(max_clients: usize) -> Result<(), String> {
+    let limit = process::raise_file_limit(max_clients)?;
+    if limit.max_clients < max_clients {
+        return Err(format!(
+            "The operating system is not able to handle the specified number of clients, try with {}",
+            limit.max_clients
+        ));
+    }
+    for (_, line) in limit.lines {
+        info!("{line}");
+    }
+    Ok(())
+}
