@@ -3,6 +3,7 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod bitmap;
 pub mod connection;
 pub mod ctx;
 pub mod registry;
@@ -25,4 +26,15 @@ pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> 
 }
 
 /// Every family's commands.
-pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, connection::COMMANDS];
+pub const FAMILIES: &[&[spec::Spec]] = &[
+    string::COMMANDS,
+    string::digest::COMMANDS,
+    string::increx::COMMANDS,
+    string::lcs::COMMANDS,
+    string::many::COMMANDS,
+    string::number::COMMANDS,
+    string::range::COMMANDS,
+    bitmap::COMMANDS,
+    bitmap::field::COMMANDS,
+    connection::COMMANDS,
+];

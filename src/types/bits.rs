@@ -6,8 +6,15 @@
 /// How many bits are set.
 pub fn count_ones(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(8);
-    let rest: u64 = words.remainder().iter().map(|b| u64::from(b.count_ones())).sum();
-    words.map(|word| u64::from(word_of(word).count_ones())).sum::<u64>() + rest
+    let rest: u64 = words
+        .remainder()
+        .iter()
+        .map(|b| u64::from(b.count_ones()))
+        .sum();
+    words
+        .map(|word| u64::from(word_of(word).count_ones()))
+        .sum::<u64>()
+        + rest
 }
 
 /// How many of the bits `first..=last` are set. Both lie within `bytes`.
@@ -77,7 +84,11 @@ pub fn set_field(bytes: &mut [u8], offset: u64, width: u32, value: u64) {
     let window = cleared | u128::from(value & mask(width)) << shift;
     let start = usize::try_from(offset / 8).unwrap_or(usize::MAX);
     let image = (window << (128 - WINDOW_BITS)).to_be_bytes();
-    for (byte, new) in bytes.iter_mut().skip(start).zip(&image[..WINDOW_BITS as usize / 8]) {
+    for (byte, new) in bytes
+        .iter_mut()
+        .skip(start)
+        .zip(&image[..WINDOW_BITS as usize / 8])
+    {
         *byte = *new;
     }
 }

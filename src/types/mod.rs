@@ -1,5 +1,5 @@
 //! Data types and small algorithms that know nobody above them.
 
-pub mod glob;
 pub mod bits;
+pub mod glob;
 pub mod long_double;
