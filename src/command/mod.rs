@@ -3,6 +3,7 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod bitmap;
 pub mod client;
 pub mod connection;
 pub mod ctx;
@@ -46,4 +47,12 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     keyspace::COMMANDS,
     memory::COMMANDS,
     debug::COMMANDS,
+    string::digest::COMMANDS,
+    string::increx::COMMANDS,
+    string::lcs::COMMANDS,
+    string::many::COMMANDS,
+    string::number::COMMANDS,
+    string::range::COMMANDS,
+    bitmap::COMMANDS,
+    bitmap::field::COMMANDS,
 ];
