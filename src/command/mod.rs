@@ -8,6 +8,7 @@ pub mod ctx;
 pub mod registry;
 pub mod spec;
 pub mod string;
+pub mod syntax;
 
 pub use ctx::Ctx;
 pub use registry::{Command, Registry};
