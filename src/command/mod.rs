@@ -3,9 +3,14 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod config;
 pub mod connection;
 pub mod ctx;
+pub mod info;
+pub mod latency;
 pub mod registry;
+pub mod server;
+pub mod slowlog;
 pub mod spec;
 pub mod string;
 pub mod syntax;
@@ -26,4 +31,12 @@ pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> 
 }
 
 /// Every family's commands.
-pub const FAMILIES: &[&[spec::Spec]] = &[string::COMMANDS, connection::COMMANDS];
+pub const FAMILIES: &[&[spec::Spec]] = &[
+    string::COMMANDS,
+    connection::COMMANDS,
+    info::COMMANDS,
+    config::COMMANDS,
+    slowlog::COMMANDS,
+    latency::COMMANDS,
+    server::COMMANDS,
+];

@@ -1,5 +1,6 @@
 //! Ticks: what happens without a request. Everything is bounded by counts, so that a replay does the same.
 
+use crate::border::Want;
 use crate::engine::Engine;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
@@ -22,6 +23,9 @@ const CLIENTS_MIN: usize = 5;
 
 const RATE_INTERVAL_US: u64 = 100_000;
 
+/// How often the process is read, so that the peak of used memory is known without a command that asks.
+const READING_INTERVAL_US: i64 = 1_000_000;
+
 impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
@@ -43,6 +47,7 @@ impl Engine {
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
+            self.ask_for_reading(now);
         }
         if self.server.active_expire && (cron || self.expire_backlog) {
             self.expire_cycle();
@@ -61,10 +66,19 @@ impl Engine {
         let server = &mut self.server;
         let stats = &server.stats;
         server.ops_rate.sample(stats.commands_processed, elapsed_us);
+        server.cycle_rate.sample(stats.cycles, elapsed_us);
+        server.cycle_us_rate.sample(stats.cycle_us, elapsed_us);
         server.input_rate.sample(stats.net_input_bytes, elapsed_us);
         server
             .output_rate
             .sample(stats.net_output_bytes, elapsed_us);
+    }
+
+    fn ask_for_reading(&mut self, now: UnixMicros) {
+        if now >= self.next_reading {
+            self.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
+            self.server.want.get_or_insert(Want::Reading);
+        }
     }
 
     fn rehash_tables(&mut self) {
@@ -82,6 +96,7 @@ impl Engine {
         let mut budget = EXPIRED_MAX * (effort + 1);
         let mut buckets = EXPIRE_BUCKETS * (effort + 1);
         let mut backlog = false;
+        let expired_before = self.server.stats.active_expired_keys;
         for dbid in 0..self.server.dbs.len() {
             if budget == 0 || buckets == 0 {
                 backlog = true;
@@ -93,6 +108,11 @@ impl Engine {
             self.server.stats.expired_time_cap_reached += 1;
         }
         self.expire_backlog = backlog;
+        let worked = self.server.stats.active_expired_keys > expired_before;
+        if worked && self.server.config.latency_monitor_threshold > 0 {
+            self.timing_expiry = true;
+            self.server.want = Some(Want::Clock);
+        }
     }
 
     /// One database's share of the cycle; says whether many expired keys are left.
