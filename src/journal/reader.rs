@@ -325,7 +325,7 @@ mod tests {
             Record::Reading(reading),
             Record::Done {
                 ticket: 7,
-                outcome: Ok(String::new()),
+                outcome: Ok("found".into()),
             },
             Record::Done {
                 ticket: 8,
