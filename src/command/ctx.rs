@@ -62,10 +62,44 @@ impl<'a> Ctx<'a> {
         self.server.effects.rewritten = true;
         self.server.effects.propagate(self.client.dbid, argv);
     }
+
+    /// Propagates the request as it came, even if it changed nothing here.
+    pub fn propagate_always(&mut self, args: Args<'_>) {
+        let argv: Vec<&[u8]> = args.iter_from(0).collect();
+        self.propagate(&argv);
+    }
 }
 
 /// The integer at argument `index`.
 #[inline]
 pub fn int_arg(args: Args<'_>, index: usize) -> Result<i64, CommandError> {
     parse_i64(args.bytes(index)).ok_or(CommandError::NotInteger)
+}
+
+/// The integer at argument `index`, which has to fit 32 bits.
+pub fn int32_arg(args: Args<'_>, index: usize) -> Result<i32, CommandError> {
+    let out_of_range = CommandError::NotBetween(i32::MIN.into(), i32::MAX.into());
+    i32::try_from(int_arg(args, index)?).map_err(|_| out_of_range)
+}
+
+/// The number of a database at argument `index`.
+pub fn db_arg(ctx: &Ctx<'_>, args: Args<'_>, index: usize) -> Result<u32, CommandError> {
+    let dbid = u32::try_from(int32_arg(args, index)?).map_err(|_| CommandError::DbIndex)?;
+    if dbid as usize >= ctx.server.dbs.len() {
+        return Err(CommandError::DbIndex);
+    }
+    Ok(dbid)
+}
+
+/// A positive number, or zero, at argument `index`.
+pub fn count_arg(args: Args<'_>, index: usize) -> Result<usize, CommandError> {
+    parse_i64(args.bytes(index))
+        .and_then(|value| usize::try_from(value).ok())
+        .ok_or(CommandError::NotPositive)
+}
+
+/// A time to wait, in milliseconds, at argument `index`; zero means for ever.
+pub fn timeout_ms_arg(args: Args<'_>, index: usize) -> Result<u64, CommandError> {
+    let timeout = parse_i64(args.bytes(index)).ok_or(CommandError::TimeoutNotInteger)?;
+    u64::try_from(timeout).map_err(|_| CommandError::TimeoutNegative)
 }

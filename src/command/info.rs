@@ -175,7 +175,10 @@ fn server(out: &mut Report<'_, '_>, _: bool) {
     out.line("os", &server.process.os);
     out.line("arch_bits", usize::BITS);
     out.lines(&[
-        ("monotonic_clock", "none, the system's clock drives the loop"),
+        (
+            "monotonic_clock",
+            "none, the system's clock drives the loop",
+        ),
         ("multiplexing_api", "epoll"),
         ("atomicvar_api", "rust"),
         ("gcc_version", "0.0.0"),
@@ -393,8 +396,14 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("expired_keys", stats.expired_keys);
     let stale = server.stale_share * 100.0;
     out.line("expired_stale_perc", format_args!("{stale:.2}"));
-    out.line("expired_time_cap_reached_count", stats.expired_time_cap_reached);
-    out.line("expire_cycle_cpu_milliseconds", stats.expire_cycle_cpu_us / 1000);
+    out.line(
+        "expired_time_cap_reached_count",
+        stats.expired_time_cap_reached,
+    );
+    out.line(
+        "expire_cycle_cpu_milliseconds",
+        stats.expire_cycle_cpu_us / 1000,
+    );
     out.line("evicted_keys", stats.evicted_keys);
     out.lines(&[
         ("evicted_clients", "0"),
@@ -477,7 +486,10 @@ fn cpu(out: &mut Report<'_, '_>, _: bool) {
         ("used_cpu_sys_main_thread", reading.cpu_sys_main_thread_us),
         ("used_cpu_user_main_thread", reading.cpu_user_main_thread_us),
     ] {
-        out.line(name, format_args!("{}.{:06}", us / 1_000_000, us % 1_000_000));
+        out.line(
+            name,
+            format_args!("{}.{:06}", us / 1_000_000, us % 1_000_000),
+        );
     }
 }
 

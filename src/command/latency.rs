@@ -117,7 +117,9 @@ fn advice(ctx: &Ctx<'_>) -> Vec<String> {
                  slowlog-log-slower-than to find those that made these spikes."
             ));
         } else {
-            lines.push("Look into the slow log (SLOWLOG GET) for the commands that take long.".to_owned());
+            lines.push(
+                "Look into the slow log (SLOWLOG GET) for the commands that take long.".to_owned(),
+            );
         }
         lines.push(
             "A command over a large value holds up everyone else: split large values, and walk them with the SCAN \
@@ -134,7 +136,8 @@ fn advice(ctx: &Ctx<'_>) -> Vec<String> {
     }
     if events.contains_key("expire-cycle") {
         lines.push(
-            "Many keys, or large ones, expire at the same moment: spread their deadlines.".to_owned(),
+            "Many keys, or large ones, expire at the same moment: spread their deadlines."
+                .to_owned(),
         );
     }
     lines

@@ -6,9 +6,15 @@
 pub mod config;
 pub mod connection;
 pub mod ctx;
+pub mod debug;
+pub mod expire;
+pub mod generic;
 pub mod info;
+pub mod keyspace;
 pub mod latency;
+pub mod memory;
 pub mod registry;
+pub mod scan;
 pub mod server;
 pub mod slowlog;
 pub mod spec;
@@ -39,4 +45,10 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     slowlog::COMMANDS,
     latency::COMMANDS,
     server::COMMANDS,
+    generic::COMMANDS,
+    expire::COMMANDS,
+    scan::COMMANDS,
+    keyspace::COMMANDS,
+    memory::COMMANDS,
+    debug::COMMANDS,
 ];

@@ -51,11 +51,13 @@ fn get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = match args.get(2).map(parse_i64) {
         None => SHOWN_BY_DEFAULT,
         Some(Some(-1)) => usize::MAX,
-        Some(count) => count
-            .and_then(|count| usize::try_from(count).ok())
-            .ok_or(CommandError::text(
-                "ERR count should be greater than or equal to -1",
-            ))?,
+        Some(count) => {
+            count
+                .and_then(|count| usize::try_from(count).ok())
+                .ok_or(CommandError::text(
+                    "ERR count should be greater than or equal to -1",
+                ))?
+        }
     };
 
     let entries = &ctx.server.slowlog.entries;

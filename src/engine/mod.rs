@@ -54,6 +54,12 @@ pub struct Engine {
 
     resumed: VecDeque<ConnId>,
     next_cron: UnixMicros,
+    /// When the expire cycle last ran.
+    last_expire: UnixMicros,
+    /// The database that the expire cycle begins with.
+    expire_db: usize,
+    /// Reused space for the keys that a sample found expired.
+    due_keys: Vec<u8>,
     /// The expire cycle left work behind, so the next tick comes soon.
     expire_backlog: bool,
     last_rate_sample: UnixMicros,
@@ -93,6 +99,9 @@ impl Engine {
             next_reading: boot.now,
             resumed: VecDeque::new(),
             next_cron: boot.now,
+            last_expire: boot.now,
+            expire_db: 0,
+            due_keys: Vec::new(),
             expire_backlog: false,
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
@@ -152,7 +161,9 @@ impl Engine {
         stats.cycles += 1;
         stats.cycle_us += elapsed_us;
         stats.cycle_us_max = stats.cycle_us_max.max(elapsed_us);
-        let commands = stats.commands_processed.saturating_sub(self.commands_before);
+        let commands = stats
+            .commands_processed
+            .saturating_sub(self.commands_before);
         stats.cycle_commands_max = stats.cycle_commands_max.max(commands);
         self.commands_before = stats.commands_processed;
     }

@@ -5,12 +5,48 @@ use crate::engine::Engine;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
 
-/// A tick that left expired keys behind is followed by another after this time.
+/// A cycle that left expired keys behind is followed by another after this time. Together with the limits
+/// below it bounds both how long a tick takes and what share of the time goes into expiry.
 const BACKLOG_INTERVAL_US: i64 = 1000;
 
-/// Expired keys that one tick removes at most, and buckets it looks at, for each step of effort.
-const EXPIRED_MAX: usize = 400;
-const EXPIRE_BUCKETS: usize = 1500;
+/// Per step of effort: what one cycle removes and looks at, all databases together. Removing a key costs a
+/// quarter of a microsecond, looking at one or at a bucket a tenth of that.
+const CYCLE_REMOVED: usize = 500;
+const CYCLE_SEEN: usize = 2000;
+const CYCLE_BUCKETS: usize = 4000;
+
+/// Per step of effort: what a cycle looks at before it decides whether to go on.
+const SAMPLE_KEYS: usize = 64;
+const SAMPLE_BUCKETS: usize = 256;
+
+/// A sample of which less than one key in this many was to be removed ends the database's turn.
+const STALE_SHARE: usize = 10;
+
+/// How many buckets ahead of the cycle the elements, and the buckets, are asked for.
+const NEAR_AHEAD: usize = 4;
+const FAR_AHEAD: usize = 10;
+
+/// What an expire cycle has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Work {
+    buckets: usize,
+    seen: usize,
+    removed: usize,
+}
+
+impl Work {
+    fn add(&mut self, other: Work) {
+        self.buckets += other.buckets;
+        self.seen += other.seen;
+        self.removed += other.removed;
+    }
+
+    fn is_enough(self, effort: usize) -> bool {
+        self.removed >= CYCLE_REMOVED * effort
+            || self.seen >= CYCLE_SEEN * effort
+            || self.buckets >= CYCLE_BUCKETS * effort
+    }
+}
 
 /// Buckets that a tick migrates of each table that is being resized.
 const REHASH_BUCKETS: usize = 400;
@@ -39,17 +75,22 @@ impl Engine {
     pub(super) fn tick(&mut self) {
         let now = self.server.now;
         self.end_pause();
-        let cron = now >= self.next_cron;
-        if cron {
+        let is_due = now >= self.next_cron;
+        let cron = is_due && !self.server.debug.cron_paused;
+        if is_due {
             let hz = self.server.config.hz.clamp(1, 500);
             self.next_cron = UnixMicros(now.0 + 1_000_000 / hz);
+        }
+        if cron {
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
             self.ask_for_reading(now);
         }
-        if self.server.active_expire && (cron || self.expire_backlog) {
+        let goes_on =
+            self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
+        if self.server.active_expire && (cron || goes_on) {
             self.expire_cycle();
         }
         self.server.adopt_dropped(&mut self.graveyard);
@@ -82,7 +123,7 @@ impl Engine {
     }
 
     fn rehash_tables(&mut self) {
-        if !self.server.config.activerehashing {
+        if !self.server.config.activerehashing || !self.server.debug.dict_resizing {
             return;
         }
         for db in &mut self.server.dbs {
@@ -90,77 +131,105 @@ impl Engine {
         }
     }
 
-    /// Removes keys whose deadline has passed, a bounded number of them.
-    fn expire_cycle(&mut self) {
+    /// Removes keys whose deadline has passed: a bounded number of them, of all databases together.
+    fn expire_cycle(&mut self) -> Work {
         let effort = self.server.config.active_expire_effort.clamp(1, 10) as usize;
-        let mut budget = EXPIRED_MAX * (effort + 1);
-        let mut buckets = EXPIRE_BUCKETS * (effort + 1);
-        let mut backlog = false;
-        let expired_before = self.server.stats.active_expired_keys;
-        for dbid in 0..self.server.dbs.len() {
-            if budget == 0 || buckets == 0 {
-                backlog = true;
+        let mut work = Work::default();
+        let dbs = self.server.dbs.len();
+        self.expire_backlog = false;
+        for turn in 0..dbs {
+            // The database that reaches the limit is the first of the next cycle.
+            let dbid = (self.expire_db + turn) % dbs;
+            self.expire_in(dbid as u32, effort, &mut work);
+            if work.is_enough(effort) {
+                self.expire_db = dbid;
                 break;
             }
-            backlog |= self.expire_db(dbid as u32, &mut budget, &mut buckets);
         }
-        if backlog {
-            self.server.stats.expired_time_cap_reached += 1;
-        }
-        self.expire_backlog = backlog;
-        let worked = self.server.stats.active_expired_keys > expired_before;
-        if worked && self.server.config.latency_monitor_threshold > 0 {
+        if work.removed > 0 && self.server.config.latency_monitor_threshold > 0 {
             self.timing_expiry = true;
             self.server.want = Some(Want::Clock);
         }
+        self.last_expire = self.server.now;
+        self.server
+            .expire_sample(work.seen as u64, work.removed as u64);
+        work
     }
 
-    /// One database's share of the cycle; says whether many expired keys are left.
-    fn expire_db(&mut self, dbid: u32, budget: &mut usize, buckets: &mut usize) -> bool {
-        let now_ms = self.server.now_ms;
-        let mut due = Vec::new();
-        let (mut seen, mut ttl_sum, mut wrapped) = (0u64, 0i64, false);
-        let db = self.server.db(dbid);
-        if db.volatile_len() == 0 {
-            db.expire_cursor = 0;
-            return false;
+    /// One database's part of the cycle: goes on from sample to sample as long as they hold many keys to
+    /// remove. At the limit it leaves the rest to the next cycle, which then comes soon.
+    fn expire_in(&mut self, dbid: u32, effort: usize, work: &mut Work) {
+        let mut walked = Work::default();
+        let buckets = self.server.db(dbid).table.bucket_counts();
+        let buckets = buckets.0 + buckets.1;
+        loop {
+            if self.server.db(dbid).volatile_len() == 0 || walked.buckets >= buckets {
+                return;
+            }
+            let sample = self.expire_sample(dbid, effort);
+            work.add(sample);
+            walked.add(sample);
+            let is_stale = sample.removed > 0 && sample.removed * STALE_SHARE >= sample.seen;
+            if work.is_enough(effort) {
+                self.expire_backlog = is_stale;
+                self.server.stats.expired_time_cap_reached += u64::from(is_stale);
+                return;
+            }
+            // Nothing seen says nothing: keys with a deadline are sparse here.
+            if sample.seen > 0 && !is_stale {
+                return;
+            }
         }
-        while *buckets > 0 && due.len() < *budget && !wrapped {
-            *buckets -= 1;
-            let cursor = db.expire_cursor;
-            db.expire_cursor = db.table.scan_volatile(cursor, &mut |entry| {
+    }
+
+    /// Looks at some keys with a deadline and removes those that have passed it.
+    fn expire_sample(&mut self, dbid: u32, effort: usize) -> Work {
+        let now_ms = self.server.now_ms;
+        let (mut keys, mut ends) = (std::mem::take(&mut self.due_keys), Vec::new());
+        let (mut ttl_sum, mut work) = (0i64, Work::default());
+        let db = self.server.db(dbid);
+        let table = &db.table;
+        let mut cursor = db.expire_cursor;
+        let (mut near, mut far) = (cursor, cursor);
+        for step in 0..FAR_AHEAD {
+            table.prefetch_bucket(far);
+            far = table.cursor_ahead(far);
+            if step < NEAR_AHEAD {
+                near = far;
+            }
+        }
+        while work.seen < SAMPLE_KEYS * effort && work.buckets < SAMPLE_BUCKETS * effort {
+            work.buckets += 1;
+            table.prefetch_bucket(far);
+            far = table.cursor_ahead(far);
+            table.prefetch_volatile(near);
+            near = table.cursor_ahead(near);
+            cursor = table.scan_volatile(cursor, &mut |entry| {
                 let Some(deadline) = entry.expire() else {
                     return;
                 };
-                seen += 1;
+                work.seen += 1;
                 if now_ms > deadline {
-                    due.push(entry.key().to_vec());
+                    keys.extend_from_slice(entry.key());
+                    ends.push(keys.len());
                 } else {
                     ttl_sum = ttl_sum.saturating_add(deadline - now_ms);
                 }
             });
-            wrapped = db.expire_cursor == 0;
         }
-        let live = seen - due.len() as u64;
-        if live > 0 {
-            let mean = ttl_sum / live as i64;
-            db.avg_ttl_ms = if db.avg_ttl_ms == 0 {
-                mean
-            } else {
-                db.avg_ttl_ms + (mean - db.avg_ttl_ms) / 50
-            };
-        }
-        let removed = due.len();
-        *budget = budget.saturating_sub(removed);
-        for key in due {
-            let key = Key::new(&self.server.hash_seed, &key);
+        db.expire_cursor = cursor;
+        work.removed = ends.len();
+        db.sample_ttl(ttl_sum, (work.seen - work.removed) as u64);
+        let mut start = 0;
+        for end in ends {
+            let key = Key::new(&self.server.hash_seed, &keys[start..end]);
             self.server.delete_expired(dbid, key);
-            self.server.stats.active_expired_keys += 1;
+            start = end;
         }
-        // A tenth of what was seen had expired: more of it lies further on.
-        let stale = removed as u64 * 10 > seen;
-        self.server.expire_sample(seen, removed as u64);
-        !wrapped && stale
+        self.server.stats.active_expired_keys += work.removed as u64;
+        keys.clear();
+        self.due_keys = keys;
+        work
     }
 
     /// Idle timeouts and buffers that became too large, for a share of the clients.
@@ -178,7 +247,11 @@ impl Engine {
     fn look_after_client(&mut self, conn: ConnId) {
         let now = self.server.now;
         let timeout = self.server.config.timeout;
-        let peak_reset_ms = self.server.reply_peak_reset_ms;
+        let peak_reset_ms = if self.server.debug.reply_buffer_resizing {
+            self.server.reply_peak_reset_ms
+        } else {
+            -1
+        };
         let Some(client) = self.server.clients.get_mut(conn) else {
             return;
         };

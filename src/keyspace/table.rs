@@ -572,6 +572,32 @@ impl<E: Element> Table<E> {
         })
     }
 
+    /// The cursor that a walk is most likely to have after `cursor`, for fetching ahead of it.
+    #[inline]
+    pub fn cursor_ahead(&self, cursor: u64) -> u64 {
+        next_cursor(cursor, self.arrays[0].buckets() as u64 - 1)
+    }
+
+    /// Asks the processor for the volatile elements of the bucket at `cursor`, which should be at hand itself
+    /// (`prefetch_bucket` takes a cursor for a hash).
+    #[inline]
+    pub fn prefetch_volatile(&self, cursor: u64) {
+        let head = self.head(cursor);
+        if head.is_null() {
+            return;
+        }
+        // SAFETY: invariant 5: a bucket that is not null is live.
+        let bucket = unsafe { &*head };
+        for slot in 0..bucket.count() {
+            // SAFETY: invariant 2: present slots stand at the front; the address is not followed.
+            unsafe {
+                if bucket.element(slot).is_volatile() {
+                    prefetch(bucket.slots[slot].address);
+                }
+            }
+        }
+    }
+
     /// A random element: of a random bucket that is not empty, a random one of its chain. `rand` returns a
     /// number below the bound it is given. Elements of short chains come up more often than others.
     pub fn random(&self, rand: &mut dyn FnMut(u64) -> u64) -> Option<&E> {

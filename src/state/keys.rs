@@ -176,17 +176,56 @@ impl Server {
     pub fn delete_expired(&mut self, dbid: u32, key: Key<'_>) {
         if let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) {
             self.release(entry);
-            self.stats.expired_keys += 1;
-            self.effects.propagate(dbid, &[b"DEL", key.bytes]);
-            self.notify(
-                dbid,
-                key.bytes,
-                Event {
-                    class: EventClass::Expired,
-                    name: "expired",
-                },
-            );
+            self.report_expired(dbid, key.bytes);
         }
+    }
+
+    /// What follows from the removal of a key whose deadline has passed.
+    fn report_expired(&mut self, dbid: u32, key: &[u8]) {
+        self.stats.expired_keys += 1;
+        self.effects.propagate(dbid, &[self.expire_verb(), key]);
+        let event = Event {
+            class: EventClass::Expired,
+            name: "expired",
+        };
+        self.notify(dbid, key, event);
+    }
+
+    /// The command by which the removal of a key that has expired is propagated.
+    pub fn expire_verb(&self) -> &'static [u8] {
+        if self.config.lazyfree_lazy_expire {
+            b"UNLINK"
+        } else {
+            b"DEL"
+        }
+    }
+
+    /// Removes a key; says whether it was there and alive. The caller touches it.
+    pub fn delete_live(&mut self, dbid: u32, key: Key<'_>) -> bool {
+        let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
+            return false;
+        };
+        let is_due = self.is_due(&entry);
+        self.release(entry);
+        if is_due {
+            self.stats.lazy_expired_keys += 1;
+            self.report_expired(dbid, key.bytes);
+        }
+        !is_due
+    }
+
+    /// Whether an entry's deadline has passed, so that it counts as gone.
+    #[inline]
+    pub fn is_due(&self, entry: &Entry) -> bool {
+        !self.expire_paused
+            && entry
+                .expire()
+                .is_some_and(|deadline| self.now_ms > deadline)
+    }
+
+    /// Takes a key's entry out, to be put elsewhere. The caller touches it.
+    pub fn take(&mut self, dbid: u32, key: Key<'_>) -> Option<Entry> {
+        self.db(dbid).remove(key.hash, key.bytes)
     }
 
     /// Removes a key; says whether it was there. The caller touches it.
@@ -203,6 +242,17 @@ impl Server {
     /// Lets a removed entry go.
     pub fn release(&mut self, entry: Entry) {
         drop(entry);
+    }
+
+    /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
+    pub fn flush(&mut self, dbid: u32, is_async: bool) -> u64 {
+        let empty = Db::new(self.hash_seed);
+        let old = std::mem::replace(self.db(dbid), empty);
+        let removed = old.len() as u64;
+        if is_async && removed > 0 {
+            self.dropped.push(old.table);
+        }
+        removed
     }
 
     /// Adds the entry of a key that is not there. The caller touches it.
@@ -228,6 +278,13 @@ impl Server {
     #[inline]
     pub fn touch(&mut self, dbid: u32, key: &[u8], event: Event) {
         self.effects.dirty += 1;
+        self.touch_also(dbid, key, event);
+    }
+
+    /// The second key of one change (RENAME's target): all that [`Server::touch`] does, but the change is
+    /// counted once.
+    #[inline]
+    pub fn touch_also(&mut self, dbid: u32, key: &[u8], event: Event) {
         self.notify(dbid, key, event);
     }
 

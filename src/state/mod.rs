@@ -5,6 +5,7 @@
 //! a command means (`command`), or when one runs (`engine`).
 
 pub mod client;
+pub mod debug;
 pub mod effects;
 pub mod error;
 pub mod histogram;

@@ -8,6 +8,7 @@ use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{HashSeed, Table};
 use crate::state::client::{Client, Clients};
+use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
 use crate::state::rng::Rng;
@@ -97,6 +98,8 @@ pub struct Server {
     pub no_touch: bool,
     /// DEBUG SET-ACTIVE-EXPIRE 0: the expire cycle rests.
     pub active_expire: bool,
+    /// What DEBUG has switched for tests.
+    pub debug: Switches,
     /// Deadlines are not looked at for the moment.
     pub expire_paused: bool,
 
@@ -167,6 +170,7 @@ impl Server {
             events: Vec::new(),
             no_touch: false,
             active_expire: true,
+            debug: Switches::default(),
             expire_paused: false,
             clients: Clients::default(),
             next_client_id: 1,
@@ -278,7 +282,10 @@ impl Server {
                      ({ERROR_WORDS_MAX})."
                 ),
             );
-            self.log(LogLevel::Warning, format!("Current errors code list: {known}"));
+            self.log(
+                LogLevel::Warning,
+                format!("Current errors code list: {known}"),
+            );
         }
     }
 
@@ -360,11 +367,9 @@ impl Server {
         graveyard.append(&mut self.dropped);
     }
 
-    /// A look of the expire cycle at `seen` keys with a deadline, of which `expired` had passed it.
+    /// An expire cycle looked at `seen` keys with a deadline, of which `expired` had passed it.
     pub fn expire_sample(&mut self, seen: u64, expired: u64) {
-        if seen > 0 {
-            let share = expired as f64 / seen as f64;
-            self.stale_share = self.stale_share * 0.95 + share * 0.05;
-        }
+        let share = expired as f64 / seen.max(1) as f64;
+        self.stale_share = self.stale_share * 0.95 + share * 0.05;
     }
 }

@@ -1,3 +1,4 @@
 //! Data types and small algorithms that know nobody above them.
 
+pub mod digest;
 pub mod glob;
