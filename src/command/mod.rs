@@ -3,6 +3,7 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod client;
 pub mod config;
 pub mod connection;
 pub mod ctx;
@@ -10,6 +11,8 @@ pub mod debug;
 pub mod expire;
 pub mod generic;
 pub mod info;
+pub mod introspection;
+pub mod keys;
 pub mod keyspace;
 pub mod latency;
 pub mod memory;
@@ -45,6 +48,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     slowlog::COMMANDS,
     latency::COMMANDS,
     server::COMMANDS,
+    client::COMMANDS,
+    introspection::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -96,7 +96,7 @@ impl Engine {
             return false;
         };
         let flags = self.registry.get(id).spec.flags;
-        // The commands that end a pause, or the client, must get through.
+        // A pause of all commands holds back CLIENT UNPAUSE too: it ends by its time alone.
         let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         let is_held = if pause.writes_only { may_write } else { true };
         is_held && pause.until_ms > self.server.now_ms && !client.is_closing()
@@ -288,10 +288,10 @@ fn gate(
     command: &Command,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
-    if !command.spec.accepts(args.len()) || (!command.subcommands.is_empty() && args.len() < 2) {
+    if !command.spec.accepts(args.len()) {
         return Err(CommandError::Arity(command.full_name.clone().into()));
     }
-    if !client.authenticated && !command.spec.flags.has(Flags::NO_AUTH) {
+    if !command.spec.flags.has(Flags::NO_AUTH) && server.needs_auth(client) {
         return Err(CommandError::NoAuth);
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())

@@ -53,6 +53,8 @@ pub struct Engine {
     next_reading: UnixMicros,
 
     resumed: VecDeque<ConnId>,
+    /// Clients that CLIENT PAUSE held, on their way to go on.
+    released: VecDeque<ConnId>,
     next_cron: UnixMicros,
     /// When the expire cycle last ran.
     last_expire: UnixMicros,
@@ -98,6 +100,7 @@ impl Engine {
             timing_expiry: false,
             next_reading: boot.now,
             resumed: VecDeque::new(),
+            released: VecDeque::new(),
             next_cron: boot.now,
             last_expire: boot.now,
             expire_db: 0,
@@ -320,6 +323,7 @@ impl Engine {
         if let Some(conn) = self.interrupted.take() {
             self.process(conn);
         }
+        self.run_released();
     }
 
     /// The shell has carried out the order with this ticket.
@@ -443,6 +447,7 @@ impl Engine {
         self.server.clients.remove(conn);
         self.server.flush_queue.retain(|of| *of != conn);
         self.resumed.retain(|of| *of != conn);
+        self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {
             self.interrupted = None;
         }

@@ -41,7 +41,9 @@ impl Engine {
         } else {
             &mut client.query
         });
+        client.query_taken = query.len();
         self.run(&mut client, &mut query);
+        client.query_taken = 0;
         if is_shared {
             client.flags.set(ClientFlags::SHARED_READ, false);
             let rest = &query[client.query_pos..client.query_end];
@@ -156,7 +158,7 @@ impl Engine {
         while batch.len() < BATCH_MAX && pos <= client.query_end {
             let limits = Limits {
                 bulk_len_max: self.server.config.proto_max_bulk_len,
-                authenticated: client.authenticated,
+                authenticated: !self.server.needs_auth(client),
             };
             let first = argv.len();
             let mut view = QueryView::new(query, pos, client.query_end);
@@ -193,7 +195,7 @@ impl Engine {
             });
             pos += len;
             // What a client may send depends on whether it has authenticated, which the next command may do.
-            if !client.authenticated {
+            if self.server.needs_auth(client) {
                 break;
             }
         }

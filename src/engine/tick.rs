@@ -69,6 +69,12 @@ impl Engine {
         if self.expire_backlog || !self.graveyard.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
         }
+        if let Some(pause) = self.server.pause {
+            at = at.min(UnixMicros(pause.until_ms.saturating_mul(1000)));
+        }
+        if self.server.unpaused {
+            at = self.server.now;
+        }
         Some(at)
     }
 
@@ -90,7 +96,8 @@ impl Engine {
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
-        if self.server.active_expire && (cron || goes_on) {
+        let may_expire = self.server.active_expire && !self.server.is_paused();
+        if may_expire && (cron || goes_on) {
             self.expire_cycle();
         }
         self.server.adopt_dropped(&mut self.graveyard);
@@ -247,16 +254,16 @@ impl Engine {
     fn look_after_client(&mut self, conn: ConnId) {
         let now = self.server.now;
         let timeout = self.server.config.timeout;
-        let peak_reset_ms = if self.server.debug.reply_buffer_resizing {
-            self.server.reply_peak_reset_ms
-        } else {
-            -1
-        };
+        let peak_reset_ms = self.server.reply_peak_reset_ms;
+        let resizes_replies = self.server.debug.reply_buffer_resizing;
         let Some(client) = self.server.clients.get_mut(conn) else {
             return;
         };
         let idle_us = now.since(client.last_interaction);
-        client.trim_buffers(now, idle_us, peak_reset_ms);
+        client.trim_query(idle_us);
+        if resizes_replies {
+            client.fit_reply(now, peak_reset_ms);
+        }
         let waits = client
             .flags
             .has_any(ClientFlags::PAUSED.or(ClientFlags::AWAITING));
@@ -273,12 +280,7 @@ impl Engine {
 
     /// Lets paused clients go on when their time is up, or the pause was lifted.
     fn end_pause(&mut self) {
-        let now_ms = self.server.now_ms;
-        if self
-            .server
-            .pause
-            .is_some_and(|pause| pause.until_ms > now_ms)
-        {
+        if self.server.is_paused() {
             return;
         }
         let had_pause = self.server.pause.take().is_some();
@@ -286,17 +288,22 @@ impl Engine {
             return;
         }
         self.server.unpaused = false;
-        let held: Vec<ConnId> = self
-            .server
-            .clients
-            .iter_mut()
-            .filter(|client| client.flags.has(ClientFlags::PAUSED))
-            .map(|client| {
-                client.flags.set(ClientFlags::PAUSED, false);
-                client.conn
-            })
-            .collect();
-        self.resumed.extend(held);
+        let clients = self.server.clients.iter_mut();
+        for client in clients.filter(|client| client.flags.has(ClientFlags::PAUSED)) {
+            client.flags.set(ClientFlags::PAUSED, false);
+            self.released.push_back(client.conn);
+        }
+        self.run_released();
+    }
+
+    /// Runs what released clients had been kept from, until one of them needs something from the shell; the
+    /// rest go on when that is there.
+    pub(super) fn run_released(&mut self) {
+        while self.server.want.is_none()
+            && let Some(conn) = self.released.pop_front()
+        {
+            self.resume(conn);
+        }
     }
 
     /// Frees a piece of what asynchronous flushes left.

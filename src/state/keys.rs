@@ -90,6 +90,10 @@ impl Server {
     #[inline]
     pub fn lookup(&mut self, dbid: u32, key: Key<'_>, access: Access) -> Option<&mut Entry> {
         if self.db(dbid).volatile_len() > 0 {
+            if self.pause.is_some() && self.hides(dbid, key, access) {
+                self.stats.keyspace_misses += 1;
+                return None;
+            }
             self.expire_if_due(dbid, key);
         }
         let clock = self.lru_clock;
@@ -156,6 +160,19 @@ impl Server {
             NewValue::Shared(bytes) => Entry::new_bytes(key.bytes, bytes, deadline_ms, clock),
         };
         self.insert(dbid, key, entry);
+    }
+
+    /// Whether CLIENT PAUSE keeps the key in memory though its deadline has passed: readers do not see it.
+    fn hides(&mut self, dbid: u32, key: Key<'_>, access: Access) -> bool {
+        let now_ms = self.now_ms;
+        matches!(access, Access::Read | Access::ReadNoTouch)
+            && self.is_paused()
+            && !self.expire_paused
+            && self
+                .db(dbid)
+                .get(key.hash, key.bytes)
+                .and_then(Entry::expire)
+                .is_some_and(|deadline| now_ms > deadline)
     }
 
     /// Removes the key if its deadline has passed; says whether it did.

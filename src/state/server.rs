@@ -7,7 +7,7 @@ use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{HashSeed, Table};
-use crate::state::client::{Client, Clients};
+use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
@@ -343,6 +343,30 @@ impl Server {
         self.log(LogLevel::Warning, "User requested shutdown...");
         self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
         self.orders.push_back(Order::Exit { code: 0 });
+    }
+
+    /// Whether the client has to log in first. Taking the password away lets everyone in.
+    #[inline]
+    pub fn needs_auth(&self, client: &Client) -> bool {
+        !client.authenticated && !self.config.requirepass.is_empty()
+    }
+
+    /// Whether there is a user of this name.
+    pub fn has_user(&self, name: &[u8]) -> bool {
+        name == b"default"
+    }
+
+    /// Clients whose next command waits for something; CLIENT PAUSE counts.
+    pub fn blocked_clients(&self) -> usize {
+        let clients = self.clients.iter();
+        clients
+            .filter(|client| client.flags.has(ClientFlags::PAUSED))
+            .count()
+    }
+
+    /// Whether a pause holds at the moment; keys that expire meanwhile are gone for readers and stay in memory.
+    pub fn is_paused(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.until_ms > self.now_ms)
     }
 
     /// Refuses commands that need a setting to be allowed at all (`enable-debug-command`).
