@@ -5,11 +5,11 @@
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
+use crate::config::REDIS_VERSION;
 use crate::resp::Args;
 use crate::resp::parser::parse_i64;
 use crate::state::ClientFlags;
 use crate::state::client::{NameError, is_plain_word};
-use crate::state::server::REDIS_VERSION;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[AUTH, ECHO, HELLO, PING, QUIT, RESET, SELECT];

@@ -5,17 +5,22 @@
 
 pub mod bitmap;
 pub mod client;
+pub mod config;
 pub mod connection;
 pub mod ctx;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod info;
 pub mod introspection;
 pub mod keys;
 pub mod keyspace;
+pub mod latency;
 pub mod memory;
 pub mod registry;
 pub mod scan;
+pub mod server;
+pub mod slowlog;
 pub mod spec;
 pub mod string;
 pub mod syntax;
@@ -39,6 +44,11 @@ pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> 
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     connection::COMMANDS,
+    info::COMMANDS,
+    config::COMMANDS,
+    slowlog::COMMANDS,
+    latency::COMMANDS,
+    server::COMMANDS,
     client::COMMANDS,
     introspection::COMMANDS,
     generic::COMMANDS,

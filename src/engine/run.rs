@@ -119,6 +119,9 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
+        if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
+            return;
+        }
         if !self.run_parked(client, query) {
             return;
         }

@@ -1,5 +1,6 @@
 //! Ticks: what happens without a request. Everything is bounded by counts, so that a replay does the same.
 
+use crate::border::Want;
 use crate::engine::Engine;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
@@ -58,6 +59,9 @@ const CLIENTS_MIN: usize = 5;
 
 const RATE_INTERVAL_US: u64 = 100_000;
 
+/// How often the process is read, so that the peak of used memory is known without a command that asks.
+const READING_INTERVAL_US: i64 = 1_000_000;
+
 impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
@@ -88,6 +92,7 @@ impl Engine {
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
+            self.ask_for_reading(now);
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
@@ -109,10 +114,19 @@ impl Engine {
         let server = &mut self.server;
         let stats = &server.stats;
         server.ops_rate.sample(stats.commands_processed, elapsed_us);
+        server.cycle_rate.sample(stats.cycles, elapsed_us);
+        server.cycle_us_rate.sample(stats.cycle_us, elapsed_us);
         server.input_rate.sample(stats.net_input_bytes, elapsed_us);
         server
             .output_rate
             .sample(stats.net_output_bytes, elapsed_us);
+    }
+
+    fn ask_for_reading(&mut self, now: UnixMicros) {
+        if now >= self.next_reading {
+            self.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
+            self.server.want.get_or_insert(Want::Reading);
+        }
     }
 
     fn rehash_tables(&mut self) {
@@ -138,6 +152,10 @@ impl Engine {
                 self.expire_db = dbid;
                 break;
             }
+        }
+        if work.removed > 0 && self.server.config.latency_monitor_threshold > 0 {
+            self.timing_expiry = true;
+            self.server.want = Some(Want::Clock);
         }
         self.last_expire = self.server.now;
         self.server
