@@ -1,5 +1,7 @@
 //! Ctx: what a handler may know of the world and do to it.
 
+use std::ops::Range;
+
 use crate::command::CommandError;
 use crate::command::CommandId;
 use crate::command::registry::{Command, Registry};
@@ -9,6 +11,9 @@ use crate::resp::parser::parse_i64;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
 use crate::state::{Client, Server};
+
+/// How many keys of one command are asked for ahead of use.
+const KEYS_AHEAD: usize = 16;
 
 /// The world of one command.
 pub struct Ctx<'a> {
@@ -57,10 +62,62 @@ impl<'a> Ctx<'a> {
         self.server.touch(self.client.dbid, key, event);
     }
 
+    /// Reports an event that comes with a change, which was reported by [`Ctx::touch`].
+    #[inline]
+    pub fn notify(&mut self, key: &[u8], event: Event) {
+        self.server.notify(self.client.dbid, key, event);
+    }
+
+    /// Calls `run` for the key at every `step`-th argument of `range`, with the index of the argument, until it
+    /// returns false; says whether it never did. The memory of some keys at a time is asked for before the first
+    /// of them is used, so that waiting for one overlaps with waiting for the others.
+    pub fn for_each_key<'b>(
+        &mut self,
+        args: Args<'b>,
+        range: Range<usize>,
+        step: usize,
+        mut run: impl FnMut(&mut Ctx<'_>, Key<'b>, usize) -> bool,
+    ) -> bool {
+        let mut start = range.start;
+        while start < range.end {
+            let mut keys = [Key {
+                bytes: b"",
+                hash: 0,
+            }; KEYS_AHEAD];
+            let indexes = (start..range.end).step_by(step);
+            let used = indexes.len().min(KEYS_AHEAD);
+            for (slot, index) in keys.iter_mut().zip(indexes.clone()) {
+                *slot = self.key(args, index);
+            }
+            if used > 1 {
+                let table = &self.server.db(self.client.dbid).table;
+                for key in &keys[..used] {
+                    table.prefetch_bucket(key.hash);
+                }
+                for key in &keys[..used] {
+                    table.prefetch_element(key.hash);
+                }
+            }
+            for (key, index) in keys[..used].iter().zip(indexes) {
+                if !run(self, *key, index) {
+                    return false;
+                }
+            }
+            start += used * step;
+        }
+        true
+    }
+
     /// What goes to the AOF and the replicas in place of the request.
     pub fn propagate(&mut self, argv: &[&[u8]]) {
         self.server.effects.rewritten = true;
         self.server.effects.propagate(self.client.dbid, argv);
+    }
+
+    /// Propagates the request as it came, even if it changed nothing here.
+    pub fn propagate_always(&mut self, args: Args<'_>) {
+        let argv: Vec<&[u8]> = args.iter_from(0).collect();
+        self.propagate(&argv);
     }
 }
 
@@ -68,4 +125,35 @@ impl<'a> Ctx<'a> {
 #[inline]
 pub fn int_arg(args: Args<'_>, index: usize) -> Result<i64, CommandError> {
     parse_i64(args.bytes(index)).ok_or(CommandError::NotInteger)
+}
+
+/// The integer at argument `index`, which has to fit 32 bits.
+pub fn int32_arg(args: Args<'_>, index: usize) -> Result<i32, CommandError> {
+    let out_of_range = CommandError::NotBetween(i32::MIN.into(), i32::MAX.into());
+    i32::try_from(int_arg(args, index)?).map_err(|_| out_of_range)
+}
+
+/// The number of a database at argument `index`.
+pub fn db_arg(ctx: &Ctx<'_>, args: Args<'_>, index: usize) -> Result<u32, CommandError> {
+    let dbid = u32::try_from(int32_arg(args, index)?).map_err(|_| CommandError::DbIndex)?;
+    if dbid as usize >= ctx.server.dbs.len() {
+        return Err(CommandError::DbIndex);
+    }
+    Ok(dbid)
+}
+
+/// A positive number, or zero, at argument `index`.
+pub fn count_arg(args: Args<'_>, index: usize) -> Result<usize, CommandError> {
+    parse_i64(args.bytes(index))
+        .and_then(|value| usize::try_from(value).ok())
+        .ok_or(CommandError::NotPositive)
+}
+
+/// A time to wait, in milliseconds, at argument `index`; zero means for ever.
+pub fn timeout_ms_arg(ctx: &Ctx<'_>, args: Args<'_>, index: usize) -> Result<u64, CommandError> {
+    let timeout = parse_i64(args.bytes(index)).ok_or(CommandError::TimeoutNotInteger)?;
+    if timeout.checked_add(ctx.server.now_ms).is_none() {
+        return Err(CommandError::TimeoutOutOfRange);
+    }
+    u64::try_from(timeout).map_err(|_| CommandError::TimeoutNegative)
 }

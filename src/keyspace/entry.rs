@@ -79,6 +79,25 @@ impl Kind {
         Kind::Stream,
     ];
 
+    /// The number of the type in digests of the data set, which other servers share.
+    pub fn digest_number(self) -> u32 {
+        match self {
+            Kind::String => 0,
+            Kind::List => 1,
+            Kind::Set => 2,
+            Kind::ZSet => 3,
+            Kind::Hash => 4,
+            Kind::Stream => 6,
+        }
+    }
+
+    /// The type with this name, in any case of letters.
+    pub fn from_name(name: &[u8]) -> Option<Kind> {
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// The word that TYPE replies.
     pub fn name(self) -> &'static str {
         match self {
@@ -674,6 +693,13 @@ impl Entry {
                 Form::Vec => &mut *self.area_at().cast::<Vec<u8>>(),
                 _ => slice::from_raw_parts_mut(self.inline_at(), self.header().low() as usize),
             })
+        }
+    }
+
+    /// Labels a short string raw, as an edit in place would.
+    pub fn mark_raw(&mut self) {
+        if self.header().form() != Form::Object && self.header().label() == Label::EmbStr {
+            self.set_label(Label::Raw);
         }
     }
 

@@ -4,6 +4,8 @@
 //! May not: the types themselves (`types`), commands.
 
 use super::entry::{Encoding, Kind};
+use super::table::ArrayStats;
+use crate::types::digest::Digest;
 
 /// A list, set, sorted set, hash or stream. Each type adds its variant here, and an arm to every method.
 pub enum Object {}
@@ -21,6 +23,16 @@ impl Object {
 
     /// A deep copy, for COPY.
     pub fn duplicate(&self) -> Object {
+        match *self {}
+    }
+
+    /// Adds the value to a digest of the data set (DEBUG DIGEST).
+    pub fn digest(&self, _digest: &mut Digest) {
+        match *self {}
+    }
+
+    /// The table that holds the value's elements, for DEBUG HTSTATS-KEY.
+    pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
         match *self {}
     }
 

@@ -31,6 +31,23 @@ pub enum CommandError {
     InvalidExpire(&'static str),
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(Cow<'static, str>),
+    #[error("ERR value is out of range, value must between {0} and {1}")]
+    NotBetween(i64, i64),
+    #[error("ERR timeout is not an integer or out of range")]
+    TimeoutNotInteger,
+    #[error("ERR timeout is negative")]
+    TimeoutNegative,
+    #[error("ERR timeout is out of range")]
+    TimeoutOutOfRange,
+    #[error(
+        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP."
+    )]
+    SubcommandSyntax {
+        subcommand: String,
+        container: &'static str,
+    },
+    #[error("ERR source and destination objects are the same")]
+    SameObject,
     #[error("ERR no such key")]
     NoSuchKey,
     #[error("ERR DB index is out of range")]

@@ -90,6 +90,10 @@ impl Server {
     #[inline]
     pub fn lookup(&mut self, dbid: u32, key: Key<'_>, access: Access) -> Option<&mut Entry> {
         if self.db(dbid).volatile_len() > 0 {
+            if self.pause.is_some() && self.hides(dbid, key, access) {
+                self.stats.keyspace_misses += 1;
+                return None;
+            }
             self.expire_if_due(dbid, key);
         }
         let clock = self.lru_clock;
@@ -158,6 +162,19 @@ impl Server {
         self.insert(dbid, key, entry);
     }
 
+    /// Whether CLIENT PAUSE keeps the key in memory though its deadline has passed: readers do not see it.
+    fn hides(&mut self, dbid: u32, key: Key<'_>, access: Access) -> bool {
+        let now_ms = self.now_ms;
+        matches!(access, Access::Read | Access::ReadNoTouch)
+            && self.is_paused()
+            && !self.expire_paused
+            && self
+                .db(dbid)
+                .get(key.hash, key.bytes)
+                .and_then(Entry::expire)
+                .is_some_and(|deadline| now_ms > deadline)
+    }
+
     /// Removes the key if its deadline has passed; says whether it did.
     pub fn expire_if_due(&mut self, dbid: u32, key: Key<'_>) -> bool {
         let now_ms = self.now_ms;
@@ -176,17 +193,56 @@ impl Server {
     pub fn delete_expired(&mut self, dbid: u32, key: Key<'_>) {
         if let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) {
             self.release(entry);
-            self.stats.expired_keys += 1;
-            self.effects.propagate(dbid, &[b"DEL", key.bytes]);
-            self.notify(
-                dbid,
-                key.bytes,
-                Event {
-                    class: EventClass::Expired,
-                    name: "expired",
-                },
-            );
+            self.report_expired(dbid, key.bytes);
         }
+    }
+
+    /// What follows from the removal of a key whose deadline has passed.
+    fn report_expired(&mut self, dbid: u32, key: &[u8]) {
+        self.stats.expired_keys += 1;
+        self.effects.propagate(dbid, &[self.expire_verb(), key]);
+        let event = Event {
+            class: EventClass::Expired,
+            name: "expired",
+        };
+        self.notify(dbid, key, event);
+    }
+
+    /// The command by which the removal of a key that has expired is propagated.
+    pub fn expire_verb(&self) -> &'static [u8] {
+        if self.config.lazyfree_lazy_expire {
+            b"UNLINK"
+        } else {
+            b"DEL"
+        }
+    }
+
+    /// Removes a key; says whether it was there and alive. The caller touches it.
+    pub fn delete_live(&mut self, dbid: u32, key: Key<'_>) -> bool {
+        let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
+            return false;
+        };
+        let is_due = self.is_due(&entry);
+        self.release(entry);
+        if is_due {
+            self.stats.lazy_expired_keys += 1;
+            self.report_expired(dbid, key.bytes);
+        }
+        !is_due
+    }
+
+    /// Whether an entry's deadline has passed, so that it counts as gone.
+    #[inline]
+    pub fn is_due(&self, entry: &Entry) -> bool {
+        !self.expire_paused
+            && entry
+                .expire()
+                .is_some_and(|deadline| self.now_ms > deadline)
+    }
+
+    /// Takes a key's entry out, to be put elsewhere. The caller touches it.
+    pub fn take(&mut self, dbid: u32, key: Key<'_>) -> Option<Entry> {
+        self.db(dbid).remove(key.hash, key.bytes)
     }
 
     /// Removes a key; says whether it was there. The caller touches it.
@@ -203,6 +259,17 @@ impl Server {
     /// Lets a removed entry go.
     pub fn release(&mut self, entry: Entry) {
         drop(entry);
+    }
+
+    /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
+    pub fn flush(&mut self, dbid: u32, is_async: bool) -> u64 {
+        let empty = Db::new(self.hash_seed);
+        let old = std::mem::replace(self.db(dbid), empty);
+        let removed = old.len() as u64;
+        if is_async && removed > 0 {
+            self.dropped.push(old.table);
+        }
+        removed
     }
 
     /// Adds the entry of a key that is not there. The caller touches it.
@@ -228,6 +295,13 @@ impl Server {
     #[inline]
     pub fn touch(&mut self, dbid: u32, key: &[u8], event: Event) {
         self.effects.dirty += 1;
+        self.touch_also(dbid, key, event);
+    }
+
+    /// The second key of one change (RENAME's target): all that [`Server::touch`] does, but the change is
+    /// counted once.
+    #[inline]
+    pub fn touch_also(&mut self, dbid: u32, key: &[u8], event: Event) {
         self.notify(dbid, key, event);
     }
 

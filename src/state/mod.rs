@@ -5,8 +5,10 @@
 //! a command means (`command`), or when one runs (`engine`).
 
 pub mod client;
+pub mod debug;
 pub mod effects;
 pub mod error;
+pub mod histogram;
 pub mod keys;
 pub mod latency;
 pub mod rng;

@@ -1,0 +1,34 @@
+//! Switches that DEBUG sets for tests.
+
+/// See [`Switches::quicklist_packed_threshold`].
+pub const QUICKLIST_PACKED_THRESHOLD: u64 = 1 << 30;
+
+/// What DEBUG has switched; each stands at its default unless a test said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switches {
+    /// Nothing happens on its own: no cron work runs (PAUSE-CRON).
+    pub cron_paused: bool,
+    /// Ticks carry on with the resizing of tables (DICT-RESIZING).
+    pub dict_resizing: bool,
+    /// Ticks shrink reply buffers (REPLYBUFFER RESIZING).
+    pub reply_buffer_resizing: bool,
+    /// Scripts may call commands that are marked as not for them (SET-DISABLE-DENY-SCRIPTS).
+    pub deny_scripts_disabled: bool,
+    /// Checksums of RDB files and payloads are not looked at (SET-SKIP-CHECKSUM-VALIDATION).
+    pub skip_checksum: bool,
+    /// List elements from this size on get a node of their own (QUICKLIST-PACKED-THRESHOLD).
+    pub quicklist_packed_threshold: u64,
+}
+
+impl Default for Switches {
+    fn default() -> Switches {
+        Switches {
+            cron_paused: false,
+            dict_resizing: true,
+            reply_buffer_resizing: true,
+            deny_scripts_disabled: false,
+            skip_checksum: false,
+            quicklist_packed_threshold: QUICKLIST_PACKED_THRESHOLD,
+        }
+    }
+}
