@@ -327,7 +327,10 @@ fn reply_info(reply: &mut Reply, registry: &Registry, command: &Command) {
     for key_spec in spec.key_specs {
         reply_key_spec(reply, key_spec);
     }
-    reply.array(command.subcommands.len());
+    match command.subcommands.len() {
+        0 => reply.set(0),
+        count => reply.array(count),
+    }
     for id in &command.subcommands {
         reply_info(reply, registry, registry.get(*id));
     }

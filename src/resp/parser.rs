@@ -135,7 +135,7 @@ pub enum ProtocolError {
     MultibulkUnauthenticated,
     #[error("too big bulk count string")]
     BulkLineTooBig,
-    #[error("expected '$', got '{}'", *.0 as char)]
+    #[error("expected '$', got '{}'", String::from_utf8_lossy(&[*.0]))]
     ExpectedDollar(u8),
     #[error("invalid bulk length")]
     BulkLength,
@@ -270,7 +270,9 @@ impl Parser {
         buf: &[u8],
         argv: &mut Vec<ArgPos>,
     ) -> Result<Parsed, ProtocolError> {
-        let Some(newline) = memchr::memchr(b'\n', buf) else {
+        // The real server searches a C string: behind a NUL it sees no line end, and waits for one in vain.
+        let end = memchr::memchr2(b'\n', 0, buf).filter(|at| buf[*at] == b'\n');
+        let Some(newline) = end else {
             if buf.len() > INLINE_MAX {
                 return Err(ProtocolError::InlineTooBig);
             }
@@ -593,12 +595,17 @@ fn split_inline(line: &[u8]) -> Option<Vec<Word>> {
     Some(words)
 }
 
+/// What ends a word without quotes: not all of what is skipped between words.
+fn ends_word(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 fn next_word(line: &[u8], start: usize) -> Option<(Word, usize)> {
     let plain_end = line[start..]
         .iter()
-        .position(|b| is_space(*b) || matches!(b, b'"' | b'\'' | 0))
+        .position(|b| ends_word(*b) || matches!(b, b'"' | b'\'' | 0))
         .map_or(line.len(), |n| start + n);
-    if plain_end == line.len() || is_space(line[plain_end]) {
+    if plain_end == line.len() || ends_word(line[plain_end]) {
         let word = Word::Plain {
             pos: start,
             len: plain_end - start,
@@ -613,7 +620,7 @@ fn next_word(line: &[u8], start: usize) -> Option<(Word, usize)> {
             b'\'' => pos = single_quoted(line, pos + 1, &mut word)?,
             // The real server's splitter works on a C string: a NUL ends the line.
             0 => return Some((Word::Unescaped(word), line.len())),
-            b if is_space(b) => break,
+            b if ends_word(b) => break,
             b => {
                 word.push(b);
                 pos += 1;
