@@ -212,7 +212,8 @@ fn set_deadline(
     if deadline <= ctx.server.now_ms {
         ctx.server.delete(ctx.client.dbid, key);
         ctx.touch(key.bytes, Event::generic("del"));
-        ctx.propagate(&[b"DEL", key.bytes]);
+        let verb = ctx.server.expire_verb();
+        ctx.propagate(&[verb, key.bytes]);
     } else {
         ctx.server.set_expire(ctx.client.dbid, key, Some(deadline));
         ctx.touch(key.bytes, Event::generic("expire"));

@@ -4,6 +4,7 @@ use crate::command::ctx::{count_arg, db_arg, int_arg, timeout_ms_arg};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
+use crate::config::EvictionPolicy;
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::resp::Args;
 use crate::state::effects::Event;
@@ -460,8 +461,9 @@ fn object_idletime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     let key = ctx.key(args, 2);
     let clock = ctx.server.lru_clock;
     match ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru()) {
-        Some(used) => ctx.client.reply.int(idle_secs(clock, used)),
         None => ctx.client.reply.null(),
+        Some(_) if is_lfu(ctx) => return Err(wrong_policy("is selected, idle time")),
+        Some(used) => ctx.client.reply.int(idle_secs(clock, used)),
     }
     Ok(())
 }
@@ -490,13 +492,28 @@ pub const OBJECT_FREQ: Spec = Spec {
 /// `OBJECT FREQ key`
 fn object_freq(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    if ctx.lookup(key, Access::ReadNoTouch).is_none() {
-        ctx.client.reply.null();
-        return Ok(());
+    let used = ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru());
+    match used {
+        None => ctx.client.reply.null(),
+        // The clock's low byte is the counter when such a policy is on.
+        Some(used) if is_lfu(ctx) => ctx.client.reply.int(i64::from(used & 0xff)),
+        Some(_) => return Err(wrong_policy("is not selected, access frequency")),
     }
-    Err(CommandError::text(
-        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
-         switching between policies at runtime LRU and LFU data will take some time to adjust.",
+    Ok(())
+}
+
+/// Whether entries count how often they are used, not when.
+fn is_lfu(ctx: &Ctx<'_>) -> bool {
+    matches!(
+        ctx.server.config.maxmemory_policy,
+        EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu
+    )
+}
+
+fn wrong_policy(what: &str) -> CommandError {
+    CommandError::text(format!(
+        "ERR An LFU maxmemory policy {what} not tracked. Please note that when switching between \
+         policies at runtime LRU and LFU data will take some time to adjust."
     ))
 }
 
@@ -534,7 +551,7 @@ pub const WAIT: Spec = Spec {
 /// `WAIT numreplicas timeout`: there are no replicas that an answer could come from.
 fn wait(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     int_arg(args, 1)?;
-    timeout_ms_arg(args, 2)?;
+    timeout_ms_arg(ctx, args, 2)?;
     ctx.client.reply.int(0);
     Ok(())
 }
@@ -565,7 +582,7 @@ fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::NotBetween(0, 1));
     }
     count_arg(args, 2)?;
-    timeout_ms_arg(args, 3)?;
+    timeout_ms_arg(ctx, args, 3)?;
     if local == 1 {
         return Err(CommandError::text(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",

@@ -51,6 +51,12 @@ pub struct Engine {
     /// Clients that CLIENT PAUSE held, on their way to go on.
     released: VecDeque<ConnId>,
     next_cron: UnixMicros,
+    /// When the expire cycle last ran.
+    last_expire: UnixMicros,
+    /// The database that the expire cycle begins with.
+    expire_db: usize,
+    /// Reused space for the keys that a sample found expired.
+    due_keys: Vec<u8>,
     /// The expire cycle left work behind, so the next tick comes soon.
     expire_backlog: bool,
     last_rate_sample: UnixMicros,
@@ -88,6 +94,9 @@ impl Engine {
             resumed: VecDeque::new(),
             released: VecDeque::new(),
             next_cron: boot.now,
+            last_expire: boot.now,
+            expire_db: 0,
+            due_keys: Vec::new(),
             expire_backlog: false,
             last_rate_sample: boot.now,
             client_cron_cursor: 0,

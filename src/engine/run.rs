@@ -26,7 +26,27 @@ pub(super) struct Request {
     argv: (usize, usize),
     big: Vec<Bytes>,
     command: Option<CommandId>,
+    /// It was found, and has no subcommands.
+    is_plain: bool,
     first_key: Option<(usize, u64)>,
+}
+
+impl Request {
+    /// Whether this request names the command that `args` name, letter by letter. A container's name alone says
+    /// too little, so only commands without subcommands are compared.
+    #[inline]
+    fn is_same_name(&self, query: &[u8], argv: &[ArgPos], args: Args<'_>) -> bool {
+        if !self.is_plain || self.argv.0 == self.argv.1 {
+            return false;
+        }
+        let name = Args::new(
+            &query[self.start..],
+            &argv[self.argv.0..self.argv.1],
+            &self.big,
+        )
+        .bytes(0);
+        name == args.bytes(0)
+    }
 }
 
 impl Engine {
@@ -178,9 +198,14 @@ impl Engine {
                 Vec::new()
             };
             let args = Args::new(&query[pos..pos + len], &argv[first..], &big);
-            let found = (!args.is_empty())
-                .then(|| self.registry.find(args).ok())
-                .flatten();
+            let found = match batch.last() {
+                // A pipeline mostly repeats one command: its name need not be looked up again.
+                Some(last) if last.is_same_name(query, argv, args) => {
+                    last.command.map(|id| self.registry.get(id))
+                }
+                _ if args.is_empty() => None,
+                _ => self.registry.find(args).ok(),
+            };
             let first_key = found.and_then(|command| {
                 let at = usize::from(command.first_key?);
                 let key = args.get(at)?;
@@ -193,6 +218,9 @@ impl Engine {
                 len,
                 argv: (first, argv.len()),
                 command: found.map(|command| command.id),
+                is_plain: found.is_some_and(|command| {
+                    command.container.is_none() && command.subcommands.is_empty()
+                }),
                 big,
                 first_key,
             });

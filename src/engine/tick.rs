@@ -4,12 +4,48 @@ use crate::engine::Engine;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
 
-/// A tick that left expired keys behind is followed by another after this time.
+/// A cycle that left expired keys behind is followed by another after this time. Together with the limits
+/// below it bounds both how long a tick takes and what share of the time goes into expiry.
 const BACKLOG_INTERVAL_US: i64 = 1000;
 
-/// Expired keys that one tick removes at most, and buckets it looks at, for each step of effort.
-const EXPIRED_MAX: usize = 400;
-const EXPIRE_BUCKETS: usize = 1500;
+/// Per step of effort: what one cycle removes and looks at, all databases together. Removing a key costs a
+/// quarter of a microsecond, looking at one or at a bucket a tenth of that.
+const CYCLE_REMOVED: usize = 500;
+const CYCLE_SEEN: usize = 2000;
+const CYCLE_BUCKETS: usize = 4000;
+
+/// Per step of effort: what a cycle looks at before it decides whether to go on.
+const SAMPLE_KEYS: usize = 64;
+const SAMPLE_BUCKETS: usize = 256;
+
+/// A sample of which less than one key in this many was to be removed ends the database's turn.
+const STALE_SHARE: usize = 10;
+
+/// How many buckets ahead of the cycle the elements, and the buckets, are asked for.
+const NEAR_AHEAD: usize = 4;
+const FAR_AHEAD: usize = 10;
+
+/// What an expire cycle has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Work {
+    buckets: usize,
+    seen: usize,
+    removed: usize,
+}
+
+impl Work {
+    fn add(&mut self, other: Work) {
+        self.buckets += other.buckets;
+        self.seen += other.seen;
+        self.removed += other.removed;
+    }
+
+    fn is_enough(self, effort: usize) -> bool {
+        self.removed >= CYCLE_REMOVED * effort
+            || self.seen >= CYCLE_SEEN * effort
+            || self.buckets >= CYCLE_BUCKETS * effort
+    }
+}
 
 /// Buckets that a tick migrates of each table that is being resized.
 const REHASH_BUCKETS: usize = 400;
@@ -41,17 +77,22 @@ impl Engine {
     pub(super) fn tick(&mut self) {
         let now = self.server.now;
         self.end_pause();
-        let cron = now >= self.next_cron;
-        if cron {
+        let is_due = now >= self.next_cron;
+        let cron = is_due && !self.server.debug.cron_paused;
+        if is_due {
             let hz = self.server.config.hz.clamp(1, 500);
             self.next_cron = UnixMicros(now.0 + 1_000_000 / hz);
+        }
+        if cron {
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
         }
+        let goes_on =
+            self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
         let may_expire = self.server.active_expire && !self.server.is_paused();
-        if may_expire && (cron || self.expire_backlog) {
+        if may_expire && (cron || goes_on) {
             self.expire_cycle();
         }
         self.server.adopt_dropped(&mut self.graveyard);
@@ -75,7 +116,7 @@ impl Engine {
     }
 
     fn rehash_tables(&mut self) {
-        if !self.server.config.activerehashing {
+        if !self.server.config.activerehashing || !self.server.debug.dict_resizing {
             return;
         }
         for db in &mut self.server.dbs {
@@ -83,71 +124,105 @@ impl Engine {
         }
     }
 
-    /// Removes keys whose deadline has passed, a bounded number of them.
-    fn expire_cycle(&mut self) {
+    /// Removes keys whose deadline has passed: a bounded number of them, of all databases together.
+    fn expire_cycle(&mut self) -> Work {
         let effort = self.server.config.active_expire_effort.clamp(1, 10) as usize;
-        let mut budget = EXPIRED_MAX * (effort + 1);
-        let mut buckets = EXPIRE_BUCKETS * (effort + 1);
-        let mut backlog = false;
-        for dbid in 0..self.server.dbs.len() {
-            if budget == 0 || buckets == 0 {
-                backlog = true;
+        let mut work = Work::default();
+        let dbs = self.server.dbs.len();
+        self.expire_backlog = false;
+        for turn in 0..dbs {
+            // The database that reaches the limit is the first of the next cycle.
+            let dbid = (self.expire_db + turn) % dbs;
+            self.expire_in(dbid as u32, effort, &mut work);
+            if work.is_enough(effort) {
+                self.expire_db = dbid;
                 break;
             }
-            backlog |= self.expire_db(dbid as u32, &mut budget, &mut buckets);
         }
-        if backlog {
-            self.server.stats.expired_time_cap_reached += 1;
-        }
-        self.expire_backlog = backlog;
+        self.last_expire = self.server.now;
+        self.server
+            .expire_sample(work.seen as u64, work.removed as u64);
+        work
     }
 
-    /// One database's share of the cycle; says whether many expired keys are left.
-    fn expire_db(&mut self, dbid: u32, budget: &mut usize, buckets: &mut usize) -> bool {
-        let now_ms = self.server.now_ms;
-        let mut due = Vec::new();
-        let (mut seen, mut ttl_sum, mut wrapped) = (0u64, 0i64, false);
-        let db = self.server.db(dbid);
-        if db.volatile_len() == 0 {
-            db.expire_cursor = 0;
-            return false;
+    /// One database's part of the cycle: goes on from sample to sample as long as they hold many keys to
+    /// remove. At the limit it leaves the rest to the next cycle, which then comes soon.
+    fn expire_in(&mut self, dbid: u32, effort: usize, work: &mut Work) {
+        let mut walked = Work::default();
+        let buckets = self.server.db(dbid).table.bucket_counts();
+        let buckets = buckets.0 + buckets.1;
+        loop {
+            if self.server.db(dbid).volatile_len() == 0 || walked.buckets >= buckets {
+                return;
+            }
+            let sample = self.expire_sample(dbid, effort);
+            work.add(sample);
+            walked.add(sample);
+            let is_full = sample.removed >= SAMPLE_KEYS * effort;
+            let is_stale =
+                is_full || (sample.removed > 0 && sample.removed * STALE_SHARE >= sample.seen);
+            if work.is_enough(effort) {
+                self.expire_backlog = is_stale;
+                self.server.stats.expired_time_cap_reached += u64::from(is_stale);
+                return;
+            }
+            // Nothing seen says nothing: keys with a deadline are sparse here.
+            if sample.seen > 0 && !is_stale {
+                return;
+            }
         }
-        while *buckets > 0 && due.len() < *budget && !wrapped {
-            *buckets -= 1;
-            let cursor = db.expire_cursor;
-            db.expire_cursor = db.table.scan_volatile(cursor, &mut |entry| {
+    }
+
+    /// Looks at some keys with a deadline and removes those that have passed it.
+    fn expire_sample(&mut self, dbid: u32, effort: usize) -> Work {
+        let now_ms = self.server.now_ms;
+        let (mut keys, mut ends) = (std::mem::take(&mut self.due_keys), Vec::new());
+        let (mut ttl_sum, mut work) = (0i64, Work::default());
+        let db = self.server.db(dbid);
+        let table = &db.table;
+        let mut cursor = db.expire_cursor;
+        let (mut near, mut far) = (cursor, cursor);
+        for step in 0..FAR_AHEAD {
+            table.prefetch_bucket(far);
+            far = table.cursor_ahead(far);
+            if step < NEAR_AHEAD {
+                near = far;
+            }
+        }
+        while work.seen < SAMPLE_KEYS * effort && work.buckets < SAMPLE_BUCKETS * effort {
+            work.buckets += 1;
+            table.prefetch_bucket(far);
+            far = table.cursor_ahead(far);
+            table.prefetch_volatile(near);
+            near = table.cursor_ahead(near);
+            cursor = table.scan_volatile(cursor, &mut |entry| {
                 let Some(deadline) = entry.expire() else {
                     return;
                 };
-                seen += 1;
-                if now_ms > deadline {
-                    due.push(entry.key().to_vec());
+                work.seen += 1;
+                // A walk that deletes in its own order crowds what is left into few, long chains once the table
+                // shrinks, so a single step may see more than a sample; the rest waits for the next.
+                if now_ms > deadline && ends.len() < SAMPLE_KEYS * effort {
+                    keys.extend_from_slice(entry.key());
+                    ends.push(keys.len());
                 } else {
-                    ttl_sum = ttl_sum.saturating_add(deadline - now_ms);
+                    ttl_sum = ttl_sum.saturating_add((deadline - now_ms).max(0));
                 }
             });
-            wrapped = db.expire_cursor == 0;
         }
-        let live = seen - due.len() as u64;
-        if live > 0 {
-            let mean = ttl_sum / live as i64;
-            db.avg_ttl_ms = if db.avg_ttl_ms == 0 {
-                mean
-            } else {
-                db.avg_ttl_ms + (mean - db.avg_ttl_ms) / 50
-            };
-        }
-        let removed = due.len();
-        *budget = budget.saturating_sub(removed);
-        for key in due {
-            let key = Key::new(&self.server.hash_seed, &key);
+        db.expire_cursor = cursor;
+        work.removed = ends.len();
+        db.sample_ttl(ttl_sum, (work.seen - work.removed) as u64);
+        let mut start = 0;
+        for end in ends {
+            let key = Key::new(&self.server.hash_seed, &keys[start..end]);
             self.server.delete_expired(dbid, key);
-            self.server.stats.active_expired_keys += 1;
+            start = end;
         }
-        // A tenth of what was seen had expired: more of it lies further on.
-        let stale = removed as u64 * 10 > seen;
-        self.server.expire_sample(seen, removed as u64);
-        !wrapped && stale
+        self.server.stats.active_expired_keys += work.removed as u64;
+        keys.clear();
+        self.due_keys = keys;
+        work
     }
 
     /// Idle timeouts and buffers that became too large, for a share of the clients.
@@ -227,5 +302,140 @@ impl Engine {
         if table.is_empty() {
             self.graveyard.pop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::border::Boot;
+    use crate::config::Config;
+    use crate::state::keys::NewValue;
+
+    /// More keys than one step of a walk sees in these tests.
+    const STEP_KEYS: usize = 2000;
+
+    fn engine() -> Engine {
+        let boot = Boot {
+            config: Config::default(),
+            config_file: None,
+            rename_commands: Vec::new(),
+            seed: 7,
+            now: UnixMicros(0),
+            pid: 1,
+            executable: String::new(),
+            os: String::new(),
+            replaying: false,
+        };
+        Engine::new(boot).expect("no command is renamed")
+    }
+
+    /// Adds keys `from..to` to a database, all with this deadline or none.
+    fn fill(engine: &mut Engine, dbid: u32, keys: std::ops::Range<u32>, deadline: Option<i64>) {
+        for number in keys {
+            let name = number.to_be_bytes();
+            let key = engine.server.key(&name);
+            engine
+                .server
+                .store(dbid, key, NewValue::Int(1), deadline);
+        }
+    }
+
+    /// Runs one cycle at this time and checks that it kept to its limits.
+    fn cycle(engine: &mut Engine, now_ms: i64) -> Work {
+        engine.server.set_now(UnixMicros(now_ms * 1000));
+        let work = engine.expire_cycle();
+        // The last sample may begin just below the limit, and its last step may see several long chains.
+        assert!(work.removed < CYCLE_REMOVED + SAMPLE_KEYS, "{work:?}");
+        assert!(work.seen < CYCLE_SEEN + SAMPLE_KEYS + STEP_KEYS, "{work:?}");
+        assert!(work.buckets < CYCLE_BUCKETS + SAMPLE_BUCKETS, "{work:?}");
+        work
+    }
+
+    #[test]
+    fn keys_that_expire_together_go_in_bounded_cycles() {
+        let mut engine = engine();
+        let keys = 100_000;
+        fill(&mut engine, 0, 0..keys, Some(1000));
+        assert_eq!(cycle(&mut engine, 1000).removed, 0, "the deadline's millisecond is lived through");
+        let mut cycles = 0;
+        while !engine.server.db(0).is_empty() {
+            let work = cycle(&mut engine, 1001 + cycles);
+            assert!(work.removed > 0);
+            cycles += 1;
+        }
+        assert!(cycles <= i64::from(keys) / CYCLE_REMOVED as i64 + 2, "{cycles}");
+        assert_eq!(engine.server.stats.active_expired_keys, u64::from(keys));
+        assert!(engine.server.stats.expired_time_cap_reached > 0);
+        cycle(&mut engine, 5000);
+        assert!(!engine.expire_backlog, "nothing is left to do");
+    }
+
+    #[test]
+    fn a_cycle_over_living_keys_ends_after_one_sample() {
+        let mut engine = engine();
+        fill(&mut engine, 0, 0..50_000, Some(1_000_000));
+        let work = cycle(&mut engine, 10);
+        assert!(work.seen < SAMPLE_KEYS + 32, "{work:?}");
+        assert!(!engine.expire_backlog);
+        assert!((999_000..=1_000_000).contains(&engine.server.db(0).avg_ttl_ms));
+    }
+
+    #[test]
+    fn a_few_expired_keys_among_many_others_are_found() {
+        let mut engine = engine();
+        fill(&mut engine, 3, 0..60_000, None);
+        fill(&mut engine, 3, 60_000..60_010, Some(5));
+        let cycles = (0..100).take_while(|at| {
+            cycle(&mut engine, 10 + at);
+            engine.server.db(3).volatile_len() > 0
+        });
+        assert!(cycles.count() < 10);
+        assert_eq!(engine.server.db(3).len(), 60_000);
+    }
+
+    #[test]
+    fn the_backlog_is_worked_off_in_ticks_a_millisecond_apart() {
+        let mut engine = engine();
+        fill(&mut engine, 0, 0..5_000, Some(1));
+        engine.handle_time(UnixMicros(200_000));
+        let left = engine.server.db(0).len();
+        assert!(left < 5_000);
+        engine.handle_time(UnixMicros(200_500));
+        assert_eq!(engine.server.db(0).len(), left, "half a millisecond later is too soon");
+        assert_eq!(engine.next_tick(), Some(UnixMicros(201_500)));
+        engine.handle_time(UnixMicros(201_500));
+        assert!(engine.server.db(0).len() < left);
+    }
+
+    #[test]
+    #[ignore]
+    #[allow(clippy::disallowed_methods, clippy::disallowed_types)]
+    fn zz_timing() {
+        let mut engine = engine();
+        let keys = 1_000_000;
+        fill(&mut engine, 0, 0..keys, Some(1000));
+        let mut times = vec![];
+        let mut cycles = 0;
+        let all = std::time::Instant::now();
+        while !engine.server.db(0).is_empty() {
+            let t = std::time::Instant::now();
+            cycle(&mut engine, 1001 + cycles);
+            times.push(t.elapsed().as_micros());
+            cycles += 1;
+        }
+        let total = all.elapsed();
+        times.sort();
+        println!("cycles {cycles} total {total:?} p50 {} p99 {} max {:?}", times[times.len() / 2], times[times.len() * 99 / 100], &times[times.len()-5..]);
+        fill(&mut engine, 0, 0..keys, Some(1_000_000_000));
+        let t = std::time::Instant::now();
+        for i in 0..1000 { cycle(&mut engine, 100_000 + i); }
+        println!("idle cycle {:?}", t.elapsed() / 1000);
+        engine.server.flush(0, false);
+        fill(&mut engine, 0, 0..keys, None);
+        fill(&mut engine, 0, keys..keys + 1, Some(1_000_000_000));
+        let t = std::time::Instant::now();
+        for i in 0..1000 { cycle(&mut engine, 100_000 + i); }
+        println!("sparse cycle {:?}", t.elapsed() / 1000);
     }
 }

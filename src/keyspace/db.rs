@@ -6,6 +6,10 @@
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{Element, HashSeed, Table};
 
+/// What one more sample leaves of the mean time to live, and after how many samples nothing is left.
+const TTL_KEEP: f64 = 0.98;
+const TTL_SAMPLES_MAX: u64 = 1000;
+
 /// One database.
 pub struct Db {
     pub table: Table<Entry>,
@@ -69,6 +73,21 @@ impl Db {
         let entry = self.table.remove(hash, key)?;
         self.volatile -= usize::from(entry.is_volatile());
         Some(entry)
+    }
+
+    /// Takes `samples` more times to live into the mean, `sum_ms` together; older ones fade.
+    pub fn sample_ttl(&mut self, sum_ms: i64, samples: u64) {
+        if samples == 0 {
+            return;
+        }
+        let mean = sum_ms / i64::try_from(samples).unwrap_or(i64::MAX);
+        if self.avg_ttl_ms == 0 {
+            self.avg_ttl_ms = mean;
+            return;
+        }
+        // A loop of multiplications comes out the same on every platform, which `powi` does not promise.
+        let keep = (0..samples.min(TTL_SAMPLES_MAX)).fold(1.0, |keep, _| keep * TTL_KEEP);
+        self.avg_ttl_ms = mean + ((self.avg_ttl_ms - mean) as f64 * keep) as i64;
     }
 
     /// Gives a key a deadline, another one, or none. Says whether the key is there.

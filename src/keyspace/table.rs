@@ -92,6 +92,25 @@ impl HashSeed {
     }
 }
 
+/// Whether two keys are the same. Keys are mostly a few words long: comparing these in place beats a call.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some(a_last), Some(b_last)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) else {
+        return a == b;
+    };
+    if a.len() > 64 {
+        return a == b;
+    }
+    let whole = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let diff = whole.fold(0, |diff, (a, b)| {
+        diff | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b))
+    });
+    diff | (u64::from_le_bytes(*a_last) ^ u64::from_le_bytes(*b_last)) == 0
+}
+
 /// An owned handle of 8 bytes, like a `Box`, to something with a key. `Table` refuses other sizes when compiled.
 pub trait Element {
     /// The key it is found by; it stays the same while the element is in a table.
@@ -572,6 +591,32 @@ impl<E: Element> Table<E> {
         })
     }
 
+    /// The cursor that a walk is most likely to have after `cursor`, for fetching ahead of it.
+    #[inline]
+    pub fn cursor_ahead(&self, cursor: u64) -> u64 {
+        next_cursor(cursor, self.arrays[0].buckets() as u64 - 1)
+    }
+
+    /// Asks the processor for the volatile elements of the bucket at `cursor`, which should be at hand itself
+    /// (`prefetch_bucket` takes a cursor for a hash).
+    #[inline]
+    pub fn prefetch_volatile(&self, cursor: u64) {
+        let head = self.head(cursor);
+        if head.is_null() {
+            return;
+        }
+        // SAFETY: invariant 5: a bucket that is not null is live.
+        let bucket = unsafe { &*head };
+        for slot in 0..bucket.count() {
+            // SAFETY: invariant 2: present slots stand at the front; the address is not followed.
+            unsafe {
+                if bucket.element(slot).is_volatile() {
+                    prefetch(bucket.slots[slot].address);
+                }
+            }
+        }
+    }
+
     /// A random element: of a random bucket that is not empty, a random one of its chain. `rand` returns a
     /// number below the bound it is given. Elements of short chains come up more often than others.
     pub fn random(&self, rand: &mut dyn FnMut(u64) -> u64) -> Option<&E> {
@@ -767,7 +812,7 @@ impl<E: Element> Table<E> {
             while matches != 0 {
                 let slot = (matches.trailing_zeros() / 8) as usize - 1;
                 // SAFETY: invariant 2, after the check of the presence bit.
-                if bucket.is_present(slot) && unsafe { bucket.element(slot) }.key() == key {
+                if bucket.is_present(slot) && is_same(unsafe { bucket.element(slot) }.key(), key) {
                     return Some(Found {
                         head,
                         bucket: at,

@@ -378,6 +378,17 @@ impl Parser {
                 let Some(&first) = buf.get(self.pos) else {
                     return Ok(None);
                 };
+                if let Some((len, body)) = short_bulk(buf, self.pos) {
+                    let next = body + len + 2;
+                    if next > buf.len() {
+                        return Ok(None);
+                    }
+                    self.pos = next;
+                    return Ok(Some(ArgPos {
+                        pos: body as u32,
+                        len: len as u32,
+                    }));
+                }
                 let Some((line_end, next)) = find_line(buf, self.pos) else {
                     if buf.len() - self.pos > INLINE_MAX {
                         return Err(ProtocolError::BulkLineTooBig);
@@ -480,6 +491,18 @@ impl<'a> QueryView<'a> {
         self.buf.copy_within(from + self.taken..self.end, from);
         self.end -= self.taken;
         self.taken = 0;
+    }
+}
+
+/// The length and place of a bulk of at most 99 bytes whose header stands at `pos` in its plainest form.
+#[inline]
+fn short_bulk(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
+    match *buf.get(pos..pos + 5)? {
+        [b'$', d @ b'0'..=b'9', b'\r', _, _] => Some((usize::from(d - b'0'), pos + 4)),
+        [b'$', t @ b'1'..=b'9', d @ b'0'..=b'9', b'\r', _] => {
+            Some((usize::from(t - b'0') * 10 + usize::from(d - b'0'), pos + 5))
+        }
+        _ => None,
     }
 }
 

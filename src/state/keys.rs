@@ -200,12 +200,21 @@ impl Server {
     /// What follows from the removal of a key whose deadline has passed.
     fn report_expired(&mut self, dbid: u32, key: &[u8]) {
         self.stats.expired_keys += 1;
-        self.effects.propagate(dbid, &[b"DEL", key]);
+        self.effects.propagate(dbid, &[self.expire_verb(), key]);
         let event = Event {
             class: EventClass::Expired,
             name: "expired",
         };
         self.notify(dbid, key, event);
+    }
+
+    /// The command by which the removal of a key that has expired is propagated.
+    pub fn expire_verb(&self) -> &'static [u8] {
+        if self.config.lazyfree_lazy_expire {
+            b"UNLINK"
+        } else {
+            b"DEL"
+        }
     }
 
     /// Removes a key; says whether it was there and alive. The caller touches it.

@@ -308,11 +308,9 @@ impl Server {
         graveyard.append(&mut self.dropped);
     }
 
-    /// A look of the expire cycle at `seen` keys with a deadline, of which `expired` had passed it.
+    /// An expire cycle looked at `seen` keys with a deadline, of which `expired` had passed it.
     pub fn expire_sample(&mut self, seen: u64, expired: u64) {
-        if seen > 0 {
-            let share = expired as f64 / seen as f64;
-            self.stale_share = self.stale_share * 0.95 + share * 0.05;
-        }
+        let share = expired as f64 / seen.max(1) as f64;
+        self.stale_share = self.stale_share * 0.95 + share * 0.05;
     }
 }
