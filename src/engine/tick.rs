@@ -335,9 +335,7 @@ mod tests {
         for number in keys {
             let name = number.to_be_bytes();
             let key = engine.server.key(&name);
-            engine
-                .server
-                .store(dbid, key, NewValue::Int(1), deadline);
+            engine.server.store(dbid, key, NewValue::Int(1), deadline);
         }
     }
 
@@ -357,14 +355,21 @@ mod tests {
         let mut engine = engine();
         let keys = 100_000;
         fill(&mut engine, 0, 0..keys, Some(1000));
-        assert_eq!(cycle(&mut engine, 1000).removed, 0, "the deadline's millisecond is lived through");
+        assert_eq!(
+            cycle(&mut engine, 1000).removed,
+            0,
+            "the deadline's millisecond is lived through"
+        );
         let mut cycles = 0;
         while !engine.server.db(0).is_empty() {
             let work = cycle(&mut engine, 1001 + cycles);
             assert!(work.removed > 0);
             cycles += 1;
         }
-        assert!(cycles <= i64::from(keys) / CYCLE_REMOVED as i64 + 2, "{cycles}");
+        assert!(
+            cycles <= i64::from(keys) / CYCLE_REMOVED as i64 + 2,
+            "{cycles}"
+        );
         assert_eq!(engine.server.stats.active_expired_keys, u64::from(keys));
         assert!(engine.server.stats.expired_time_cap_reached > 0);
         cycle(&mut engine, 5000);
@@ -402,7 +407,11 @@ mod tests {
         let left = engine.server.db(0).len();
         assert!(left < 5_000);
         engine.handle_time(UnixMicros(200_500));
-        assert_eq!(engine.server.db(0).len(), left, "half a millisecond later is too soon");
+        assert_eq!(
+            engine.server.db(0).len(),
+            left,
+            "half a millisecond later is too soon"
+        );
         assert_eq!(engine.next_tick(), Some(UnixMicros(201_500)));
         engine.handle_time(UnixMicros(201_500));
         assert!(engine.server.db(0).len() < left);
@@ -426,16 +435,25 @@ mod tests {
         }
         let total = all.elapsed();
         times.sort();
-        println!("cycles {cycles} total {total:?} p50 {} p99 {} max {:?}", times[times.len() / 2], times[times.len() * 99 / 100], &times[times.len()-5..]);
+        println!(
+            "cycles {cycles} total {total:?} p50 {} p99 {} max {:?}",
+            times[times.len() / 2],
+            times[times.len() * 99 / 100],
+            &times[times.len() - 5..]
+        );
         fill(&mut engine, 0, 0..keys, Some(1_000_000_000));
         let t = std::time::Instant::now();
-        for i in 0..1000 { cycle(&mut engine, 100_000 + i); }
+        for i in 0..1000 {
+            cycle(&mut engine, 100_000 + i);
+        }
         println!("idle cycle {:?}", t.elapsed() / 1000);
         engine.server.flush(0, false);
         fill(&mut engine, 0, 0..keys, None);
         fill(&mut engine, 0, keys..keys + 1, Some(1_000_000_000));
         let t = std::time::Instant::now();
-        for i in 0..1000 { cycle(&mut engine, 100_000 + i); }
+        for i in 0..1000 {
+            cycle(&mut engine, 100_000 + i);
+        }
         println!("sparse cycle {:?}", t.elapsed() / 1000);
     }
 }
