@@ -327,7 +327,11 @@ fn reply_info(reply: &mut Reply, registry: &Registry, command: &Command) {
     for key_spec in spec.key_specs {
         reply_key_spec(reply, key_spec);
     }
-    reply.array(command.subcommands.len());
+    match command.subcommands.len() {
+        // The real server's choice of shapes.
+        0 => reply.set(0),
+        len => reply.array(len),
+    }
     for id in &command.subcommands {
         reply_info(reply, registry, registry.get(*id));
     }
@@ -430,7 +434,8 @@ fn reply_docs(reply: &mut Reply, registry: &Registry, command: &Command) {
         reply.text(name);
         reply.text(value);
     }
-    if let Some(complexity) = spec.complexity {
+    let of_subcommands = (!command.subcommands.is_empty()).then_some("That of the subcommand.");
+    if let Some(complexity) = spec.complexity.or(of_subcommands) {
         fields += 1;
         reply.text("complexity");
         reply.text(complexity);
