@@ -139,6 +139,9 @@ impl Server {
         value: NewValue<'_>,
         deadline_ms: Option<i64>,
     ) {
+        if self.db(dbid).volatile_len() > 0 {
+            self.expire_if_due(dbid, key);
+        }
         let clock = self.lru_clock;
         let db = self.db(dbid);
         if let Some(entry) = db.get_mut(key.hash, key.bytes) {
