@@ -99,7 +99,10 @@ pub fn count_arg(args: Args<'_>, index: usize) -> Result<usize, CommandError> {
 }
 
 /// A time to wait, in milliseconds, at argument `index`; zero means for ever.
-pub fn timeout_ms_arg(args: Args<'_>, index: usize) -> Result<u64, CommandError> {
+pub fn timeout_ms_arg(ctx: &Ctx<'_>, args: Args<'_>, index: usize) -> Result<u64, CommandError> {
     let timeout = parse_i64(args.bytes(index)).ok_or(CommandError::TimeoutNotInteger)?;
+    if timeout.checked_add(ctx.server.now_ms).is_none() {
+        return Err(CommandError::TimeoutOutOfRange);
+    }
     u64::try_from(timeout).map_err(|_| CommandError::TimeoutNegative)
 }

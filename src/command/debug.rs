@@ -11,6 +11,7 @@ use crate::command::generic::{idle_secs, refcount};
 use crate::command::spec::{Flags, Group, Spec};
 use crate::command::syntax::help;
 use crate::command::{CommandError, Ctx, Handler};
+use crate::config::parse_memory;
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::keyspace::table::ArrayStats;
 use crate::resp::Args;
@@ -202,27 +203,10 @@ fn packed_threshold(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErro
     };
     ctx.server.debug.quicklist_packed_threshold = match bytes {
         0 => QUICKLIST_PACKED_THRESHOLD,
-        bytes => bytes,
+        bytes => bytes.unsigned_abs(),
     };
     ctx.client.reply.ok();
     Ok(())
-}
-
-/// A number of bytes with one of the units of the configuration file.
-fn parse_memory(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?.to_ascii_lowercase();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match &text[digits.len()..] {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 fn sleep(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {

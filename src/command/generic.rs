@@ -551,7 +551,7 @@ pub const WAIT: Spec = Spec {
 /// `WAIT numreplicas timeout`: there are no replicas that an answer could come from.
 fn wait(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     int_arg(args, 1)?;
-    timeout_ms_arg(args, 2)?;
+    timeout_ms_arg(ctx, args, 2)?;
     ctx.client.reply.int(0);
     Ok(())
 }
@@ -582,7 +582,7 @@ fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::NotBetween(0, 1));
     }
     count_arg(args, 2)?;
-    timeout_ms_arg(args, 3)?;
+    timeout_ms_arg(ctx, args, 3)?;
     if local == 1 {
         return Err(CommandError::text(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",

@@ -5,7 +5,6 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::Kind;
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::types::glob::glob_match;
 
 /// The family's commands.
@@ -106,14 +105,12 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
-/// The cursor at argument `index`: any number of 64 bits without a sign.
+/// The cursor at argument `index`: any number of 64 bits. Blanks and a plus before it are let pass, as the
+/// real server's parser does.
 pub fn cursor_arg(args: Args<'_>, index: usize) -> Result<u64, CommandError> {
-    let text = args.bytes(index);
-    let digits = std::str::from_utf8(text).ok();
-    let unsigned = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    parse_i64(text)
-        .and_then(|cursor| u64::try_from(cursor).ok())
-        .or_else(|| unsigned?.parse().ok())
+    std::str::from_utf8(args.bytes(index))
+        .ok()
+        .and_then(|text| text.trim_ascii_start().parse().ok())
         .ok_or(CommandError::text("ERR invalid cursor"))
 }
 

@@ -37,6 +37,8 @@ pub enum CommandError {
     TimeoutNotInteger,
     #[error("ERR timeout is negative")]
     TimeoutNegative,
+    #[error("ERR timeout is out of range")]
+    TimeoutOutOfRange,
     #[error(
         "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP."
     )]
