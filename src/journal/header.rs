@@ -53,9 +53,11 @@ impl Header {
     /// What an engine starts from to do the same again.
     pub fn into_boot(self, replaying: bool) -> Result<Boot, String> {
         let mut config = Config::default();
+        // What is so already stays out: not every value that is printed (`replicaof` of none) can be set.
         let pairs: Vec<(&[u8], &[u8])> = self
             .config
             .iter()
+            .filter(|(name, value)| config.get(name).as_ref() != Some(value))
             .map(|(name, value)| (name.as_bytes(), value.as_slice()))
             .collect();
         config
