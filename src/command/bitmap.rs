@@ -7,7 +7,7 @@ pub mod field;
 
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
-use crate::command::string::range::clamp_range;
+use crate::command::string::range::{clamp_ends, clamp_range};
 use crate::command::string::{max_len, store_raw, with_bytes};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Entry, ValueRef};
@@ -135,6 +135,8 @@ fn bad_offset() -> CommandError {
     CommandError::text("ERR bit offset is not an integer or out of range")
 }
 
+type Clamp = fn(i64, i64, usize) -> Option<(usize, usize)>;
+
 /// A range argument: two ends, and whether they count bits.
 struct Span {
     start: i64,
@@ -143,12 +145,12 @@ struct Span {
 }
 
 impl Span {
-    /// The first and last bit of `bytes` that is meant.
-    fn bits_of(&self, bytes: &[u8]) -> Option<(usize, usize)> {
+    /// The first and last bit of `bytes` that is meant, when `clamp` says how far the ends reach.
+    fn bits_of(&self, bytes: &[u8], clamp: Clamp) -> Option<(usize, usize)> {
         if self.in_bits {
-            return clamp_range(self.start, self.end, bytes.len() * 8);
+            return clamp(self.start, self.end, bytes.len() * 8);
         }
-        let (first, last) = clamp_range(self.start, self.end, bytes.len())?;
+        let (first, last) = clamp(self.start, self.end, bytes.len())?;
         Some((first * 8, last * 8 + 7))
     }
 }
@@ -211,7 +213,7 @@ fn bitcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = found.map_or(0, |entry| {
         with_bytes(entry, |bytes| match span {
             None => bits::count_ones(bytes),
-            Some(span) => span.bits_of(bytes).map_or(0, |(first, last)| {
+            Some(span) => span.bits_of(bytes, clamp_range).map_or(0, |(first, last)| {
                 bits::count_ones_between(bytes, first, last)
             }),
         })
@@ -282,7 +284,7 @@ fn bitpos(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         None if wanted => None,
         None => Some(0),
         Some(entry) => with_bytes(entry, |bytes| {
-            let (first, last) = span.bits_of(bytes)?;
+            let (first, last) = span.bits_of(bytes, clamp_ends)?;
             let found = bits::find(bytes, wanted, first, last);
             // Without an end, zeros are thought to follow the string.
             found.or((!wanted && !has_end).then_some(bytes.len() * 8))

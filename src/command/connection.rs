@@ -248,6 +248,7 @@ pub const QUIT: Spec = Spec {
     summary: "Ends the connection.",
     complexity: Some("O(1)"),
     deprecated_since: Some("7.2.0"),
+    replaced_by: Some("closing the connection"),
     handler: quit,
     ..Spec::DEFAULT
 };

@@ -328,8 +328,9 @@ fn reply_info(reply: &mut Reply, registry: &Registry, command: &Command) {
         reply_key_spec(reply, key_spec);
     }
     match command.subcommands.len() {
+        // The real server's choice of shapes.
         0 => reply.set(0),
-        count => reply.array(count),
+        len => reply.array(len),
     }
     for id in &command.subcommands {
         reply_info(reply, registry, registry.get(*id));
@@ -433,7 +434,8 @@ fn reply_docs(reply: &mut Reply, registry: &Registry, command: &Command) {
         reply.text(name);
         reply.text(value);
     }
-    if let Some(complexity) = spec.complexity {
+    let of_subcommands = (!command.subcommands.is_empty()).then_some("That of the subcommand.");
+    if let Some(complexity) = spec.complexity.or(of_subcommands) {
         fields += 1;
         reply.text("complexity");
         reply.text(complexity);

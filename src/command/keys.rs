@@ -216,3 +216,118 @@ pub fn key_range(spec: &Spec) -> KeyRange {
     }
     whole
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::parser::QueryView;
+    use crate::resp::{Limits, Parser};
+    use crate::state::CommandId;
+
+    const LAST: FindKeys = FindKeys::Range {
+        last_key: -1,
+        step: 1,
+        limit: 2,
+    };
+    const SPECS: &[(&str, &[KeySpec])] = &[
+        ("get", &[KeySpec::at(1, READ)]),
+        ("mset", &[KeySpec::range(1, -1, 2, OVERWRITE)]),
+        ("blpop", &[KeySpec::range(1, -2, 1, READ)]),
+        ("lmove", &[KeySpec::at(1, READ), KeySpec::at(2, OVERWRITE)]),
+        (
+            "zunionstore",
+            &[KeySpec::at(1, OVERWRITE), KeySpec::keynum(2, 1, 1, READ)],
+        ),
+        (
+            "xread",
+            &[KeySpec {
+                flags: READ,
+                begin: BeginSearch::Keyword {
+                    keyword: "STREAMS",
+                    start_from: 1,
+                },
+                find: LAST,
+            }],
+        ),
+        ("sort", &[KeySpec::at(1, READ)]),
+        ("migrate", &[KeySpec::at(3, READ_AND_DELETE)]),
+    ];
+
+    fn command(name: &str) -> Command {
+        let found = SPECS.iter().find(|(known, _)| *known == name);
+        let key_specs = found.expect("the tests name known commands").1;
+        Command {
+            id: CommandId(0),
+            spec: Box::leak(Box::new(Spec {
+                key_specs,
+                ..Spec::DEFAULT
+            })),
+            full_name: name.to_owned(),
+            container: None,
+            subcommands: Vec::new(),
+            first_key: None,
+            timed: false,
+        }
+    }
+
+    fn keys(line: &str) -> String {
+        let mut query = format!("{line}\r\n").into_bytes();
+        let (mut parser, mut argv) = (Parser::default(), Vec::new());
+        let len = query.len();
+        let limits = Limits {
+            bulk_len_max: 1000,
+            authenticated: true,
+        };
+        let mut view = QueryView::new(&mut query, 0, len);
+        parser
+            .parse(&mut view, &mut argv, limits)
+            .expect("a whole line");
+        let big = parser.take_big();
+        let args = Args::new(&query, &argv, &big);
+        let name = String::from_utf8_lossy(args.bytes(0)).into_owned();
+        match keys_of(&command(&name), args) {
+            Err(InvalidKeys) => "invalid".into(),
+            Ok(keys) => {
+                let keys = keys
+                    .iter()
+                    .map(|(at, _)| String::from_utf8_lossy(args.bytes(*at)));
+                keys.collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_found_as_the_specs_say() {
+        for (line, want) in [
+            ("get a", "a"),
+            ("mset a 1 b 2", "a b"),
+            ("blpop a b 0", "a b"),
+            ("zunionstore d 2 a b", "d a b"),
+            ("zunionstore d 5 a", "invalid"),
+            ("zunionstore d 0 a", "invalid"),
+            ("zunionstore d -1 a", "invalid"),
+            ("zunionstore d 9223372036854775807 a", "invalid"),
+            ("xread count 2 streams a b 0 0", "a b"),
+            ("xread count 2 streams a b 0", "a"),
+            ("xread count 2 streams", "invalid"),
+            ("sort a by b get c store d store e limit 0 1", "a e"),
+            ("sort a store", "a"),
+            ("migrate h 1 k 0 5", "k"),
+            ("migrate h 1 \"\" 0 5 COPY KEYS a b", "a b"),
+        ] {
+            assert_eq!(keys(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn ranges_that_follow_each_other_are_one() {
+        let range = |name: &str| {
+            let range = key_range(command(name).spec);
+            (range.first, range.last, range.step)
+        };
+        assert_eq!(range("mset"), (1, -1, 2));
+        assert_eq!(range("lmove"), (1, 2, 1));
+        assert_eq!(range("zunionstore"), (1, 1, 1));
+        assert_eq!(range("xread"), (0, 0, 0));
+    }
+}

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::border::LogLevel;
 use crate::command::CommandId;
-use crate::engine::Engine;
 use crate::engine::exec::Step;
+use crate::engine::{Engine, READ_CHUNK};
 use crate::resp::parser::QueryView;
 use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
@@ -81,6 +81,10 @@ impl Engine {
             if client.query_pos == client.query_end {
                 client.query_pos = 0;
                 client.query_end = 0;
+                // It was a copy of what the shared buffer held while its commands waited.
+                if client.query.len() < READ_CHUNK {
+                    client.query = Vec::new();
+                }
             }
         }
         client.query_peak = client.query_peak.max(client.query_end - client.query_pos);
@@ -149,7 +153,9 @@ impl Engine {
 
     /// Runs the commands that had to wait; says whether all of them have run.
     fn run_parked(&mut self, client: &mut Client, query: &[u8]) -> bool {
-        while let Some(parked) = client.parked.pop_front() {
+        while !client.is_closing()
+            && let Some(parked) = client.parked.pop_front()
+        {
             let bytes = &query[client.query_pos..client.query_end];
             let args = Args::new(bytes, &parked.argv, &parked.big);
             let command = self.registry.find(args).ok().map(|command| command.id);

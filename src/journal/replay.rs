@@ -333,7 +333,7 @@ pub(crate) fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
 )]
 mod tests {
     use super::*;
-    use crate::border::{Boot, Peer};
+    use crate::border::{Boot, Peer, Reading};
     use crate::config::Config;
     use crate::journal::{Header, Recorder};
     use crate::state::UnixMicros;
@@ -366,6 +366,7 @@ mod tests {
             fd: 9,
         };
         to.time(UnixMicros(START.0 + 10));
+        to.reading(&Reading::default());
         to.accept(ConnId(0), &peer);
         to.read(ConnId(0), b"PING\r\n");
         to.turn_end(UnixMicros(START.0 + 20));
@@ -412,7 +413,7 @@ mod tests {
         assert!(
             matches!(
                 report.difference,
-                Some(Difference::Disagree { record: 5, .. })
+                Some(Difference::Disagree { record: 6, .. })
             ),
             "{report:?}"
         );
@@ -424,7 +425,7 @@ mod tests {
             .expect_err("nobody there");
         assert_eq!(
             error.to_string(),
-            "record 5 names client 7, which is not connected"
+            "record 6 names client 7, which is not connected"
         );
     }
 }

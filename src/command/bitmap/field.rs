@@ -271,7 +271,9 @@ impl Step {
             Action::Get => (None, Some(old)),
             Action::Set(value) => {
                 // To an unsigned field, a negative number is one far too great.
-                let value = if self.field.signed {
+                let value = if self.field.signed && self.saturates_upwards(value) {
+                    self.field.max()
+                } else if self.field.signed {
                     i128::from(value)
                 } else {
                     i128::from(value as u64)
@@ -284,6 +286,14 @@ impl Step {
                 (new, new)
             }
         }
+    }
+
+    /// Redis takes the distance from a number to the field's maximum in 64 bits. For the lowest numbers it
+    /// wraps around, so that they look too great and not too small.
+    fn saturates_upwards(&self, value: i64) -> bool {
+        let distance = self.field.max() - i128::from(value);
+        let wraps = distance > i128::from(i64::MAX) && self.field.width < 64;
+        wraps && self.overflow == Overflow::Saturate
     }
 
     fn fit(&self, value: i128) -> Option<i64> {
@@ -355,7 +365,8 @@ fn offset_arg(ctx: &Ctx<'_>, text: &[u8], field: Field) -> Result<u64, CommandEr
         _ => (text, 1),
     };
     let number = parse_i64(digits).ok_or_else(bad_offset)?;
-    check_offset(ctx, number.checked_mul(unit).ok_or_else(bad_offset)?)
+    // The product wraps around in Redis, too; what it wraps to is an offset like any other.
+    check_offset(ctx, number.wrapping_mul(unit))
 }
 
 fn bad_type() -> CommandError {

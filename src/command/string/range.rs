@@ -198,6 +198,11 @@ pub fn clamp_range(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
     if start < 0 && end < 0 && start > end {
         return None;
     }
+    clamp_ends(start, end, len)
+}
+
+/// As [`clamp_range`], but ends that both lie before the beginning always leave the first position.
+pub fn clamp_ends(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
     let len = i64::try_from(len).ok()?;
     let from_end = |at: i64| if at < 0 { (at + len).max(0) } else { at };
     let (start, end) = (from_end(start), from_end(end).min(len - 1));
