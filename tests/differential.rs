@@ -444,9 +444,8 @@ fn word(name: &str, rng: &mut Rng) -> Vec<u8> {
                 "abc",
             ])
             .to_string(),
-        "far" => rng
-            .pick(&["99999999999", "88888888888", "99999999999999"])
-            .to_string(),
+        "far" => rng.pick(&["99999999999", "88888888888"]).to_string(),
+        "farms" => rng.pick(&["99999999999999", "88888888888888"]).to_string(),
         "db" => rng
             .pick(&["0", "0", "1", "2", "15", "16", "-1", "x"])
             .to_string(),
