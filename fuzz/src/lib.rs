@@ -1,0 +1,113 @@
+//! Fuzz: what the fuzz targets do with their bytes, as plain functions, so that a failing input can be a test as well.
+
+use retrace::config::{self, Host};
+use retrace::journal::JournalReader;
+use retrace::resp::parser::QueryView;
+use retrace::resp::{Args, Limits, Parsed, Parser, ProtocolError};
+
+/// Commands and the error behind them.
+type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
+
+fn parse_in_pieces(input: &[u8], limits: Limits, mut next_len: impl FnMut() -> usize) -> Outcome {
+    let (mut parser, mut buf, mut end) = (Parser::default(), Vec::new(), 0);
+    let mut commands = Vec::new();
+    let mut rest = input;
+    while !rest.is_empty() {
+        let mut len = next_len().clamp(1, rest.len());
+        match parser.big_space() {
+            Some(space) => {
+                len = len.min(space.len());
+                space[..len].copy_from_slice(&rest[..len]);
+                parser.big_filled(len);
+            }
+            None => {
+                buf.truncate(end);
+                buf.extend_from_slice(&rest[..len]);
+                end += len;
+            }
+        }
+        rest = &rest[len..];
+        loop {
+            let mut argv = Vec::new();
+            let mut view = QueryView::new(&mut buf, 0, end);
+            let parsed = parser.parse(&mut view, &mut argv, limits);
+            end = view.end();
+            match parsed {
+                Ok(Parsed::Command { len }) => {
+                    let big = parser.take_big();
+                    let args = Args::new(&buf, &argv, &big);
+                    if !args.is_empty() {
+                        commands.push(args.iter_from(0).map(<[u8]>::to_vec).collect());
+                    }
+                    buf.drain(..len);
+                    end -= len;
+                }
+                Ok(Parsed::Incomplete) => break,
+                Err(error) => return (commands, Some(error)),
+            }
+        }
+    }
+    (commands, None)
+}
+
+/// Requests are the same however their bytes are cut.
+pub fn parser(data: &[u8]) {
+    let [mode, input @ ..] = data else {
+        return;
+    };
+    let limits = Limits {
+        // Small enough that no input makes the parser reserve much.
+        bulk_len_max: 64 * 1024,
+        authenticated: mode & 1 == 0,
+    };
+    let whole = parse_in_pieces(input, limits, || usize::MAX);
+    let mut state = u64::from(*mode) + 1;
+    let pieces = parse_in_pieces(input, limits, || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 33) as usize % 37 + 1
+    });
+    // Limits look at what has arrived, so how bytes are cut may decide which of them is met; short inputs meet none.
+    if input.len() < 16 * 1024 {
+        assert_eq!(whole, pieces);
+    }
+}
+
+/// A journal of any bytes is read to its end or refused.
+pub fn journal(data: &[u8]) {
+    if let Ok((mut reader, header)) = JournalReader::open(data) {
+        let _ = header.into_boot(true);
+        while let Ok(Some(_)) = reader.next() {}
+        let _ = reader.tail();
+    }
+    // The same bytes as sound blocks, so that what they hold is reached.
+    let (head, rest) = data.split_at(data.len() / 2);
+    let mut file = b"RETRACEJ".to_vec();
+    file.extend_from_slice(&retrace::journal::VERSION.to_le_bytes());
+    for (index, block) in [head, rest].into_iter().enumerate() {
+        file.extend_from_slice(&(block.len() as u32).to_le_bytes());
+        file.extend_from_slice(&xxhash_rust::xxh3::xxh3_64_with_seed(block, index as u64).to_le_bytes());
+        file.extend_from_slice(block);
+    }
+    if let Ok((mut reader, header)) = JournalReader::open(&file[..]) {
+        let _ = header.into_boot(true);
+        while let Ok(Some(_)) = reader.next() {}
+    }
+}
+
+/// A configuration of any bytes is read or refused in words.
+pub fn config(data: &[u8]) {
+    let mut host = Host {
+        read: &mut |path| match path {
+            "fuzz.conf" => Ok(data.to_vec()),
+            _ => Err("No such file or directory".into()),
+        },
+        stdin: &mut || Ok(data.to_vec()),
+        is_command: &|name| name.eq_ignore_ascii_case(b"get"),
+    };
+    match config::load(&[b"fuzz.conf".to_vec(), b"-".to_vec()], &mut host) {
+        Ok(_) => {}
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    let words: Vec<Vec<u8>> = data.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+    let _ = config::load(&words, &mut host);
+}
