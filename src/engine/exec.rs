@@ -68,7 +68,9 @@ impl Engine {
         self.call(client, args, id, first_key);
         if timed {
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
-            self.server.want.get_or_insert(Want::Clock);
+            if !matches!(self.server.want, Some(Want::Sleep { .. })) {
+                self.server.want = Some(Want::Clock);
+            }
             self.interrupted = Some(client.conn);
             self.clock_is_fresh = false;
             return Step::Timing;
@@ -174,11 +176,11 @@ impl Engine {
     /// A command's duration is known: its accounts, the slow log and the latency monitor.
     pub(super) fn finish_timed(&mut self, now: UnixMicros) {
         let elapsed_us = now.since(self.last_clock);
-        if std::mem::take(&mut self.timing_expiry) {
-            self.server.stats.expire_cycle_cpu_us += elapsed_us;
-            self.server.sample_latency("expire-cycle", elapsed_us);
+        if let Some(tick) = self.timing_tick.take() {
+            self.finish_tick(tick, now, elapsed_us);
             self.last_clock = now;
         }
+        let elapsed_us = now.since(self.last_clock);
         self.settle_untimed_before(now);
         self.last_clock = now;
         self.clock_is_fresh = true;
