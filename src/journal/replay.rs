@@ -366,6 +366,9 @@ mod tests {
             fd: 9,
         };
         to.time(UnixMicros(START.0 + 10));
+        // The first tick asks how long it took, and for a reading.
+        to.clock(UnixMicros(START.0 + 11));
+        to.reading(&Reading::default());
         to.accept(ConnId(0), &peer);
         to.read(ConnId(0), b"PING\r\n");
         to.turn_end(UnixMicros(START.0 + 20));
