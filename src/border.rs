@@ -52,8 +52,8 @@ pub enum Signal {
     Terminate,
 }
 
-/// The shell's answer to an [`Order`] that carries a ticket: what went wrong, if anything.
-pub type Outcome = Result<(), String>;
+/// The shell's answer to an [`Order`] that carries a ticket: what it found (often nothing), or what went wrong.
+pub type Outcome = Result<String, String>;
 
 /// One thing that the engine learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +123,8 @@ pub enum Order {
     Listen { ticket: u64 },
     /// Make room for `maxclients` file descriptors, then answer.
     RaiseFileLimit { ticket: u64, maxclients: usize },
+    /// Make `dir` of `engine.config()` the working directory, then answer with its absolute path.
+    ChangeDir { ticket: u64 },
     /// Give unused memory back to the system.
     PurgeMemory,
     /// End the process with this exit code; replies still pending are written first, as far as sockets take them.

@@ -1,5 +1,7 @@
 //! Ctx: what a handler may know of the world and do to it.
 
+use std::ops::Range;
+
 use crate::command::CommandError;
 use crate::command::CommandId;
 use crate::command::registry::{Command, Registry};
@@ -9,6 +11,9 @@ use crate::resp::parser::parse_i64;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
 use crate::state::{Client, Server};
+
+/// How many keys of one command are asked for ahead of use.
+const KEYS_AHEAD: usize = 16;
 
 /// The world of one command.
 pub struct Ctx<'a> {
@@ -55,6 +60,52 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn touch(&mut self, key: &[u8], event: Event) {
         self.server.touch(self.client.dbid, key, event);
+    }
+
+    /// Reports an event that comes with a change, which was reported by [`Ctx::touch`].
+    #[inline]
+    pub fn notify(&mut self, key: &[u8], event: Event) {
+        self.server.notify(self.client.dbid, key, event);
+    }
+
+    /// Calls `run` for the key at every `step`-th argument of `range`, with the index of the argument, until it
+    /// returns false; says whether it never did. The memory of some keys at a time is asked for before the first
+    /// of them is used, so that waiting for one overlaps with waiting for the others.
+    pub fn for_each_key<'b>(
+        &mut self,
+        args: Args<'b>,
+        range: Range<usize>,
+        step: usize,
+        mut run: impl FnMut(&mut Ctx<'_>, Key<'b>, usize) -> bool,
+    ) -> bool {
+        let mut start = range.start;
+        while start < range.end {
+            let mut keys = [Key {
+                bytes: b"",
+                hash: 0,
+            }; KEYS_AHEAD];
+            let indexes = (start..range.end).step_by(step);
+            let used = indexes.len().min(KEYS_AHEAD);
+            for (slot, index) in keys.iter_mut().zip(indexes.clone()) {
+                *slot = self.key(args, index);
+            }
+            if used > 1 {
+                let table = &self.server.db(self.client.dbid).table;
+                for key in &keys[..used] {
+                    table.prefetch_bucket(key.hash);
+                }
+                for key in &keys[..used] {
+                    table.prefetch_element(key.hash);
+                }
+            }
+            for (key, index) in keys[..used].iter().zip(indexes) {
+                if !run(self, *key, index) {
+                    return false;
+                }
+            }
+            start += used * step;
+        }
+        true
     }
 
     /// What goes to the AOF and the replicas in place of the request.

@@ -3,15 +3,24 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod bitmap;
+pub mod client;
+pub mod config;
 pub mod connection;
 pub mod ctx;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod info;
+pub mod introspection;
+pub mod keys;
 pub mod keyspace;
+pub mod latency;
 pub mod memory;
 pub mod registry;
 pub mod scan;
+pub mod server;
+pub mod slowlog;
 pub mod spec;
 pub mod string;
 pub mod syntax;
@@ -35,10 +44,25 @@ pub fn container_only(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> 
 pub const FAMILIES: &[&[spec::Spec]] = &[
     string::COMMANDS,
     connection::COMMANDS,
+    info::COMMANDS,
+    config::COMMANDS,
+    slowlog::COMMANDS,
+    latency::COMMANDS,
+    server::COMMANDS,
+    client::COMMANDS,
+    introspection::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,
     keyspace::COMMANDS,
     memory::COMMANDS,
     debug::COMMANDS,
+    string::digest::COMMANDS,
+    string::increx::COMMANDS,
+    string::lcs::COMMANDS,
+    string::many::COMMANDS,
+    string::number::COMMANDS,
+    string::range::COMMANDS,
+    bitmap::COMMANDS,
+    bitmap::field::COMMANDS,
 ];

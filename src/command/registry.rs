@@ -99,7 +99,9 @@ impl Registry {
             container,
             subcommands: Vec::new(),
             first_key,
-            timed: !spec.flags.has(Flags::FAST) && spec.complexity != Some("O(1)"),
+            timed: spec.flags.has(Flags::NEEDS_READING)
+                || spec.flags.has(Flags::ADMIN)
+                || (!spec.flags.has(Flags::FAST) && spec.complexity != Some("O(1)")),
         });
         for sub in spec.subcommands {
             let sub = self.add(sub, Some(id));
@@ -156,6 +158,14 @@ impl Registry {
             at = (at + 1) & (self.slots.len() - 1);
         }
         None
+    }
+
+    /// A command or, written `config|get`, a subcommand, by name in any case.
+    pub fn by_full_name(&self, name: &[u8]) -> Option<&Command> {
+        match name.iter().position(|byte| *byte == b'|') {
+            None => self.by_name(name),
+            Some(at) => self.subcommand(self.by_name(&name[..at])?, &name[at + 1..]),
+        }
     }
 
     /// A container's subcommand by its name, in any case.

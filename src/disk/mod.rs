@@ -81,6 +81,15 @@ fn files_like(pattern: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Makes `dir` the working directory; returns its absolute path.
+pub fn change_dir(dir: &[u8]) -> Result<String, String> {
+    let path = PathBuf::from(String::from_utf8_lossy(dir).into_owned());
+    let changed = std::env::set_current_dir(&path).and_then(|()| std::env::current_dir());
+    changed
+        .map(|dir| dir.to_string_lossy().into_owned())
+        .map_err(|error| plain(&error))
+}
+
 /// Writes the configuration back to the file it came from.
 pub fn rewrite_config(engine: &Engine) -> Result<(), String> {
     let Some(path) = engine.config_file() else {

@@ -2,6 +2,7 @@
 
 use crate::border::Want;
 use crate::command::registry::{Command, Unknown};
+use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
@@ -72,6 +73,7 @@ impl Engine {
             self.clock_is_fresh = false;
             return Step::Timing;
         }
+        self.clock_is_fresh = false;
         match self.untimed.last_mut() {
             Some((last, count)) if *last == id => *count += 1,
             _ => self.untimed.push((id, 1)),
@@ -94,7 +96,7 @@ impl Engine {
             return false;
         };
         let flags = self.registry.get(id).spec.flags;
-        // The commands that end a pause, or the client, must get through.
+        // A pause of all commands holds back CLIENT UNPAUSE too: it ends by its time alone.
         let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         let is_held = if pause.writes_only { may_write } else { true };
         is_held && pause.until_ms > self.server.now_ms && !client.is_closing()
@@ -121,9 +123,6 @@ impl Engine {
             client.reply.set_muted(true);
         }
         self.server.no_touch = client.flags.has(ClientFlags::NO_TOUCH);
-        self.server.stats.commands_processed += 1;
-        client.commands += 1;
-
         let mut ctx = Ctx {
             server: &mut self.server,
             client,
@@ -133,6 +132,8 @@ impl Engine {
         };
         let result = handler(&mut ctx, args);
 
+        self.server.stats.commands_processed += 1;
+        client.commands += 1;
         let stats = &mut self.server.command_stats[usize::from(id.0)];
         stats.calls += 1;
         if let Err(error) = result {
@@ -173,6 +174,11 @@ impl Engine {
     /// A command's duration is known: its accounts, the slow log and the latency monitor.
     pub(super) fn finish_timed(&mut self, now: UnixMicros) {
         let elapsed_us = now.since(self.last_clock);
+        if std::mem::take(&mut self.timing_expiry) {
+            self.server.stats.expire_cycle_cpu_us += elapsed_us;
+            self.server.sample_latency("expire-cycle", elapsed_us);
+            self.last_clock = now;
+        }
         self.settle_untimed_before(now);
         self.last_clock = now;
         self.clock_is_fresh = true;
@@ -208,7 +214,10 @@ impl Engine {
         if is_slow && !command.spec.flags.has(Flags::SKIP_SLOWLOG) {
             let bytes = &client.query[client.query_pos..client.query_end];
             let args = Args::new(bytes, &done.argv, &done.big);
-            let argv = (0..args.len()).map(|i| args.bytes(i));
+            let argv = (0..args.len()).map(|at| match is_secret(&command.full_name, args, at) {
+                true => REDACTED,
+                false => args.bytes(at),
+            });
             let entry = SlowEntry {
                 id: 0,
                 unix_secs: self.server.now.secs(),
@@ -217,7 +226,7 @@ impl Engine {
                 addr: client.addr.clone(),
                 name: client.name.clone(),
             };
-            let max = usize::try_from(self.server.config.slowlog_max_len).unwrap_or(usize::MAX);
+            let max = self.server.slowlog_len_max();
             self.server.slowlog.push(entry, max);
         }
     }
@@ -241,9 +250,12 @@ impl Engine {
         }
         let elapsed_us = now.since(self.last_clock);
         let mut untimed = std::mem::take(&mut self.untimed);
+        let mut before = 0;
         for (id, count) in untimed.drain(..) {
-            self.server
-                .record_duration(id, elapsed_us * count / total, count);
+            // From one mark to the next, so that the shares add up to the whole.
+            let share = elapsed_us * (before + count) / total - elapsed_us * before / total;
+            self.server.record_duration(id, share, count);
+            before += count;
         }
         self.untimed = untimed;
         self.last_clock = now;
@@ -276,10 +288,10 @@ fn gate(
     command: &Command,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
-    if !command.spec.accepts(args.len()) || (!command.subcommands.is_empty() && args.len() < 2) {
+    if !command.spec.accepts(args.len()) {
         return Err(CommandError::Arity(command.full_name.clone().into()));
     }
-    if !client.authenticated && !command.spec.flags.has(Flags::NO_AUTH) {
+    if !command.spec.flags.has(Flags::NO_AUTH) && server.needs_auth(client) {
         return Err(CommandError::NoAuth);
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())

@@ -50,7 +50,7 @@ impl Engine {
         self.server.stats.net_output_bytes += len as u64;
         client.net_output_bytes += len as u64;
         client.replied_bytes += len as u64;
-        client.reply_peak = client.reply_peak.max(client.reply.pending());
+        client.note_reply_peak();
         client.reply.advance(len);
         let pending = client.reply.pending();
         let drained = pending == 0;

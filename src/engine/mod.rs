@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
-use crate::command::{CommandId, Registry};
+use crate::command::{CommandError, CommandId, Registry, config};
 use crate::config::Config;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::Table;
@@ -46,8 +46,15 @@ pub struct Engine {
     reading_is_fresh: bool,
     /// Commands since the last clock reading that share the time until the next.
     untimed: Vec<(CommandId, u64)>,
+    /// Commands processed up to the turn's start.
+    commands_before: u64,
+    /// The tick's expire cycle was at work, and a clock reading will say how long.
+    timing_expiry: bool,
+    next_reading: UnixMicros,
 
     resumed: VecDeque<ConnId>,
+    /// Clients that CLIENT PAUSE held, on their way to go on.
+    released: VecDeque<ConnId>,
     next_cron: UnixMicros,
     /// When the expire cycle last ran.
     last_expire: UnixMicros,
@@ -89,7 +96,11 @@ impl Engine {
             clock_is_fresh: false,
             reading_is_fresh: false,
             untimed: Vec::new(),
+            commands_before: 0,
+            timing_expiry: false,
+            next_reading: boot.now,
             resumed: VecDeque::new(),
+            released: VecDeque::new(),
             next_cron: boot.now,
             last_expire: boot.now,
             expire_db: 0,
@@ -139,10 +150,25 @@ impl Engine {
 
     /// The clock at the start of a loop turn. Runs the ticks that are due.
     pub fn handle_time(&mut self, now: UnixMicros) {
+        self.count_turn();
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
         self.tick();
+    }
+
+    /// The turn that ends was as long as the clock readings in it tell.
+    fn count_turn(&mut self) {
+        let elapsed_us = self.last_clock.since(self.server.now);
+        let stats = &mut self.server.stats;
+        stats.cycles += 1;
+        stats.cycle_us += elapsed_us;
+        stats.cycle_us_max = stats.cycle_us_max.max(elapsed_us);
+        let commands = stats
+            .commands_processed
+            .saturating_sub(self.commands_before);
+        stats.cycle_commands_max = stats.cycle_commands_max.max(commands);
+        self.commands_before = stats.commands_processed;
     }
 
     /// The clock at the end of a loop turn in which something was read: the commands that were not timed
@@ -284,6 +310,9 @@ impl Engine {
     pub fn handle_reading(&mut self, reading: Reading) {
         self.server.want = None;
         self.server.reading = reading;
+        if self.server.startup_memory == 0 {
+            self.server.startup_memory = reading.used_memory;
+        }
         self.server.peak_memory = self.server.peak_memory.max(reading.used_memory);
         self.reading_is_fresh = true;
         self.go_on();
@@ -294,29 +323,55 @@ impl Engine {
         if let Some(conn) = self.interrupted.take() {
             self.process(conn);
         }
+        self.run_released();
     }
 
     /// The shell has carried out the order with this ticket.
     pub fn handle_done(&mut self, ticket: u64, outcome: Outcome) {
-        let Some(at) = self.server.awaiting.iter().position(|(t, ..)| *t == ticket) else {
+        let mut waiting = self.server.awaiting.iter();
+        let Some(at) = waiting.position(|awaiting| awaiting.ticket == ticket) else {
             return;
         };
-        let (_, conn, then) = self.server.awaiting.remove(at);
+        let awaiting = self.server.awaiting.remove(at);
+        let result = match awaiting.then {
+            Continuation::Reply { error_prefix } => match outcome {
+                Ok(_) => Some(Ok(())),
+                Err(why) => Some(Err(CommandError::text(format!("{error_prefix}{why}")))),
+            },
+            Continuation::ConfigSet(change) => {
+                let client = (awaiting.conn, awaiting.client_id);
+                config::go_on(&mut self.server, client, change, outcome)
+            }
+        };
+        if let Some(result) = result {
+            self.answer(awaiting.conn, awaiting.client_id, result);
+        }
+    }
+
+    /// Replies to a command that waited for the shell, and lets its client go on.
+    fn answer(&mut self, conn: ConnId, client_id: u64, result: Result<(), CommandError>) {
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
-        client.flags.set(ClientFlags::AWAITING, false);
-        let Continuation::Reply { error_prefix } = then;
-        match outcome {
-            Ok(()) => client.reply.ok(),
-            Err(why) => {
-                let text = format!("{error_prefix}{why}");
-                self.server.count_error(&text);
-                client.reply.error(&text);
+        let is_same = client.id == client_id;
+        if is_same {
+            client.flags.set(ClientFlags::AWAITING, false);
+            match result {
+                Ok(()) => client.reply.ok(),
+                Err(error) => {
+                    let text = error.to_string();
+                    self.server.count_error(&text);
+                    if let Some(id) = client.last_command {
+                        self.server.command_stats[usize::from(id.0)].failed_calls += 1;
+                    }
+                    client.reply.error(&text);
+                }
             }
         }
         self.server.clients.put_back(client);
-        self.resume(conn);
+        if is_same {
+            self.resume(conn);
+        }
     }
 
     /// Goes on with a client that was held back.
@@ -390,9 +445,9 @@ impl Engine {
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.server.clients.remove(conn);
-        self.server.awaiting.retain(|(_, of, _)| *of != conn);
         self.server.flush_queue.retain(|of| *of != conn);
         self.resumed.retain(|of| *of != conn);
+        self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {
             self.interrupted = None;
         }

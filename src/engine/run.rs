@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::border::LogLevel;
 use crate::command::CommandId;
-use crate::engine::Engine;
 use crate::engine::exec::Step;
+use crate::engine::{Engine, READ_CHUNK};
 use crate::resp::parser::QueryView;
 use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
@@ -26,7 +26,27 @@ pub(super) struct Request {
     argv: (usize, usize),
     big: Vec<Bytes>,
     command: Option<CommandId>,
+    /// It was found, and has no subcommands.
+    is_plain: bool,
     first_key: Option<(usize, u64)>,
+}
+
+impl Request {
+    /// Whether this request names the command that `args` name, letter by letter. A container's name alone says
+    /// too little, so only commands without subcommands are compared.
+    #[inline]
+    fn is_same_name(&self, query: &[u8], argv: &[ArgPos], args: Args<'_>) -> bool {
+        if !self.is_plain || self.argv.0 == self.argv.1 {
+            return false;
+        }
+        let name = Args::new(
+            &query[self.start..],
+            &argv[self.argv.0..self.argv.1],
+            &self.big,
+        )
+        .bytes(0);
+        name == args.bytes(0)
+    }
 }
 
 impl Engine {
@@ -41,7 +61,9 @@ impl Engine {
         } else {
             &mut client.query
         });
+        client.query_taken = query.len();
         self.run(&mut client, &mut query);
+        client.query_taken = 0;
         if is_shared {
             client.flags.set(ClientFlags::SHARED_READ, false);
             let rest = &query[client.query_pos..client.query_end];
@@ -59,6 +81,10 @@ impl Engine {
             if client.query_pos == client.query_end {
                 client.query_pos = 0;
                 client.query_end = 0;
+                // It was a copy of what the shared buffer held while its commands waited.
+                if client.query.len() < READ_CHUNK {
+                    client.query = Vec::new();
+                }
             }
         }
         client.query_peak = client.query_peak.max(client.query_end - client.query_pos);
@@ -97,6 +123,9 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
+        if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
+            return;
+        }
         if !self.run_parked(client, query) {
             return;
         }
@@ -124,7 +153,9 @@ impl Engine {
 
     /// Runs the commands that had to wait; says whether all of them have run.
     fn run_parked(&mut self, client: &mut Client, query: &[u8]) -> bool {
-        while let Some(parked) = client.parked.pop_front() {
+        while !client.is_closing()
+            && let Some(parked) = client.parked.pop_front()
+        {
             let bytes = &query[client.query_pos..client.query_end];
             let args = Args::new(bytes, &parked.argv, &parked.big);
             let command = self.registry.find(args).ok().map(|command| command.id);
@@ -153,7 +184,7 @@ impl Engine {
         while batch.len() < BATCH_MAX && pos <= client.query_end {
             let limits = Limits {
                 bulk_len_max: self.server.config.proto_max_bulk_len,
-                authenticated: client.authenticated,
+                authenticated: !self.server.needs_auth(client),
             };
             let first = argv.len();
             let mut view = QueryView::new(query, pos, client.query_end);
@@ -170,9 +201,14 @@ impl Engine {
                 Vec::new()
             };
             let args = Args::new(&query[pos..pos + len], &argv[first..], &big);
-            let found = (!args.is_empty())
-                .then(|| self.registry.find(args).ok())
-                .flatten();
+            let found = match batch.last() {
+                // A pipeline mostly repeats one command: its name need not be looked up again.
+                Some(last) if last.is_same_name(query, argv, args) => {
+                    last.command.map(|id| self.registry.get(id))
+                }
+                _ if args.is_empty() => None,
+                _ => self.registry.find(args).ok(),
+            };
             let first_key = found.and_then(|command| {
                 let at = usize::from(command.first_key?);
                 let key = args.get(at)?;
@@ -185,12 +221,15 @@ impl Engine {
                 len,
                 argv: (first, argv.len()),
                 command: found.map(|command| command.id),
+                is_plain: found.is_some_and(|command| {
+                    command.container.is_none() && command.subcommands.is_empty()
+                }),
                 big,
                 first_key,
             });
             pos += len;
             // What a client may send depends on whether it has authenticated, which the next command may do.
-            if !client.authenticated {
+            if self.server.needs_auth(client) {
                 break;
             }
         }

@@ -1,5 +1,6 @@
 //! Ticks: what happens without a request. Everything is bounded by counts, so that a replay does the same.
 
+use crate::border::Want;
 use crate::engine::Engine;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
@@ -63,12 +64,21 @@ const CLIENTS_MIN: usize = 5;
 
 const RATE_INTERVAL_US: u64 = 100_000;
 
+/// How often the process is read, so that the peak of used memory is known without a command that asks.
+const READING_INTERVAL_US: i64 = 1_000_000;
+
 impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
         let mut at = self.next_cron;
         if self.expire_backlog || !self.graveyard.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
+        }
+        if let Some(pause) = self.server.pause {
+            at = at.min(UnixMicros(pause.until_ms.saturating_mul(1000)));
+        }
+        if self.server.unpaused {
+            at = self.server.now;
         }
         Some(at)
     }
@@ -87,10 +97,12 @@ impl Engine {
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
+            self.ask_for_reading(now);
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
-        if self.server.active_expire && (cron || goes_on) {
+        let may_expire = self.server.active_expire && !self.server.is_paused();
+        if may_expire && (cron || goes_on) {
             self.expire_cycle();
         }
         self.server.adopt_dropped(&mut self.graveyard);
@@ -107,10 +119,19 @@ impl Engine {
         let server = &mut self.server;
         let stats = &server.stats;
         server.ops_rate.sample(stats.commands_processed, elapsed_us);
+        server.cycle_rate.sample(stats.cycles, elapsed_us);
+        server.cycle_us_rate.sample(stats.cycle_us, elapsed_us);
         server.input_rate.sample(stats.net_input_bytes, elapsed_us);
         server
             .output_rate
             .sample(stats.net_output_bytes, elapsed_us);
+    }
+
+    fn ask_for_reading(&mut self, now: UnixMicros) {
+        if now >= self.next_reading {
+            self.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
+            self.server.want.get_or_insert(Want::Reading);
+        }
     }
 
     fn rehash_tables(&mut self) {
@@ -136,6 +157,10 @@ impl Engine {
                 self.expire_db = dbid;
                 break;
             }
+        }
+        if work.removed > 0 && self.server.config.latency_monitor_threshold > 0 {
+            self.timing_expiry = true;
+            self.server.want = Some(Want::Clock);
         }
         self.last_expire = self.server.now;
         self.server
@@ -247,16 +272,16 @@ impl Engine {
     fn look_after_client(&mut self, conn: ConnId) {
         let now = self.server.now;
         let timeout = self.server.config.timeout;
-        let peak_reset_ms = if self.server.debug.reply_buffer_resizing {
-            self.server.reply_peak_reset_ms
-        } else {
-            -1
-        };
+        let peak_reset_ms = self.server.reply_peak_reset_ms;
+        let resizes_replies = self.server.debug.reply_buffer_resizing;
         let Some(client) = self.server.clients.get_mut(conn) else {
             return;
         };
         let idle_us = now.since(client.last_interaction);
-        client.trim_buffers(now, idle_us, peak_reset_ms);
+        client.trim_query(idle_us);
+        if resizes_replies {
+            client.fit_reply(now, peak_reset_ms);
+        }
         let waits = client
             .flags
             .has_any(ClientFlags::PAUSED.or(ClientFlags::AWAITING));
@@ -273,12 +298,7 @@ impl Engine {
 
     /// Lets paused clients go on when their time is up, or the pause was lifted.
     fn end_pause(&mut self) {
-        let now_ms = self.server.now_ms;
-        if self
-            .server
-            .pause
-            .is_some_and(|pause| pause.until_ms > now_ms)
-        {
+        if self.server.is_paused() {
             return;
         }
         let had_pause = self.server.pause.take().is_some();
@@ -286,17 +306,22 @@ impl Engine {
             return;
         }
         self.server.unpaused = false;
-        let held: Vec<ConnId> = self
-            .server
-            .clients
-            .iter_mut()
-            .filter(|client| client.flags.has(ClientFlags::PAUSED))
-            .map(|client| {
-                client.flags.set(ClientFlags::PAUSED, false);
-                client.conn
-            })
-            .collect();
-        self.resumed.extend(held);
+        let clients = self.server.clients.iter_mut();
+        for client in clients.filter(|client| client.flags.has(ClientFlags::PAUSED)) {
+            client.flags.set(ClientFlags::PAUSED, false);
+            self.released.push_back(client.conn);
+        }
+        self.run_released();
+    }
+
+    /// Runs what released clients had been kept from, until one of them needs something from the shell; the
+    /// rest go on when that is there.
+    pub(super) fn run_released(&mut self) {
+        while self.server.want.is_none()
+            && let Some(conn) = self.released.pop_front()
+        {
+            self.resume(conn);
+        }
     }
 
     /// Frees a piece of what asynchronous flushes left.

@@ -262,7 +262,7 @@ mod tests {
             to.wrote(ConnId(3), &[], 0);
             to.blocked(ConnId(300));
             to.reading(&reading);
-            to.done(7, &Ok(()));
+            to.done(7, &Ok("found".to_owned()));
             to.done(8, &Err("no".into()));
             to.signal(Signal::Terminate);
             to.closed(ConnId(3), CloseReason::Error);
@@ -325,7 +325,7 @@ mod tests {
             Record::Reading(reading),
             Record::Done {
                 ticket: 7,
-                outcome: Ok(()),
+                outcome: Ok("found".into()),
             },
             Record::Done {
                 ticket: 8,

@@ -201,7 +201,10 @@ pub(super) fn put_done(out: &mut Vec<u8>, ticket: u64, outcome: &Outcome) {
     out.push(DONE);
     put(out, ticket);
     match outcome {
-        Ok(()) => out.push(0),
+        Ok(found) => {
+            out.push(0);
+            put_bytes(out, found.as_bytes());
+        }
         Err(text) => {
             out.push(1);
             put_bytes(out, text.as_bytes());
@@ -265,7 +268,7 @@ pub(super) fn decode<'a>(
         DONE => Record::Done {
             ticket: cursor.number()?,
             outcome: match cursor.byte()? {
-                0 => Ok(()),
+                0 => Ok(cursor.text()?),
                 1 => Err(cursor.text()?),
                 _ => return Err(Malformed),
             },

@@ -696,6 +696,13 @@ impl Entry {
         }
     }
 
+    /// Labels a short string raw, as an edit in place would.
+    pub fn mark_raw(&mut self) {
+        if self.header().form() != Form::Object && self.header().label() == Label::EmbStr {
+            self.set_label(Label::Raw);
+        }
+    }
+
     /// What the entry takes, with what its value owns.
     pub fn memory_bytes(&self) -> usize {
         let value = match self.header().form() {

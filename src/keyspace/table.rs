@@ -92,6 +92,25 @@ impl HashSeed {
     }
 }
 
+/// Whether two keys are the same. Keys are mostly a few words long: comparing these in place beats a call.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some(a_last), Some(b_last)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) else {
+        return a == b;
+    };
+    if a.len() > 64 {
+        return a == b;
+    }
+    let whole = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let diff = whole.fold(0, |diff, (a, b)| {
+        diff | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b))
+    });
+    diff | (u64::from_le_bytes(*a_last) ^ u64::from_le_bytes(*b_last)) == 0
+}
+
 /// An owned handle of 8 bytes, like a `Box`, to something with a key. `Table` refuses other sizes when compiled.
 pub trait Element {
     /// The key it is found by; it stays the same while the element is in a table.
@@ -793,7 +812,7 @@ impl<E: Element> Table<E> {
             while matches != 0 {
                 let slot = (matches.trailing_zeros() / 8) as usize - 1;
                 // SAFETY: invariant 2, after the check of the presence bit.
-                if bucket.is_present(slot) && unsafe { bucket.element(slot) }.key() == key {
+                if bucket.is_present(slot) && is_same(unsafe { bucket.element(slot) }.key(), key) {
                     return Some(Found {
                         head,
                         bucket: at,

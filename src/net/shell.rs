@@ -429,16 +429,25 @@ impl Shell {
                 Order::Log { level, text } => server_log::write(level, &text),
                 Order::RewriteConfig { ticket } => {
                     let outcome = disk::rewrite_config(self.driver.engine());
-                    self.driver.done(ticket, outcome);
+                    match &outcome {
+                        Ok(()) => info!("CONFIG REWRITE executed with success."),
+                        Err(why) => warn!("CONFIG REWRITE failed: {why}"),
+                    }
+                    self.driver.done(ticket, outcome.map(|()| String::new()));
                     has_answered = true;
                 }
                 Order::Listen { ticket } => {
                     let outcome = self.relisten();
-                    self.driver.done(ticket, outcome);
+                    self.driver.done(ticket, outcome.map(|()| String::new()));
                     has_answered = true;
                 }
                 Order::RaiseFileLimit { ticket, maxclients } => {
                     let outcome = make_room(maxclients);
+                    self.driver.done(ticket, outcome.map(|()| String::new()));
+                    has_answered = true;
+                }
+                Order::ChangeDir { ticket } => {
+                    let outcome = disk::change_dir(&self.driver.engine().config().dir);
                     self.driver.done(ticket, outcome);
                     has_answered = true;
                 }

@@ -100,6 +100,14 @@ impl<'a> Args<'a> {
         (start..args.len()).map(move |i| args.bytes(i))
     }
 
+    /// These arguments without the first `count`: a command that stands as arguments of another.
+    pub fn without(&self, count: usize) -> Args<'a> {
+        Args {
+            argv: self.argv.get(count..).unwrap_or(&[]),
+            ..*self
+        }
+    }
+
     /// Whether argument `index` is this word, in any case of letters.
     #[inline]
     pub fn is(&self, index: usize, word: &str) -> bool {
@@ -194,7 +202,31 @@ impl Parser {
     /// Space for the rest of a big bulk, which is to be filled before the query buffer.
     pub fn big_space(&mut self) -> Option<&mut [u8]> {
         let (body, filled) = self.filling.as_mut()?;
+        // An idle client's body may have been cut to what is there.
+        if let Some(len) = self.bulk_len
+            && body.len() < len
+        {
+            body.resize(len, 0);
+        }
         body.get_mut(*filled..).filter(|space| !space.is_empty())
+    }
+
+    /// Capacity of the big bulk that is being filled.
+    pub fn big_capacity(&self) -> usize {
+        self.filling.as_ref().map_or(0, |(body, _)| body.capacity())
+    }
+
+    /// Bytes of the big bulk that have arrived.
+    pub fn big_len(&self) -> usize {
+        self.filling.as_ref().map_or(0, |(_, filled)| *filled)
+    }
+
+    /// Gives back the memory that a big bulk has not filled yet; it comes again with the next bytes.
+    pub fn trim(&mut self) {
+        if let Some((body, filled)) = self.filling.as_mut() {
+            body.truncate(*filled);
+            body.shrink_to_fit();
+        }
     }
 
     /// `len` bytes were put into [`Parser::big_space`].
@@ -346,6 +378,17 @@ impl Parser {
                 let Some(&first) = buf.get(self.pos) else {
                     return Ok(None);
                 };
+                if let Some((len, body)) = short_bulk(buf, self.pos) {
+                    let next = body + len + 2;
+                    if next > buf.len() {
+                        return Ok(None);
+                    }
+                    self.pos = next;
+                    return Ok(Some(ArgPos {
+                        pos: body as u32,
+                        len: len as u32,
+                    }));
+                }
                 let Some((line_end, next)) = find_line(buf, self.pos) else {
                     if buf.len() - self.pos > INLINE_MAX {
                         return Err(ProtocolError::BulkLineTooBig);
@@ -375,7 +418,7 @@ impl Parser {
             }
         };
         if let Some((body, filled)) = self.filling.take() {
-            if filled < body.len() {
+            if filled < len {
                 self.filling = Some((body, filled));
                 return Ok(None);
             }
@@ -448,6 +491,18 @@ impl<'a> QueryView<'a> {
         self.buf.copy_within(from + self.taken..self.end, from);
         self.end -= self.taken;
         self.taken = 0;
+    }
+}
+
+/// The length and place of a bulk of at most 99 bytes whose header stands at `pos` in its plainest form.
+#[inline]
+fn short_bulk(buf: &[u8], pos: usize) -> Option<(usize, usize)> {
+    match *buf.get(pos..pos + 5)? {
+        [b'$', d @ b'0'..=b'9', b'\r', _, _] => Some((usize::from(d - b'0'), pos + 4)),
+        [b'$', t @ b'1'..=b'9', d @ b'0'..=b'9', b'\r', _] => {
+            Some((usize::from(t - b'0') * 10 + usize::from(d - b'0'), pos + 5))
+        }
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::resp::{ArgPos, Parser, Reply};
-use crate::state::{CommandId, ConnId, UnixMicros};
+use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
 const QUERY_KEEP: usize = 32 * 1024;
@@ -13,8 +13,59 @@ const QUERY_KEEP: usize = 32 * 1024;
 /// A client that was quiet for so long gives its query buffer back.
 const IDLE_US: u64 = 2_000_000;
 
-/// The capacity that a reply buffer keeps in any case.
-const REPLY_KEEP: usize = 1024;
+/// The least and the most capacity that a reply buffer keeps between replies.
+const REPLY_KEEP_MIN: usize = 1024;
+const REPLY_KEEP_MAX: usize = 16 * 1024;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    Normal,
+    Replica,
+    Master,
+    PubSub,
+}
+
+impl ClientKind {
+    /// The kind by its name in CLIENT LIST and CLIENT KILL, in any case.
+    pub fn named(name: &[u8]) -> Option<ClientKind> {
+        let names = [
+            ("normal", ClientKind::Normal),
+            ("replica", ClientKind::Replica),
+            ("slave", ClientKind::Replica),
+            ("master", ClientKind::Master),
+            ("pubsub", ClientKind::PubSub),
+        ];
+        let found = names
+            .iter()
+            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
+        found.map(|(_, kind)| *kind)
+    }
+}
+
+/// Whether `word` can stand in a line of CLIENT LIST: printable ASCII without spaces, or nothing.
+pub fn is_plain_word(word: &[u8]) -> bool {
+    word.iter().all(u8::is_ascii_graphic)
+}
+
+/// The refusal of a name that [`is_plain_word`] does not accept: what it would have named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameError(&'static str);
+
+impl NameError {
+    pub const CLIENT: NameError = NameError("Client names");
+    pub const LIB_NAME: NameError = NameError("lib-name");
+    pub const LIB_VER: NameError = NameError("lib-ver");
+}
+
+impl From<NameError> for CommandError {
+    fn from(what: NameError) -> CommandError {
+        CommandError::text(format!(
+            "ERR {} cannot contain spaces, newlines or special characters.",
+            what.0
+        ))
+    }
+}
 
 /// A set of a client's states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +161,8 @@ pub struct Client {
     pub query_end: usize,
     /// The largest query lately, by which the buffer is shrunk.
     pub query_peak: usize,
+    /// While its commands run, the engine has its query buffer; this was the buffer's size.
+    pub query_taken: usize,
     /// Parsed commands that could not run yet, oldest first; their bytes stand at `query_pos`.
     pub parked: VecDeque<Parked>,
     /// The command that ran last, kept until its duration is known.
@@ -121,7 +174,8 @@ pub struct Client {
     pub commands: u64,
     /// Reply bytes written since the start: a position in the reply stream.
     pub replied_bytes: u64,
-    /// The capacity the reply buffer was given, its highest use lately, and when that was seen.
+    /// The capacity that the reply buffer keeps between replies, its highest use lately, and since when.
+    pub reply_keep: usize,
     pub reply_peak: usize,
     pub reply_peak_at: UnixMicros,
     /// When the soft output limit was first exceeded.
@@ -152,6 +206,7 @@ impl Client {
             query_pos: 0,
             query_end: 0,
             query_peak: 0,
+            query_taken: 0,
             parked: VecDeque::new(),
             timing: None,
             reply: Reply::default(),
@@ -159,6 +214,7 @@ impl Client {
             net_output_bytes: 0,
             commands: 0,
             replied_bytes: 0,
+            reply_keep: REPLY_KEEP_MAX,
             reply_peak: 0,
             reply_peak_at: now,
             soft_limit_since: None,
@@ -172,22 +228,55 @@ impl Client {
             || self.addr.starts_with("[::1]")
     }
 
-    /// Gives back buffer memory that the client did not need lately.
-    pub fn trim_buffers(&mut self, now: UnixMicros, idle_us: u64, peak_reset_ms: i64) {
+    /// What the connection is for.
+    pub fn kind(&self) -> ClientKind {
+        ClientKind::Normal
+    }
+
+    /// Whole seconds since the connection was accepted.
+    pub fn age_secs(&self, now: UnixMicros) -> u64 {
+        now.since(self.created) / 1_000_000
+    }
+
+    /// Takes note of how much of the reply buffer is in use.
+    #[inline]
+    pub fn note_reply_peak(&mut self) {
+        let used = self.reply.pending().min(self.reply_keep);
+        self.reply_peak = self.reply_peak.max(used);
+    }
+
+    /// Gives back query memory that the client did not need lately.
+    pub fn trim_query(&mut self, idle_us: u64) {
         let pending = self.query_end - self.query_pos;
+        let is_idle = idle_us > IDLE_US;
         let wasteful = self.query.len() > QUERY_KEEP && self.query_peak < self.query.len() / 2;
-        if wasteful || (pending == 0 && idle_us > IDLE_US && !self.query.is_empty()) {
+        if wasteful || (is_idle && self.query.len() > pending) {
             self.query.copy_within(self.query_pos..self.query_end, 0);
             self.query_end = pending;
             self.query_pos = 0;
-            self.query.truncate(pending);
+            self.query
+                .truncate(pending.max(if is_idle { 0 } else { self.query_peak }));
             self.query.shrink_to_fit();
         }
+        if is_idle {
+            self.parser.trim();
+        }
         self.query_peak = pending;
+    }
+
+    /// Fits the reply buffer's capacity to its use: halved and more when most of it lay idle, doubled when all
+    /// of it was used. The peak is forgotten after `peak_reset_ms`, or never when that is negative.
+    pub fn fit_reply(&mut self, now: UnixMicros, peak_reset_ms: i64) {
+        let half = self.reply_keep / 2;
+        if half >= REPLY_KEEP_MIN && self.reply_peak < half {
+            self.reply_keep = (self.reply_peak + 1).max(REPLY_KEEP_MIN);
+        } else if self.reply_keep < REPLY_KEEP_MAX && self.reply_peak >= self.reply_keep {
+            self.reply_keep = (self.reply_keep * 2).min(REPLY_KEEP_MAX);
+        }
+        self.reply.shrink(self.reply_keep);
         let since_ms = now.since(self.reply_peak_at) / 1000;
-        if peak_reset_ms >= 0 && since_ms >= peak_reset_ms as u64 {
-            self.reply.shrink(self.reply_peak.max(REPLY_KEEP));
-            self.reply_peak = self.reply.pending();
+        if u64::try_from(peak_reset_ms).is_ok_and(|limit| since_ms > limit) {
+            self.reply_peak = self.reply.pending().min(self.reply_keep);
             self.reply_peak_at = now;
         }
     }

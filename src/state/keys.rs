@@ -90,6 +90,10 @@ impl Server {
     #[inline]
     pub fn lookup(&mut self, dbid: u32, key: Key<'_>, access: Access) -> Option<&mut Entry> {
         if self.db(dbid).volatile_len() > 0 {
+            if self.pause.is_some() && self.hides(dbid, key, access) {
+                self.stats.keyspace_misses += 1;
+                return None;
+            }
             self.expire_if_due(dbid, key);
         }
         let clock = self.lru_clock;
@@ -135,6 +139,9 @@ impl Server {
         value: NewValue<'_>,
         deadline_ms: Option<i64>,
     ) {
+        if self.db(dbid).volatile_len() > 0 {
+            self.expire_if_due(dbid, key);
+        }
         let clock = self.lru_clock;
         let db = self.db(dbid);
         if let Some(entry) = db.get_mut(key.hash, key.bytes) {
@@ -156,6 +163,19 @@ impl Server {
             NewValue::Shared(bytes) => Entry::new_bytes(key.bytes, bytes, deadline_ms, clock),
         };
         self.insert(dbid, key, entry);
+    }
+
+    /// Whether CLIENT PAUSE keeps the key in memory though its deadline has passed: readers do not see it.
+    fn hides(&mut self, dbid: u32, key: Key<'_>, access: Access) -> bool {
+        let now_ms = self.now_ms;
+        matches!(access, Access::Read | Access::ReadNoTouch)
+            && self.is_paused()
+            && !self.expire_paused
+            && self
+                .db(dbid)
+                .get(key.hash, key.bytes)
+                .and_then(Entry::expire)
+                .is_some_and(|deadline| now_ms > deadline)
     }
 
     /// Removes the key if its deadline has passed; says whether it did.

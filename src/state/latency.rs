@@ -10,9 +10,8 @@ const SAMPLES: usize = 160;
 pub struct LatencySeries {
     /// (second, milliseconds), oldest first.
     pub samples: Vec<(i64, u64)>,
+    /// The largest since the series began, kept or not.
     pub max_ms: u64,
-    pub count: u64,
-    pub sum_ms: u64,
 }
 
 /// All events by name.
@@ -26,8 +25,6 @@ impl Latency {
     pub fn add(&mut self, event: &'static str, now_secs: i64, ms: u64) {
         let series = self.events.entry(event).or_default();
         series.max_ms = series.max_ms.max(ms);
-        series.count += 1;
-        series.sum_ms += ms;
         match series.samples.last_mut() {
             Some((at, last)) if *at == now_secs => *last = ms.max(*last),
             _ => series.samples.push((now_secs, ms)),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod debug;
 pub mod effects;
 pub mod error;
+pub mod histogram;
 pub mod keys;
 pub mod latency;
 pub mod rng;

@@ -7,7 +7,7 @@ use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{HashSeed, Table};
-use crate::state::client::{Client, Clients};
+use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
@@ -16,11 +16,11 @@ use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
-/// The Redis version whose behaviour is ours.
-pub const REDIS_VERSION: &str = "8.0.6";
-
 /// Different first words of errors that are counted apart.
 const ERROR_WORDS_MAX: usize = 128;
+
+/// Stands among the errors once there are too many of them.
+const ERRORS_DISABLED: &str = "ERRORSTATS_DISABLED";
 
 /// See [`Server::reply_peak_reset_ms`].
 pub const REPLY_PEAK_RESET_MS: i64 = 5000;
@@ -34,11 +34,36 @@ pub struct Process {
     pub config_file: Option<String>,
 }
 
-/// A command that sleeps until the shell answers: what its handler still has to say then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A command that sleeps until the shell answers: what its handler still has to do then.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Continuation {
     /// Reply OK, or the error that the shell reported behind this prefix.
     Reply { error_prefix: &'static str },
+    /// CONFIG SET goes on with the next thing to apply, or takes everything back.
+    ConfigSet(ConfigChange),
+}
+
+/// A change of the configuration on its way to take effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// The parameters that changed, with their values before.
+    pub before: Vec<(&'static str, Vec<u8>)>,
+    /// The parameter that the shell applies now.
+    pub applying: &'static str,
+    /// Those it is still to apply, last one first.
+    pub to_apply: Vec<&'static str>,
+    /// Those it has applied.
+    pub applied: Vec<&'static str>,
+}
+
+/// Who waits for an answer of the shell, and for which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaiting {
+    pub ticket: u64,
+    pub conn: ConnId,
+    /// The client may have gone meanwhile, and its connection's number to another.
+    pub client_id: u64,
+    pub then: Continuation,
 }
 
 /// CLIENT PAUSE.
@@ -61,6 +86,8 @@ pub struct Server {
     pub config: Config,
     pub process: Process,
     pub run_id: String,
+    /// Names the history of this data set, for replicas.
+    pub replid: String,
     pub started: UnixMicros,
 
     pub dbs: Vec<Db>,
@@ -94,6 +121,8 @@ pub struct Server {
     pub ops_rate: Rate,
     pub input_rate: Rate,
     pub output_rate: Rate,
+    pub cycle_rate: Rate,
+    pub cycle_us_rate: Rate,
     pub peak_memory: u64,
     /// Share of keys with a deadline that have passed it and are still there, as the expire cycle finds them.
     pub stale_share: f64,
@@ -111,7 +140,7 @@ pub struct Server {
     pub want: Option<Want>,
     pub orders: VecDeque<Order>,
     next_ticket: u64,
-    pub awaiting: Vec<(u64, ConnId, Continuation)>,
+    pub awaiting: Vec<Awaiting>,
 }
 
 impl Server {
@@ -123,6 +152,7 @@ impl Server {
         key[8..].copy_from_slice(&rng.next_u64().to_le_bytes());
         let hash_seed = HashSeed(key);
         let run_id = rng.hex(40);
+        let replid = rng.hex(40);
         let dbs = usize::try_from(config.databases).unwrap_or(16).max(1);
         let mut server = Server {
             now,
@@ -133,6 +163,7 @@ impl Server {
             config,
             process,
             run_id,
+            replid,
             started: now,
             dbs: (0..dbs).map(|_| Db::new(hash_seed)).collect(),
             effects: Effects::default(),
@@ -153,6 +184,8 @@ impl Server {
             ops_rate: Rate::default(),
             input_rate: Rate::default(),
             output_rate: Rate::default(),
+            cycle_rate: Rate::default(),
+            cycle_us_rate: Rate::default(),
             peak_memory: 0,
             stale_share: 0.0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
@@ -164,7 +197,7 @@ impl Server {
             cron_loops: 0,
             want: None,
             orders: VecDeque::new(),
-            next_ticket: 1,
+            next_ticket: 0,
             awaiting: Vec::new(),
         };
         server.set_now(now);
@@ -199,17 +232,27 @@ impl Server {
         level >= least
     }
 
-    /// Makes `conn` wait for the shell's answer to the order that `order` builds from the ticket.
+    /// Makes a client wait for the shell's answer to the order that `order` builds from the ticket.
     pub fn ask_shell(
         &mut self,
-        conn: ConnId,
+        (conn, client_id): (ConnId, u64),
         then: Continuation,
         order: impl FnOnce(u64) -> Order,
     ) {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.awaiting.push((ticket, conn, then));
+        let ticket = self.next_ticket();
+        self.awaiting.push(Awaiting {
+            ticket,
+            conn,
+            client_id,
+            then,
+        });
         self.orders.push_back(order(ticket));
+    }
+
+    /// A number for an order; nobody needs to wait for its answer.
+    pub fn next_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
     }
 
     /// Remembers an event for delivery after the command, if its class is asked for.
@@ -228,6 +271,21 @@ impl Server {
             *count += 1;
         } else if self.error_stats.len() < ERROR_WORDS_MAX {
             self.error_stats.insert(word.to_owned(), 1);
+        } else if !self.error_stats.contains_key(ERRORS_DISABLED) {
+            let known: Vec<&str> = self.error_stats.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            self.error_stats.insert(ERRORS_DISABLED.to_owned(), 1);
+            self.log(
+                LogLevel::Warning,
+                format!(
+                    "Errorstats stopped adding new errors because the number of errors reached the limit \
+                     ({ERROR_WORDS_MAX})."
+                ),
+            );
+            self.log(
+                LogLevel::Warning,
+                format!("Current errors code list: {known}"),
+            );
         }
     }
 
@@ -251,7 +309,32 @@ impl Server {
     pub fn record_duration(&mut self, id: CommandId, elapsed_us: u64, calls: u64) {
         if let Some(stats) = self.command_stats.get_mut(usize::from(id.0)) {
             stats.usec += elapsed_us;
-            stats.record(elapsed_us / calls.max(1), calls);
+            if self.config.latency_tracking {
+                let each_ns = elapsed_us.saturating_mul(1000) / calls.max(1);
+                stats.durations.record(each_ns, calls);
+            }
+            self.stats.command_us += elapsed_us;
+        }
+    }
+
+    /// How many slow commands are kept.
+    pub fn slowlog_len_max(&self) -> usize {
+        usize::try_from(self.config.slowlog_max_len).unwrap_or(usize::MAX)
+    }
+
+    /// Counters start again from zero.
+    pub fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+        self.error_stats.clear();
+        self.command_stats.fill(CommandStats::default());
+        for rate in [
+            &mut self.ops_rate,
+            &mut self.input_rate,
+            &mut self.output_rate,
+            &mut self.cycle_rate,
+            &mut self.cycle_us_rate,
+        ] {
+            rate.reset();
         }
     }
 
@@ -260,6 +343,30 @@ impl Server {
         self.log(LogLevel::Warning, "User requested shutdown...");
         self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
         self.orders.push_back(Order::Exit { code: 0 });
+    }
+
+    /// Whether the client has to log in first. Taking the password away lets everyone in.
+    #[inline]
+    pub fn needs_auth(&self, client: &Client) -> bool {
+        !client.authenticated && !self.config.requirepass.is_empty()
+    }
+
+    /// Whether there is a user of this name.
+    pub fn has_user(&self, name: &[u8]) -> bool {
+        name == b"default"
+    }
+
+    /// Clients whose next command waits for something; CLIENT PAUSE counts.
+    pub fn blocked_clients(&self) -> usize {
+        let clients = self.clients.iter();
+        clients
+            .filter(|client| client.flags.has(ClientFlags::PAUSED))
+            .count()
+    }
+
+    /// Whether a pause holds at the moment; keys that expire meanwhile are gone for readers and stay in memory.
+    pub fn is_paused(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.until_ms > self.now_ms)
     }
 
     /// Refuses commands that need a setting to be allowed at all (`enable-debug-command`).

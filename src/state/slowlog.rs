@@ -30,6 +30,11 @@ impl SlowLog {
         entry.id = self.next_id;
         self.next_id += 1;
         self.entries.push_front(entry);
+        self.trim(max);
+    }
+
+    /// Drops the oldest entries beyond `max`.
+    pub fn trim(&mut self, max: usize) {
         self.entries.truncate(max);
     }
 }

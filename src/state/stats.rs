@@ -1,5 +1,7 @@
 //! Counters that INFO shows.
 
+use crate::state::histogram::Histogram;
+
 /// Counters since the start or the last CONFIG RESETSTAT.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -27,6 +29,12 @@ pub struct Stats {
     pub acl_denied_cmd: u64,
     pub acl_denied_key: u64,
     pub acl_denied_channel: u64,
+    /// Loop turns, and the microseconds spent in them and in commands.
+    pub cycles: u64,
+    pub cycle_us: u64,
+    pub cycle_us_max: u64,
+    pub command_us: u64,
+    pub cycle_commands_max: u64,
 }
 
 /// One command's figures.
@@ -36,20 +44,8 @@ pub struct CommandStats {
     pub usec: u64,
     pub rejected_calls: u64,
     pub failed_calls: u64,
-    /// Calls by duration: class `i` counts those of at most 2^i microseconds.
-    pub durations: [u64; DURATION_CLASSES],
-}
-
-/// Classes of durations, up to half an hour.
-pub const DURATION_CLASSES: usize = 32;
-
-impl CommandStats {
-    /// Counts `calls` calls of this duration.
-    pub fn record(&mut self, duration_us: u64, calls: u64) {
-        let class = u64::BITS - duration_us.saturating_sub(1).leading_zeros();
-        let class = (class as usize).min(DURATION_CLASSES - 1);
-        self.durations[class] += calls;
-    }
+    /// Calls by nanoseconds, while `latency-tracking` is on.
+    pub durations: Histogram,
 }
 
 /// A rate, as the mean of the last sixteen samples taken ten times a second.
@@ -74,7 +70,7 @@ impl Rate {
         self.samples.iter().sum::<u64>() / self.samples.len() as u64
     }
 
-    /// Starts again from zero.
+    /// Forgets the samples; the counter goes on from zero.
     pub fn reset(&mut self) {
         *self = Rate::default();
     }

@@ -1,0 +1,333 @@
+//! Keys of a request: which arguments are keys, and what the command does with each.
+//!
+//! Key specs say it for nearly all commands. A few need a parser of their own, because their keys, or what
+//! happens to them, depend on options. May not: look the keys up.
+
+use crate::command::registry::Command;
+use crate::command::spec::{BeginSearch, FindKeys, KeyFlags, KeySpec, Spec};
+use crate::resp::Args;
+use crate::resp::parser::parse_i64;
+
+/// The request does not follow the command's syntax, so its keys cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidKeys;
+
+/// Key arguments by index, in the order of the specs.
+pub type Keys = Vec<(usize, KeyFlags)>;
+
+/// The first and the last key, and the step between keys, in the form that COMMAND has had since its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyRange {
+    pub first: i32,
+    pub last: i32,
+    pub step: i32,
+}
+
+/// Whether the command can have keys at all.
+pub fn has_keys(spec: &Spec) -> bool {
+    let is_key = |spec: &KeySpec| !spec.flags.has(KeyFlags::NOT_KEY);
+    spec.key_specs.iter().any(is_key)
+}
+
+/// The keys of a request, the container's name included in the counting. No request makes this fail otherwise
+/// than by [`InvalidKeys`].
+pub fn keys_of(command: &Command, args: Args<'_>) -> Result<Keys, InvalidKeys> {
+    match command.full_name.as_str() {
+        "set" => Ok(vec![(1, set_flags(args))]),
+        "bitfield" => Ok(vec![(1, bitfield_flags(args))]),
+        "sort" => Ok(sort_keys(args)),
+        "sort_ro" => Ok(vec![(1, READ)]),
+        "migrate" => Ok(migrate_keys(args)),
+        _ => keys_by_specs(command.spec, args),
+    }
+}
+
+const READ: KeyFlags = KeyFlags::RO.or(KeyFlags::ACCESS);
+const OVERWRITE: KeyFlags = KeyFlags::OW.or(KeyFlags::UPDATE);
+const READ_AND_UPDATE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE);
+const READ_AND_DELETE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
+
+/// SET overwrites, unless it is asked for the old value too.
+fn set_flags(args: Args<'_>) -> KeyFlags {
+    let has_get = (3..args.len()).any(|at| args.is(at, "GET"));
+    if has_get { READ_AND_UPDATE } else { OVERWRITE }
+}
+
+/// BITFIELD only reads when all it is asked to do is GET.
+fn bitfield_flags(args: Args<'_>) -> KeyFlags {
+    let mut at = 2;
+    while at < args.len() {
+        let width = match () {
+            _ if args.is(at, "GET") => 3,
+            _ if args.is(at, "OVERFLOW") => 2,
+            _ => return READ_AND_UPDATE,
+        };
+        at += width;
+    }
+    READ
+}
+
+/// SORT reads its key and overwrites the last one named by STORE; what BY and GET read, patterns say.
+fn sort_keys(args: Args<'_>) -> Keys {
+    let mut keys = vec![(1, READ)];
+    let mut store = None;
+    let mut at = 2;
+    while at < args.len() {
+        at += match () {
+            _ if args.is(at, "LIMIT") => 3,
+            _ if args.is(at, "GET") || args.is(at, "BY") => 2,
+            _ if args.is(at, "STORE") && at + 1 < args.len() => {
+                store = Some((at + 1, OVERWRITE));
+                2
+            }
+            _ => 1,
+        };
+    }
+    keys.extend(store);
+    keys
+}
+
+/// MIGRATE's one key, or with an empty one those behind KEYS.
+fn migrate_keys(args: Args<'_>) -> Keys {
+    let one = vec![(3, READ_AND_DELETE)];
+    let mut at = 6;
+    while at < args.len() {
+        at += match () {
+            _ if args.is(at, "AUTH") => 2,
+            _ if args.is(at, "AUTH2") => 3,
+            _ if args.is(at, "KEYS") && args.bytes(3).is_empty() => {
+                return (at + 1..args.len())
+                    .map(|at| (at, READ_AND_DELETE))
+                    .collect();
+            }
+            _ => 1,
+        };
+    }
+    one
+}
+
+fn keys_by_specs(spec: &Spec, args: Args<'_>) -> Result<Keys, InvalidKeys> {
+    let mut keys = Keys::new();
+    for key_spec in spec.key_specs {
+        if key_spec.flags.has(KeyFlags::NOT_KEY) {
+            continue;
+        }
+        let Some(begin) = find_begin(key_spec.begin, args)? else {
+            continue;
+        };
+        let (first, last, step) = find_range(key_spec.find, begin, args)?;
+        let argc = args.len() as i64;
+        if first <= 0 || first >= argc || last >= argc || last < first || step <= 0 {
+            return Err(InvalidKeys);
+        }
+        let places = (first..=last).step_by(step as usize);
+        keys.extend(places.map(|at| (at as usize, key_spec.flags)));
+    }
+    Ok(keys)
+}
+
+/// Where a spec's keys begin; nowhere when its word is not there.
+fn find_begin(begin: BeginSearch, args: Args<'_>) -> Result<Option<i64>, InvalidKeys> {
+    match begin {
+        BeginSearch::Index(at) => Ok(Some(at.into())),
+        BeginSearch::Unknown => Err(InvalidKeys),
+        BeginSearch::Keyword {
+            keyword,
+            start_from,
+        } => {
+            let is_it = |at: &usize| args.is(*at, keyword);
+            let found = if start_from >= 0 {
+                (start_from as usize..args.len()).find(is_it)
+            } else {
+                let back = start_from.unsigned_abs() as usize;
+                (1..(args.len() + 1).saturating_sub(back)).rev().find(is_it)
+            };
+            Ok(found.map(|at| at as i64 + 1))
+        }
+    }
+}
+
+/// First key, last key and step of what a spec describes from `begin` on.
+fn find_range(find: FindKeys, begin: i64, args: Args<'_>) -> Result<(i64, i64, i64), InvalidKeys> {
+    let argc = args.len() as i64;
+    match find {
+        FindKeys::Unknown => Err(InvalidKeys),
+        FindKeys::Range {
+            last_key,
+            step,
+            limit,
+        } => {
+            let last_key = i64::from(last_key);
+            let last = match last_key {
+                0.. => begin + last_key,
+                _ if limit > 1 => begin + (argc - begin) / i64::from(limit) + last_key,
+                _ => argc + last_key,
+            };
+            Ok((begin, last, step.into()))
+        }
+        FindKeys::Keynum {
+            keynum_index,
+            first_key,
+            step,
+        } => {
+            let count = usize::try_from(begin + i64::from(keynum_index)).ok();
+            let count = count.and_then(|at| parse_i64(args.get(at)?));
+            let count = count
+                .filter(|n| (1..=argc).contains(n))
+                .ok_or(InvalidKeys)?;
+            let first = begin + i64::from(first_key);
+            Ok((first, first + (count - 1) * i64::from(step), step.into()))
+        }
+    }
+}
+
+/// The keys as one range from the front, as far as that can say it.
+pub fn key_range(spec: &Spec) -> KeyRange {
+    let ranges = spec
+        .key_specs
+        .iter()
+        .map(|key_spec| match (key_spec.begin, key_spec.find) {
+            (BeginSearch::Index(first), FindKeys::Range { last_key, step, .. }) => {
+                let last = if last_key < 0 {
+                    last_key
+                } else {
+                    first + last_key
+                };
+                Some(KeyRange { first, last, step })
+            }
+            _ => None,
+        });
+    let ranges: Vec<Option<KeyRange>> = ranges.collect();
+    if let [Some(only)] = ranges[..] {
+        return only;
+    }
+    let mut whole = KeyRange::default();
+    for range in ranges.into_iter().flatten() {
+        // Ranges that do not follow each other, or leave arguments out, cannot be joined.
+        let follows = whole.step == 0 || whole.last == range.first - 1;
+        if range.step == 1 && follows {
+            let first = if whole.step == 0 {
+                range.first
+            } else {
+                whole.first
+            };
+            whole = KeyRange { first, ..range };
+        }
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::parser::QueryView;
+    use crate::resp::{Limits, Parser};
+    use crate::state::CommandId;
+
+    const LAST: FindKeys = FindKeys::Range {
+        last_key: -1,
+        step: 1,
+        limit: 2,
+    };
+    const SPECS: &[(&str, &[KeySpec])] = &[
+        ("get", &[KeySpec::at(1, READ)]),
+        ("mset", &[KeySpec::range(1, -1, 2, OVERWRITE)]),
+        ("blpop", &[KeySpec::range(1, -2, 1, READ)]),
+        ("lmove", &[KeySpec::at(1, READ), KeySpec::at(2, OVERWRITE)]),
+        (
+            "zunionstore",
+            &[KeySpec::at(1, OVERWRITE), KeySpec::keynum(2, 1, 1, READ)],
+        ),
+        (
+            "xread",
+            &[KeySpec {
+                flags: READ,
+                begin: BeginSearch::Keyword {
+                    keyword: "STREAMS",
+                    start_from: 1,
+                },
+                find: LAST,
+            }],
+        ),
+        ("sort", &[KeySpec::at(1, READ)]),
+        ("migrate", &[KeySpec::at(3, READ_AND_DELETE)]),
+    ];
+
+    fn command(name: &str) -> Command {
+        let found = SPECS.iter().find(|(known, _)| *known == name);
+        let key_specs = found.expect("the tests name known commands").1;
+        Command {
+            id: CommandId(0),
+            spec: Box::leak(Box::new(Spec {
+                key_specs,
+                ..Spec::DEFAULT
+            })),
+            full_name: name.to_owned(),
+            container: None,
+            subcommands: Vec::new(),
+            first_key: None,
+            timed: false,
+        }
+    }
+
+    fn keys(line: &str) -> String {
+        let mut query = format!("{line}\r\n").into_bytes();
+        let (mut parser, mut argv) = (Parser::default(), Vec::new());
+        let len = query.len();
+        let limits = Limits {
+            bulk_len_max: 1000,
+            authenticated: true,
+        };
+        let mut view = QueryView::new(&mut query, 0, len);
+        parser
+            .parse(&mut view, &mut argv, limits)
+            .expect("a whole line");
+        let big = parser.take_big();
+        let args = Args::new(&query, &argv, &big);
+        let name = String::from_utf8_lossy(args.bytes(0)).into_owned();
+        match keys_of(&command(&name), args) {
+            Err(InvalidKeys) => "invalid".into(),
+            Ok(keys) => {
+                let keys = keys
+                    .iter()
+                    .map(|(at, _)| String::from_utf8_lossy(args.bytes(*at)));
+                keys.collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_found_as_the_specs_say() {
+        for (line, want) in [
+            ("get a", "a"),
+            ("mset a 1 b 2", "a b"),
+            ("blpop a b 0", "a b"),
+            ("zunionstore d 2 a b", "d a b"),
+            ("zunionstore d 5 a", "invalid"),
+            ("zunionstore d 0 a", "invalid"),
+            ("zunionstore d -1 a", "invalid"),
+            ("zunionstore d 9223372036854775807 a", "invalid"),
+            ("xread count 2 streams a b 0 0", "a b"),
+            ("xread count 2 streams a b 0", "a"),
+            ("xread count 2 streams", "invalid"),
+            ("sort a by b get c store d store e limit 0 1", "a e"),
+            ("sort a store", "a"),
+            ("migrate h 1 k 0 5", "k"),
+            ("migrate h 1 \"\" 0 5 COPY KEYS a b", "a b"),
+        ] {
+            assert_eq!(keys(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn ranges_that_follow_each_other_are_one() {
+        let range = |name: &str| {
+            let range = key_range(command(name).spec);
+            (range.first, range.last, range.step)
+        };
+        assert_eq!(range("mset"), (1, -1, 2));
+        assert_eq!(range("lmove"), (1, 2, 1));
+        assert_eq!(range("zunionstore"), (1, 1, 1));
+        assert_eq!(range("xread"), (0, 0, 0));
+    }
+}

@@ -1,0 +1,124 @@
+//! Digests of strings: DIGEST, and DELEX, which compares before it deletes.
+//!
+//! A digest is the 64-bit XXH3 hash, seed 0, of a string's bytes, as sixteen hexadecimal digits.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::options::Condition;
+use super::{READS_KEY, delete, with_bytes};
+use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
+use crate::command::{CommandError, Ctx};
+use crate::keyspace::entry::{Entry, Kind};
+use crate::resp::Args;
+use crate::state::keys::Access;
+
+/// The commands of this file.
+pub const COMMANDS: &[Spec] = &[DELEX, DIGEST];
+
+/// Hexadecimal digits of a digest.
+const DIGEST_LEN: usize = 16;
+
+pub const DIGEST: Spec = Spec {
+    name: "digest",
+    arity: 2,
+    flags: Flags::READONLY.or(Flags::FAST),
+    acl: Categories::STRING,
+    group: Group::String,
+    since: "8.4.0",
+    summary: "Returns the 64-bit XXH3 digest of a string in hexadecimal.",
+    complexity: Some("O(N)"),
+    key_specs: READS_KEY,
+    args: &[Arg::key("key", 0)],
+    handler: digest,
+    ..Spec::DEFAULT
+};
+
+fn digest(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let key = ctx.key(args, 1);
+    match ctx.server.string(ctx.client.dbid, key, Access::Read)? {
+        Some(entry) => ctx.client.reply.text(&digest_of(entry)),
+        None => ctx.client.reply.null(),
+    }
+    Ok(())
+}
+
+pub const DELEX: Spec = Spec {
+    name: "delex",
+    arity: -2,
+    flags: Flags::WRITE.or(Flags::FAST),
+    acl: Categories::STRING,
+    group: Group::String,
+    since: "8.4.0",
+    summary: "Deletes a key if its string, or the digest of its string, is or is not what is given.",
+    complexity: Some("O(1) or O(N)"),
+    key_specs: &[KeySpec::at(
+        1,
+        KeyFlags::RW
+            .or(KeyFlags::DELETE)
+            .or(KeyFlags::VARIABLE_FLAGS),
+    )],
+    args: &[
+        Arg::key("key", 0),
+        Arg::one_of(
+            "condition",
+            &[
+                Arg::new("ifeq-value", ArgKind::String).token("IFEQ"),
+                Arg::new("ifne-value", ArgKind::String).token("IFNE"),
+                Arg::new("ifdeq-digest", ArgKind::String).token("IFDEQ"),
+                Arg::new("ifdne-digest", ArgKind::String).token("IFDNE"),
+            ],
+        )
+        .optional(),
+    ],
+    handler: delex,
+    ..Spec::DEFAULT
+};
+
+fn delex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if !matches!(args.len(), 2 | 4) {
+        return Err(CommandError::Arity("delex".into()));
+    }
+    let key = ctx.key(args, 1);
+    let Some(entry) = ctx.server.lookup(ctx.client.dbid, key, Access::Write) else {
+        ctx.client.reply.int(0);
+        return Ok(());
+    };
+    if args.len() == 4 {
+        if entry.kind() != Kind::String {
+            return Err(CommandError::text(
+                "ERR Key should be of string type if conditions are specified",
+            ));
+        }
+        let condition = Condition::at(args, 2).filter(|condition| condition.compares());
+        let condition = condition.ok_or(CommandError::text(
+            "ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE",
+        ))?;
+        if !condition.holds_for(entry, args.bytes(3))? {
+            ctx.client.reply.int(0);
+            return Ok(());
+        }
+    }
+    delete(ctx, key);
+    ctx.client.reply.int(1);
+    Ok(())
+}
+
+/// The digest of an entry's string.
+pub fn digest_of(entry: &Entry) -> String {
+    with_bytes(entry, |bytes| format!("{:0DIGEST_LEN$x}", xxh3_64(bytes)))
+}
+
+/// Whether an entry's string has this digest; the case of its digits does not matter.
+pub fn has_digest(entry: &Entry, digest: &[u8]) -> bool {
+    digest_of(entry).as_bytes().eq_ignore_ascii_case(digest)
+}
+
+/// Refuses what cannot be a digest for its length. Its digits are not looked at, as in Redis.
+pub fn check_digest(digest: &[u8]) -> Result<(), CommandError> {
+    if digest.len() == DIGEST_LEN {
+        return Ok(());
+    }
+    Err(CommandError::text(
+        "ERR must be exactly 16 hexadecimal characters",
+    ))
+}
