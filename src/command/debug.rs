@@ -455,6 +455,10 @@ fn populate(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+#[allow(
+    clippy::approx_constant,
+    reason = "the sample that the real server sends, not a rounded pi"
+)]
 fn protocol(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     const FOLLOWS: &str = "Some real reply following the ";
     let reply = &mut ctx.client.reply;

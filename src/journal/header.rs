@@ -10,7 +10,7 @@ use crate::state::UnixMicros;
 pub struct Header {
     /// The version of the program that wrote the journal.
     pub program_version: String,
-    /// Every configuration parameter with its value at the start.
+    /// The configuration parameters that differed from their defaults at the start.
     pub config: Vec<(String, Vec<u8>)>,
     pub config_file: Option<String>,
     pub rename_commands: Vec<(String, String)>,
@@ -25,11 +25,20 @@ pub struct Header {
 impl Header {
     /// Notes what an engine is about to start from.
     pub fn of(boot: &Boot) -> Header {
+        let default = Config::default();
         Header {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             config: PARAMS
                 .iter()
-                .map(|param| (param.name.to_owned(), param.get(&boot.config)))
+                .map(|param| {
+                    (
+                        param.name.to_owned(),
+                        param.get(&boot.config),
+                        param.get(&default),
+                    )
+                })
+                .filter(|(_, value, usual)| value != usual)
+                .map(|(name, value, _)| (name, value))
                 .collect(),
             config_file: boot.config_file.clone(),
             rename_commands: boot.rename_commands.clone(),
@@ -44,9 +53,11 @@ impl Header {
     /// What an engine starts from to do the same again.
     pub fn into_boot(self, replaying: bool) -> Result<Boot, String> {
         let mut config = Config::default();
+        // What is so already stays out: not every value that is printed (`replicaof` of none) can be set.
         let pairs: Vec<(&[u8], &[u8])> = self
             .config
             .iter()
+            .filter(|(name, value)| config.get(name).as_ref() != Some(value))
             .map(|(name, value)| (name.as_bytes(), value.as_slice()))
             .collect();
         config

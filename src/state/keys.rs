@@ -192,12 +192,14 @@ impl Server {
         true
     }
 
-    /// Removes a key whose deadline has passed, with all that follows from it.
-    pub fn delete_expired(&mut self, dbid: u32, key: Key<'_>) {
-        if let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) {
-            self.release(entry);
-            self.report_expired(dbid, key.bytes);
-        }
+    /// Removes a key whose deadline has passed, with all that follows from it; says whether it was there.
+    pub fn delete_expired(&mut self, dbid: u32, key: Key<'_>) -> bool {
+        let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
+            return false;
+        };
+        self.release(entry);
+        self.report_expired(dbid, key.bytes);
+        true
     }
 
     /// What follows from the removal of a key whose deadline has passed.

@@ -1,0 +1,380 @@
+//! Replay: a recorded run repeats to the byte.
+//!
+//! Lives here: the load, and what may befall a journal. A failing seed is printed; `RETRACE_SEED` takes it back and
+//! `RETRACE_COMMANDS` makes the load longer.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside the server, where sockets, files and clocks are"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use support::{Address, Client, RETRACE, Rng, Server, count_from_env, request, seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+fn replay(journal: &Path) -> (Output, String) {
+    let output = Command::new(RETRACE)
+        .arg("replay")
+        .arg(journal)
+        .output()
+        .expect("it runs");
+    let said = [&output.stdout[..], &output.stderr].concat();
+    (output, String::from_utf8_lossy(&said).into_owned())
+}
+
+/// One random command. Those that this server does not know yet are answered too, so they may stay.
+fn random_command(rng: &mut Rng) -> Vec<String> {
+    const TEMPLATES: &[&str] = &[
+        "SET k v",
+        "SET k v",
+        "SET k n",
+        "SET k v PX ttl",
+        "SET k v EX 1",
+        "SET k v NX",
+        "SET k v XX GET",
+        "SET k v KEEPTTL",
+        "GET k",
+        "GET k",
+        "GET k",
+        "GETDEL k",
+        "GETEX k PX ttl",
+        "GETSET k v",
+        "GETRANGE k 0 n",
+        "SETRANGE k n v",
+        "INCR k",
+        "INCRBY k n",
+        "DECR k",
+        "INCRBYFLOAT k 1.5",
+        "APPEND k v",
+        "STRLEN k",
+        "SUBSTR k 0 -1",
+        "LCS k k",
+        "MSET k v k v k n",
+        "MGET k k k k",
+        "MSETNX k v k v",
+        "SETNX k v",
+        "SETEX k 1 v",
+        "PSETEX k ttl v",
+        "DEL k",
+        "DEL k k k",
+        "UNLINK k k",
+        "EXISTS k k",
+        "TYPE k",
+        "TOUCH k k",
+        "RENAME k k",
+        "RENAMENX k k",
+        "COPY k k REPLACE",
+        "EXPIRE k 1",
+        "PEXPIRE k ttl",
+        "PEXPIRE k ttl NX",
+        "PEXPIRE k ttl GT",
+        "PERSIST k",
+        "TTL k",
+        "PTTL k",
+        "PEXPIRETIME k",
+        "EXPIRE k 0",
+        "RANDOMKEY",
+        "RANDOMKEY",
+        "RANDOMKEY",
+        "KEYS *1*",
+        "SCAN 0 COUNT n",
+        "SCAN n COUNT 5",
+        "DBSIZE",
+        "MOVE k 1",
+        "SELECT 1",
+        "SELECT 0",
+        "SWAPDB 0 1",
+        "SETBIT k n 1",
+        "GETBIT k n",
+        "BITCOUNT k",
+        "BITPOS k 1",
+        "BITOP OR k k k",
+        "BITFIELD k INCRBY u5 n 3",
+        "BITFIELD_RO k GET u8 0",
+        "INFO",
+        "INFO everything",
+        "INFO stats",
+        "CONFIG GET *",
+        "CONFIG SET hz 20",
+        "CONFIG SET active-expire-effort 3",
+        "CONFIG RESETSTAT",
+        "CLIENT LIST",
+        "CLIENT INFO",
+        "CLIENT ID",
+        "CLIENT SETNAME n",
+        "CLIENT GETNAME",
+        "CLIENT NO-EVICT on",
+        "CLIENT REPLY ON",
+        "HELLO 3",
+        "HELLO 2",
+        "RESET",
+        "COMMAND COUNT",
+        "COMMAND DOCS get",
+        "COMMAND GETKEYS MSET k v k v",
+        "TIME",
+        "LOLWUT",
+        "SLOWLOG GET",
+        "SLOWLOG RESET",
+        "LATENCY LATEST",
+        "MEMORY USAGE k",
+        "MEMORY STATS",
+        "MEMORY DOCTOR",
+        "OBJECT ENCODING k",
+        "OBJECT IDLETIME k",
+        "OBJECT FREQ k",
+        "DEBUG OBJECT k",
+        "DEBUG SLEEP 0",
+        "DEBUG HTSTATS 0",
+        "DEBUG DIGEST",
+        "ECHO v",
+        "PING",
+        "FLUSHDB",
+        "NOSUCH k v",
+        "command:  GET key",
+        "SET k",
+        "MSETEX 1 k v PX ttl",
+        "DELEX k IFEQ v",
+        "DIGEST k",
+        "INCREX k BYINT n",
+    ];
+    let mut template = *rng.pick(TEMPLATES);
+    if template == "FLUSHDB" && !rng.one_in(20) {
+        template = "SET k v PX ttl";
+    }
+    let word = |word: &str, rng: &mut Rng| match word {
+        "k" => format!("key:{}", rng.below(200)),
+        "n" => rng.below(100).to_string(),
+        "ttl" => (1 + rng.below(60)).to_string(),
+        "v" => match rng.below(20) {
+            0 => "long ".repeat(rng.below(15_000)),
+            1..5 => rng.below(1000).to_string(),
+            _ => format!("value {}", rng.below(50)),
+        },
+        other => other.to_owned(),
+    };
+    template.split(' ').map(|name| word(name, rng)).collect()
+}
+
+/// A client that sends `count` commands in pipelines of every size, reads them all, and comes back now and then.
+fn load(address: &Address, seed: u64, count: usize) {
+    let mut rng = Rng::new(seed);
+    let mut client = Client::connect(address);
+    let mut left = count;
+    while left > 0 {
+        let depth = [1, 1, 1, 5, 50][rng.below(5)].min(left);
+        let mut bytes = Vec::new();
+        for _ in 0..depth {
+            bytes.extend(request(&random_command(&mut rng)));
+        }
+        left -= depth;
+        client.send(&bytes);
+        match rng.below(60) {
+            // Gone with replies on their way, or in the middle of a request, or after half a goodbye.
+            0 => client = Client::connect(address),
+            1 => {
+                let _ = client.try_send(b"*3\r\n$3\r\nSET\r\n$40000\r\nhalf");
+                client = Client::connect(address);
+            }
+            2 => {
+                client.half_close();
+                client.read_to_end();
+                client = Client::connect(address);
+            }
+            3 => {
+                client.send(b"*1\r\n$nonsense\r\n");
+                client.read_to_end();
+                client = Client::connect(address);
+            }
+            _ => {
+                for _ in 0..depth {
+                    client.next_reply().expect("a reply");
+                }
+            }
+        }
+    }
+}
+
+/// Runs a mixed load on a server that records; returns the folder with `journal` in it, and keeps the server's end.
+fn record(args: &[&str], clients: usize, commands: usize, seed: u64) -> tempfile::TempDir {
+    let keep = tempfile::tempdir().expect("a folder");
+    let journal = keep.path().join("journal");
+    let mut all = vec!["--record", journal.to_str().expect("plain"), "--save", ""];
+    all.extend(args);
+    let server = Server::start(&all);
+    let address = Address::Tcp(server.port());
+    let threads: Vec<_> = (0..clients)
+        .map(|n| {
+            let address = address.clone();
+            std::thread::spawn(move || {
+                load(&address, seed.wrapping_add(n as u64), commands / clients)
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("the load runs to its end");
+    }
+    server.terminate();
+    keep
+}
+
+/// Keeps the journal of a failure where it can be found.
+fn assert_identical(journal: &Path, seed: u64) -> String {
+    let (output, said) = replay(journal);
+    if !output.status.success() || !said.contains("identical") {
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("journal-{seed}"));
+        fs::copy(journal, &kept).expect("writable");
+        panic!("{}\n{said}\nkept as {}", output.status, kept.display());
+    }
+    said
+}
+
+#[test]
+fn a_mixed_load_of_many_clients_replays_identically() {
+    let seed = seed();
+    let commands = count_from_env("RETRACE_COMMANDS", 30_000);
+    let dir = record(&["--enable-debug-command", "yes"], 20, commands, seed);
+    println!("{}", assert_identical(&dir.path().join("journal"), seed));
+}
+
+#[test]
+fn limits_and_timeouts_replay_as_well() {
+    let seed = seed();
+    let args = [
+        "--maxclients",
+        "8",
+        "--timeout",
+        "1",
+        "--maxmemory",
+        "3mb",
+        "--maxmemory-policy",
+        "allkeys-random",
+    ];
+    let keep = tempfile::tempdir().expect("a folder");
+    let journal = keep.path().join("journal");
+    let mut all = vec!["--record", journal.to_str().expect("plain")];
+    all.extend(args);
+    let server = Server::start(&all);
+    let address = Address::Tcp(server.port());
+    let idle: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+    load(&address, seed, 2_000);
+    for mut client in (0..12).map(|_| server.connect()).collect::<Vec<_>>() {
+        client.half_close();
+        client.read_to_end(); // some were one too many
+    }
+    for mut client in idle {
+        client.read_to_end(); // until their time is up
+    }
+    server.terminate();
+    println!("{}", assert_identical(&journal, seed));
+}
+
+/// The blocks of a journal: where each payload starts, and how long it is.
+fn blocks(journal: &[u8]) -> Vec<(usize, usize)> {
+    let mut blocks = Vec::new();
+    let mut at = 12;
+    while at + 12 <= journal.len() {
+        let len = u32::from_le_bytes(journal[at..at + 4].try_into().expect("four bytes")) as usize;
+        blocks.push((at + 12, len));
+        at += 12 + len;
+    }
+    blocks
+}
+
+#[test]
+fn a_changed_reply_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("journal");
+    let server = Server::start(&["--record", path.to_str().expect("plain")]);
+    let mut client = server.connect();
+    for n in 0..50 {
+        client.call(&["SET", &format!("key:{n}"), "v"]);
+    }
+    client.call(&["SET", "key", "the value in question"]);
+    assert_eq!(client.run("GET key").text(), "the value in question");
+    server.terminate();
+    let mut journal = fs::read(&path).expect("recorded");
+
+    // The value stands in it twice: in the request, and in the reply, which is changed here under a right checksum.
+    let needle = b"the value in question";
+    let at = journal
+        .windows(needle.len())
+        .rposition(|bytes| bytes == needle)
+        .expect("a reply");
+    journal[at] = b'T';
+    let (index, (start, len)) = blocks(&journal)
+        .into_iter()
+        .enumerate()
+        .find(|(_, (start, len))| (*start..start + len).contains(&at))
+        .expect("a block around it");
+    let checksum = xxh3_64_with_seed(&journal[start..start + len], index as u64);
+    journal[start - 8..start].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&path, &journal).expect("writable");
+
+    let (output, said) = replay(&path);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for text in [
+        "replies differ: client ",
+        "command:  GET key",
+        "The value in question",
+        "the value in question",
+    ] {
+        assert!(said.contains(text), "no {text:?} in\n{said}");
+    }
+    assert!(!said.contains("identical"), "{said}");
+}
+
+#[test]
+fn a_torn_tail_costs_the_tail_only() {
+    let seed = seed();
+    let dir = record(&[], 4, 2_000, seed);
+    let path = dir.path().join("journal");
+    let whole = fs::read(&path).expect("recorded");
+    let mut rng = Rng::new(seed);
+    let start = blocks(&whole)[1].0;
+    for _ in 0..6 {
+        let cut = start + rng.below(whole.len() - start);
+        fs::write(&path, &whole[..cut]).expect("writable");
+        let said = assert_identical(&path, seed);
+        assert!(said.contains("cut off behind byte"), "cut at {cut}: {said}");
+    }
+    // A bit that toppled on the disk: what stands before it is still good.
+    let mut damaged = whole.clone();
+    let last = blocks(&whole).pop().expect("blocks");
+    damaged[last.0 + last.1 / 2] ^= 4;
+    fs::write(&path, &damaged).expect("writable");
+    let said = assert_identical(&path, seed);
+    assert!(said.contains("damaged behind byte"), "{said}");
+}
+
+#[test]
+fn what_is_no_journal_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("journal");
+    fs::write(&path, "REDIS0011 something else").expect("writable");
+    let (output, said) = replay(&path);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("not a journal"), "{said}");
+    let (output, _) = replay(&dir.path().join("nothing"));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = || {
+        let server = Server::start(&["--seed", "42"]);
+        let mut client = server.connect();
+        for n in 0..100 {
+            client.call(&["SET", &format!("key:{n}"), "v"]);
+        }
+        (0..50)
+            .map(|_| client.run("RANDOMKEY").text())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}
