@@ -333,7 +333,7 @@ pub(crate) fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
 )]
 mod tests {
     use super::*;
-    use crate::border::{Boot, Peer};
+    use crate::border::{Boot, Peer, Reading};
     use crate::config::Config;
     use crate::journal::{Header, Recorder};
     use crate::state::UnixMicros;
