@@ -415,7 +415,7 @@ mod tests {
         assert!(
             matches!(
                 report.difference,
-                Some(Difference::Disagree { record: 5, .. })
+                Some(Difference::Disagree { record: 7, .. })
             ),
             "{report:?}"
         );
@@ -427,7 +427,7 @@ mod tests {
             .expect_err("nobody there");
         assert_eq!(
             error.to_string(),
-            "record 5 names client 7, which is not connected"
+            "record 7 names client 7, which is not connected"
         );
     }
 }
