@@ -402,7 +402,7 @@ mod tests {
     fn a_graph_has_a_column_for_each_sample() {
         let mut text = String::new();
         draw(&mut text, &[(100, 10), (101, 20), (165, 30)], (10, 30), 165);
-        assert_eq!(text, "  #\n  |\n o|\n_||\n   \n110\nmms\n");
+        assert_eq!(text, "  #\n  |\n #|\n_||\n   \n110\nmms\n");
         let mut text = String::new();
         draw(&mut text, &[(0, 7)], (7, 7), 90_000);
         assert_eq!(text, " \n \n \n_\n \n1\nd\n");
