@@ -455,7 +455,10 @@ fn populate(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-#[allow(clippy::approx_constant, reason = "the number that clients' tests expect here")]
+#[allow(
+    clippy::approx_constant,
+    reason = "the number that clients' tests expect here"
+)]
 fn protocol(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     const FOLLOWS: &str = "Some real reply following the ";
     let reply = &mut ctx.client.reply;
