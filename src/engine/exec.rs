@@ -142,7 +142,9 @@ impl Engine {
             stats.failed_calls += 1;
             let text = error.to_string();
             self.server.count_error(&text);
-            client.reply.error_bytes(text.as_bytes());
+            client
+                .reply
+                .error_bytes(text.trim_end_matches(['\r', '\n']).as_bytes());
         }
         if !self.server.events.is_empty() {
             self.deliver_events();
@@ -166,7 +168,9 @@ impl Engine {
         self.server.count_error(&text);
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if !client.flags.has_any(skips) {
-            client.reply.error_bytes(text.as_bytes());
+            client
+                .reply
+                .error_bytes(text.trim_end_matches(['\r', '\n']).as_bytes());
         }
         if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
             settle_reply_mode(client);
