@@ -591,7 +591,7 @@ fn size_label(class: usize) -> String {
 fn debug(out: &mut Report<'_, '_>, _: bool) {
     let stats = &out.server().stats;
     out.line("eventloop_duration_aof_sum", 0);
-    out.line("eventloop_duration_cron_sum", stats.expire_cycle_cpu_us);
+    out.line("eventloop_duration_cron_sum", stats.cron_us);
     out.line("eventloop_duration_max", stats.cycle_us_max);
     out.line("eventloop_cmd_per_cycle_max", stats.cycle_commands_max);
 }

@@ -197,10 +197,10 @@ const TOPS: [char; 3] = ['_', 'o', '#'];
 
 /// Columns for the samples, and below each how long ago it was, written downwards.
 fn draw(text: &mut String, samples: &[(i64, u64)], (low, high): (u64, u64), now: i64) {
-    let steps = TOPS.len() * GRAPH_ROWS - 1;
+    let steps = TOPS.len() * GRAPH_ROWS;
     let height = |ms: u64| match high - low {
         0 => 0,
-        range => (ms - low) as usize * steps / range as usize,
+        range => ((ms - low) as usize * steps / range as usize).min(steps - 1),
     };
     for row in (0..GRAPH_ROWS).rev() {
         for (_, ms) in samples {
@@ -402,7 +402,7 @@ mod tests {
     fn a_graph_has_a_column_for_each_sample() {
         let mut text = String::new();
         draw(&mut text, &[(100, 10), (101, 20), (165, 30)], (10, 30), 165);
-        assert_eq!(text, "  #\n  |\n o|\n_||\n   \n110\nmms\n");
+        assert_eq!(text, "  #\n _|\n ||\n_||\n   \n110\nmms\n");
         let mut text = String::new();
         draw(&mut text, &[(0, 7)], (7, 7), 90_000);
         assert_eq!(text, " \n \n \n_\n \n1\nd\n");

@@ -513,8 +513,11 @@ impl Kind<Option<Primary>> for HostPort {
         &self,
         args: &[&[u8]],
         _: &Option<Primary>,
-        _: Stage,
+        stage: Stage,
     ) -> Result<Option<Primary>, ValueError> {
+        if args.is_empty() && stage == Stage::Runtime {
+            return Ok(None); // as it prints
+        }
         let [host, port] = args else {
             return Err(ValueError::ArgCount);
         };

@@ -68,7 +68,9 @@ impl Engine {
         self.call(client, args, id, first_key);
         if timed {
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
-            self.server.want.get_or_insert(Want::Clock);
+            if !matches!(self.server.want, Some(Want::Sleep { .. })) {
+                self.server.want = Some(Want::Clock);
+            }
             self.interrupted = Some(client.conn);
             self.clock_is_fresh = false;
             return Step::Timing;
@@ -140,7 +142,9 @@ impl Engine {
             stats.failed_calls += 1;
             let text = error.to_string();
             self.server.count_error(&text);
-            client.reply.error_bytes(text.as_bytes());
+            client
+                .reply
+                .error_bytes(text.trim_end_matches(['\r', '\n']).as_bytes());
         }
         if !self.server.events.is_empty() {
             self.deliver_events();
@@ -164,7 +168,9 @@ impl Engine {
         self.server.count_error(&text);
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if !client.flags.has_any(skips) {
-            client.reply.error_bytes(text.as_bytes());
+            client
+                .reply
+                .error_bytes(text.trim_end_matches(['\r', '\n']).as_bytes());
         }
         if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
             settle_reply_mode(client);
@@ -174,11 +180,11 @@ impl Engine {
     /// A command's duration is known: its accounts, the slow log and the latency monitor.
     pub(super) fn finish_timed(&mut self, now: UnixMicros) {
         let elapsed_us = now.since(self.last_clock);
-        if std::mem::take(&mut self.timing_expiry) {
-            self.server.stats.expire_cycle_cpu_us += elapsed_us;
-            self.server.sample_latency("expire-cycle", elapsed_us);
+        if let Some(tick) = self.timing_tick.take() {
+            self.finish_tick(tick, now, elapsed_us);
             self.last_clock = now;
         }
+        let elapsed_us = now.since(self.last_clock);
         self.settle_untimed_before(now);
         self.last_clock = now;
         self.clock_is_fresh = true;
@@ -319,4 +325,113 @@ fn describe(args: Args<'_>) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::border::{Boot, Peer, Reading};
+    use crate::config::Config;
+    use crate::state::ConnId;
+
+    /// An engine with one client, on a clock that only the test moves.
+    struct Bench {
+        engine: Engine,
+        conn: ConnId,
+        now_us: i64,
+    }
+
+    impl Bench {
+        fn new(config: Config) -> Bench {
+            let mut engine = Engine::new(Boot {
+                config,
+                config_file: None,
+                rename_commands: Vec::new(),
+                seed: 3,
+                now: UnixMicros(0),
+                pid: 1,
+                executable: String::new(),
+                os: String::new(),
+                replaying: false,
+            })
+            .expect("no command is renamed");
+            let conn = engine.handle_accept(Peer {
+                addr: "/s:0".into(),
+                local_addr: "/s:0".into(),
+                is_unix: true,
+                is_local: true,
+                fd: 5,
+            });
+            Bench {
+                engine,
+                conn,
+                now_us: 0,
+            }
+        }
+
+        /// Sends this; every clock reading is `step_us` after the one before.
+        fn send(&mut self, text: &[u8], step_us: i64) {
+            self.engine.read_buffer(self.conn)[..text.len()].copy_from_slice(text);
+            self.engine.handle_read(self.conn, text.len());
+            while let Some(want) = self.engine.poll_want() {
+                match want {
+                    Want::Reading => self.engine.handle_reading(Reading::default()),
+                    _ => {
+                        self.now_us += step_us;
+                        self.engine.handle_clock(UnixMicros(self.now_us));
+                    }
+                }
+            }
+        }
+
+        fn figures(&self, name: &str) -> (u64, u64) {
+            let command = self.engine.registry.by_full_name(name.as_bytes());
+            let id = command.expect("a known command").id;
+            let stats = &self.engine.server.command_stats[usize::from(id.0)];
+            (stats.calls, stats.usec)
+        }
+    }
+
+    #[test]
+    fn untimed_commands_share_the_whole_time_of_their_turn() {
+        let mut bench = Bench::new(Config::default());
+        bench.send(
+            b"PING\r\nLASTSAVE\r\nPING\r\nLASTSAVE\r\nPING\r\nPING\r\n",
+            0,
+        );
+        bench.engine.handle_turn_end(UnixMicros(7));
+        let (ping, lastsave) = (bench.figures("ping"), bench.figures("lastsave"));
+        assert_eq!((ping.0, lastsave.0), (4, 2));
+        assert_eq!(ping.1 + lastsave.1, 7);
+    }
+
+    #[test]
+    fn a_timed_command_takes_no_time_of_those_before_it() {
+        let mut bench = Bench::new(Config::default());
+        // Three readings: before the first SLOWLOG, behind it, and likewise around the second.
+        bench.send(b"PING\r\nSLOWLOG LEN\r\nPING\r\nSLOWLOG LEN\r\n", 10);
+        assert_eq!(bench.figures("slowlog|len"), (2, 20));
+        assert_eq!(bench.figures("ping"), (2, 20));
+    }
+
+    #[test]
+    fn secrets_do_not_reach_the_slow_log() {
+        let mut bench = Bench::new(Config {
+            slowlog_log_slower_than: 0,
+            ..Config::default()
+        });
+        bench.send(b"CONFIG SET masterauth abc maxmemory 0\r\nPING\r\n", 10);
+        let logged: Vec<String> = bench
+            .engine
+            .server
+            .slowlog
+            .entries
+            .iter()
+            .map(|entry| String::from_utf8_lossy(&entry.argv.join(&b' ')).into_owned())
+            .collect();
+        assert_eq!(
+            logged,
+            ["PING", "CONFIG SET masterauth (redacted) maxmemory 0"]
+        );
+    }
 }

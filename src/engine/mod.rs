@@ -48,8 +48,8 @@ pub struct Engine {
     untimed: Vec<(CommandId, u64)>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
-    /// The tick's expire cycle was at work, and a clock reading will say how long.
-    timing_expiry: bool,
+    /// The tick that ran, until a clock reading says how long it took.
+    timing_tick: Option<tick::Ticked>,
     next_reading: UnixMicros,
 
     resumed: VecDeque<ConnId>,
@@ -97,7 +97,7 @@ impl Engine {
             reading_is_fresh: false,
             untimed: Vec::new(),
             commands_before: 0,
-            timing_expiry: false,
+            timing_tick: None,
             next_reading: boot.now,
             resumed: VecDeque::new(),
             released: VecDeque::new(),
@@ -264,6 +264,8 @@ impl Engine {
         let Some(client) = self.server.clients.get_mut(conn) else {
             return;
         };
+        // What passed in the read is no command's time.
+        self.clock_is_fresh = false;
         self.server.stats.reads_processed += 1;
         self.server.stats.net_input_bytes += len as u64;
         client.net_input_bytes += len as u64;

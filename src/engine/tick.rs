@@ -67,6 +67,12 @@ const RATE_INTERVAL_US: u64 = 100_000;
 /// How often the process is read, so that the peak of used memory is known without a command that asks.
 const READING_INTERVAL_US: i64 = 1_000_000;
 
+/// What a tick did that is worth timing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticked {
+    expired: bool,
+}
+
 impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
@@ -97,16 +103,18 @@ impl Engine {
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
-            self.ask_for_reading(now);
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
         let may_expire = self.server.active_expire && !self.server.is_paused();
-        if may_expire && (cron || goes_on) {
-            self.expire_cycle();
-        }
+        let expires = may_expire && (cron || goes_on);
+        let expired = expires && self.expire_cycle().removed > 0;
         self.server.adopt_dropped(&mut self.graveyard);
         self.free_dropped();
+        if cron || expired {
+            self.timing_tick = Some(Ticked { expired });
+            self.server.want = Some(Want::Clock);
+        }
     }
 
     fn sample_rates(&mut self) {
@@ -127,10 +135,16 @@ impl Engine {
             .sample(stats.net_output_bytes, elapsed_us);
     }
 
-    fn ask_for_reading(&mut self, now: UnixMicros) {
+    /// A tick's duration is known.
+    pub(super) fn finish_tick(&mut self, tick: Ticked, now: UnixMicros, elapsed_us: u64) {
+        self.server.stats.cron_us += elapsed_us;
+        if tick.expired {
+            self.server.stats.expire_cycle_cpu_us += elapsed_us;
+            self.server.sample_latency("expire-cycle", elapsed_us);
+        }
         if now >= self.next_reading {
             self.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
-            self.server.want.get_or_insert(Want::Reading);
+            self.server.want = Some(Want::Reading);
         }
     }
 
@@ -157,10 +171,6 @@ impl Engine {
                 self.expire_db = dbid;
                 break;
             }
-        }
-        if work.removed > 0 && self.server.config.latency_monitor_threshold > 0 {
-            self.timing_expiry = true;
-            self.server.want = Some(Want::Clock);
         }
         self.last_expire = self.server.now;
         self.server

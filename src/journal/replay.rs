@@ -366,6 +366,8 @@ mod tests {
             fd: 9,
         };
         to.time(UnixMicros(START.0 + 10));
+        // The first tick asks how long it took, and for a reading.
+        to.clock(UnixMicros(START.0 + 11));
         to.reading(&Reading::default());
         to.accept(ConnId(0), &peer);
         to.read(ConnId(0), b"PING\r\n");
@@ -413,7 +415,7 @@ mod tests {
         assert!(
             matches!(
                 report.difference,
-                Some(Difference::Disagree { record: 6, .. })
+                Some(Difference::Disagree { record: 7, .. })
             ),
             "{report:?}"
         );
@@ -425,7 +427,7 @@ mod tests {
             .expect_err("nobody there");
         assert_eq!(
             error.to_string(),
-            "record 6 names client 7, which is not connected"
+            "record 7 names client 7, which is not connected"
         );
     }
 }

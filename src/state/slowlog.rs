@@ -27,6 +27,9 @@ pub struct SlowLog {
 impl SlowLog {
     /// Adds an entry and drops what is beyond `max`.
     pub fn push(&mut self, mut entry: SlowEntry, max: usize) {
+        if max == 0 {
+            return; // not even its number is used up
+        }
         entry.id = self.next_id;
         self.next_id += 1;
         self.entries.push_front(entry);

@@ -35,6 +35,8 @@ pub struct Stats {
     pub cycle_us_max: u64,
     pub command_us: u64,
     pub cycle_commands_max: u64,
+    /// Microseconds spent in ticks.
+    pub cron_us: u64,
 }
 
 /// One command's figures.

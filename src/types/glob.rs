@@ -6,13 +6,26 @@
 //! Work is bounded by `pattern.len() * text.len()`: only the last `*` is ever resumed, because whatever an
 //! earlier one could still try, the later one can reach too.
 
+/// A pattern with more separate stars than this matches nothing, as in the real server, which tries them one
+/// inside the other.
+const STARS_MAX: usize = 1000;
+
 /// Whether all of `text` matches `pattern`.
 pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
-    let (mut p, mut t) = (0, 0);
+    let (mut p, mut t, mut stars) = (0, 0, 0);
     let mut resume: Option<(usize, usize)> = None; // just behind the last star, and the text it stands at
     loop {
         if pattern.get(p) == Some(&b'*') {
-            p += 1;
+            while pattern.get(p) == Some(&b'*') {
+                p += 1;
+            }
+            if p == pattern.len() {
+                return true;
+            }
+            stars += 1;
+            if stars > STARS_MAX {
+                return false;
+            }
             resume = Some((p, t));
             continue;
         }
@@ -127,6 +140,14 @@ mod tests {
         }
         assert!(glob_match(b"MAX*", b"maxmemory", true));
         assert!(!glob_match(b"MAX*", b"maxmemory", false));
+    }
+
+    #[test]
+    fn a_pattern_of_countless_stars_matches_nothing() {
+        for (stars, want) in [(STARS_MAX, true), (STARS_MAX + 1, false)] {
+            let (pattern, text) = (b"*?".repeat(stars), b"a".repeat(5000));
+            assert_eq!(glob_match(&pattern, &text, false), want, "{stars}");
+        }
     }
 
     #[test]
