@@ -27,13 +27,17 @@ impl Engine {
         } else if client.soft_limit_since.is_none() {
             client.soft_limit_since = Some(now);
         }
-        let soft_us = u64::try_from(limit.soft_seconds).unwrap_or(0).saturating_mul(1_000_000);
+        let soft_us = u64::try_from(limit.soft_seconds)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000);
         let is_over_soft = client
             .soft_limit_since
             .is_some_and(|since| now.since(since) > soft_us);
         let is_over_hard = above(limit.hard);
         let is_stranger = pending > UNAUTHENTICATED_OUTPUT_MAX && self.server.needs_auth(client);
-        if client.flags.has(ClientFlags::CLOSE_ASAP) || !(is_over_soft || is_over_hard || is_stranger) {
+        if client.flags.has(ClientFlags::CLOSE_ASAP)
+            || !(is_over_soft || is_over_hard || is_stranger)
+        {
             return;
         }
         client.flags.set(ClientFlags::CLOSE_ASAP, true);
