@@ -23,6 +23,9 @@ const MULTIBULK_MAX: i64 = i32::MAX as i64;
 const MULTIBULK_MAX_UNAUTHENTICATED: i64 = 10;
 const BULK_MAX_UNAUTHENTICATED: i64 = 16 * 1024;
 
+/// Bytes of the line end behind a bulk.
+const LINE_END: usize = 2;
+
 /// Marks an argument that lies in its own buffer; the rest of the offset is its index there.
 const BIG_MARK: u32 = 1 << 31;
 
@@ -204,9 +207,9 @@ impl Parser {
         let (body, filled) = self.filling.as_mut()?;
         // An idle client's body may have been cut to what is there.
         if let Some(len) = self.bulk_len
-            && body.len() < len
+            && body.len() < len + LINE_END
         {
-            body.resize(len, 0);
+            body.resize(len + LINE_END, 0);
         }
         body.get_mut(*filled..).filter(|space| !space.is_empty())
     }
@@ -409,8 +412,9 @@ impl Parser {
                 self.pos = next;
                 let len = len as usize;
                 if len >= BIG_BULK && !has_whole_bulk(buf, next, len) {
-                    let mut body = vec![0; len];
-                    let there = view.take(next, len);
+                    // The line end behind it is read along, so that it costs no read of its own.
+                    let mut body = vec![0; len + LINE_END];
+                    let there = view.take(next, len + LINE_END);
                     body[..there.len()].copy_from_slice(there);
                     self.filling = Some((body, there.len()));
                     view.drop_taken(next);
@@ -419,17 +423,13 @@ impl Parser {
                 len
             }
         };
-        if let Some((body, filled)) = self.filling.take() {
-            if filled < len {
-                self.filling = Some((body, filled));
-                return Ok(None);
-            }
-            if view.bytes().len() < self.pos + 2 {
+        if let Some((mut body, filled)) = self.filling.take() {
+            if filled < len + LINE_END {
                 self.filling = Some((body, filled));
                 return Ok(None);
             }
             self.bulk_len = None;
-            self.pos += 2;
+            body.truncate(len);
             let at = ArgPos {
                 pos: BIG_MARK | self.big.len() as u32,
                 len: len as u32,
