@@ -26,6 +26,12 @@ pub fn used_memory() -> usize {
     USED.load(Relaxed)
 }
 
+/// Gives memory that is free back to the system, as far as whole pages of it are.
+pub fn purge() {
+    // SAFETY: it works on the calling thread's own heap and needs nothing of the caller.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 // SAFETY: every method hands its arguments to mimalloc unchanged, whose contract is the same; the counter is
 // not memory that anyone else sees.
 unsafe impl GlobalAlloc for Counting {

@@ -31,6 +31,12 @@ pub fn os() -> String {
         .join(" ")
 }
 
+/// Keeps the kernel from handing out memory in huge pages: clearing one takes longer than any command.
+#[cfg(target_os = "linux")]
+pub fn disable_huge_pages() -> io::Result<()> {
+    Ok(rustix::thread::disable_transparent_huge_pages(true)?)
+}
+
 /// Memory and CPU of this process; what the system does not tell is 0.
 pub fn reading() -> Reading {
     let process = cpu_times("/proc/self/stat");

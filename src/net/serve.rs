@@ -60,6 +60,12 @@ pub fn serve(loaded: Loaded) -> i32 {
     if !unresolved.is_empty() {
         return refuse_unresolved(&unresolved);
     }
+    #[cfg(target_os = "linux")]
+    if loaded.config.disable_thp
+        && let Err(error) = process::disable_huge_pages()
+    {
+        warn!("Huge pages stay on: {}", plain(&error));
+    }
     match start(loaded, config_file, is_background) {
         Ok(mut server) => server.run(supervisor),
         Err(text) => {

@@ -11,6 +11,7 @@ use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::{log as server_log, process};
 use crate::border::{CloseReason, Flush, Order, Peer};
 use crate::disk;
+use crate::keyspace::alloc;
 use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};
 use mio::event::Event;
@@ -457,7 +458,7 @@ impl Shell {
                     self.driver.done(ticket, outcome);
                     has_answered = true;
                 }
-                Order::PurgeMemory => {} // the allocator gives back by itself
+                Order::PurgeMemory => alloc::purge(),
                 Order::Exit { code } => exit = Some(code),
             }
         }
