@@ -247,7 +247,7 @@ fn limits_and_timeouts_replay_as_well() {
     let seed = seed();
     let args = [
         "--maxclients",
-        "8",
+        "12",
         "--timeout",
         "1",
         "--maxmemory",
