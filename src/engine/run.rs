@@ -17,7 +17,9 @@ const BATCH_MAX: usize = 64;
 /// Pending output from which on no more requests of a client are read until its socket has taken some.
 const PENDING_OUTPUT_MAX: usize = 256 << 20;
 
-/// One parsed request of a batch.
+/// One parsed request of a batch. Slots are reused and filled field by field: building a value and moving it in
+/// costs more than parsing a short command.
+#[derive(Default)]
 pub(super) struct Request {
     /// Its first byte in the query buffer, and how many bytes it has.
     start: usize,
@@ -130,25 +132,25 @@ impl Engine {
         if !self.run_parked(client, query) {
             return;
         }
-        let mut batch = std::mem::take(&mut self.batch);
+        let mut slots = std::mem::take(&mut self.batch);
         let mut argv = std::mem::take(&mut self.argv);
+        slots.resize_with(BATCH_MAX, Request::default);
         loop {
-            batch.clear();
             argv.clear();
-            let failure = self.parse_batch(client, query, &mut batch, &mut argv);
-            if !batch.is_empty() && !self.run_batch(client, query, &mut batch, &argv) {
+            let (count, failure) = self.parse_batch(client, query, &mut slots, &mut argv);
+            let batch = &mut slots[..count];
+            if !batch.is_empty() && !self.run_batch(client, query, batch, &argv) {
                 break;
             }
             if let Some(error) = failure {
                 self.protocol_error(client, &error, query);
                 break;
             }
-            if batch.is_empty() {
+            if count == 0 {
                 break;
             }
         }
-        batch.clear();
-        self.batch = batch;
+        self.batch = slots;
         self.argv = argv;
     }
 
@@ -173,16 +175,18 @@ impl Engine {
         !client.is_closing()
     }
 
-    /// Parses as many whole requests as there are, up to the batch's size.
+    /// Parses as many whole requests as there are, up to the number of slots; says how many, and what is wrong
+    /// with the bytes behind them.
     fn parse_batch(
         &mut self,
         client: &mut Client,
         query: &mut Vec<u8>,
-        batch: &mut Vec<Request>,
+        slots: &mut [Request],
         argv: &mut Vec<ArgPos>,
-    ) -> Option<ProtocolError> {
+    ) -> (usize, Option<ProtocolError>) {
+        let mut count = 0;
         let mut pos = client.query_pos;
-        while batch.len() < BATCH_MAX && pos <= client.query_end {
+        while count < slots.len() && pos <= client.query_end {
             let limits = Limits {
                 bulk_len_max: self.server.config.proto_max_bulk_len,
                 authenticated: !self.server.needs_auth(client),
@@ -193,16 +197,18 @@ impl Engine {
             client.query_end = view.end();
             let len = match parsed {
                 Ok(Parsed::Command { len }) => len,
-                Ok(Parsed::Incomplete) => return None,
-                Err(error) => return Some(error),
+                Ok(Parsed::Incomplete) => break,
+                Err(error) => return (count, Some(error)),
             };
-            let big = if client.parser.has_big() {
-                client.parser.take_big()
-            } else {
-                Vec::new()
+            let (before, rest) = slots.split_at_mut(count);
+            let Some(slot) = rest.first_mut() else {
+                break;
             };
-            let args = Args::new(&query[pos..pos + len], &argv[first..], &big);
-            let found = match batch.last() {
+            if client.parser.has_big() || !slot.big.is_empty() {
+                slot.big = client.parser.take_big();
+            }
+            let args = Args::new(&query[pos..pos + len], &argv[first..], &slot.big);
+            let found = match before.last() {
                 // A pipeline mostly repeats one command: its name need not be looked up again.
                 Some(last) if last.is_same_name(query, argv, args) => {
                     last.command.map(|id| self.registry.get(id))
@@ -210,31 +216,28 @@ impl Engine {
                 _ if args.is_empty() => None,
                 _ => self.registry.find(args).ok(),
             };
-            let first_key = found.and_then(|command| {
+            slot.first_key = found.and_then(|command| {
                 let at = usize::from(command.first_key?);
                 let key = args.get(at)?;
                 let hash = self.server.hash_seed.hash(key);
                 self.server.db(client.dbid).table.prefetch_bucket(hash);
                 Some((at, hash))
             });
-            batch.push(Request {
-                start: pos,
-                len,
-                argv: (first, argv.len()),
-                command: found.map(|command| command.id),
-                is_plain: found.is_some_and(|command| {
-                    command.container.is_none() && command.subcommands.is_empty()
-                }),
-                big,
-                first_key,
+            slot.start = pos;
+            slot.len = len;
+            slot.argv = (first, argv.len());
+            slot.command = found.map(|command| command.id);
+            slot.is_plain = found.is_some_and(|command| {
+                command.container.is_none() && command.subcommands.is_empty()
             });
+            count += 1;
             pos += len;
             // What a client may send depends on whether it has authenticated, which the next command may do.
             if self.server.needs_auth(client) {
                 break;
             }
         }
-        None
+        (count, None)
     }
 
     /// Executes a batch; says whether to go on parsing.

@@ -27,6 +27,8 @@ const WRITES_MAX: usize = 16;
 /// With no file left for a new client: how long until the next attempt, and how often that is logged.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const ACCEPT_LOG_INTERVAL_US: i64 = 1_000_000;
+/// Events after which replies leave although the turn goes on: the first clients can work meanwhile.
+const FLUSH_EVERY: usize = 2;
 /// How often the loop looks after itself: the journal's age, the log level.
 const CARE_INTERVAL_US: i64 = 1_000_000;
 
@@ -115,7 +117,11 @@ impl Shell {
         self.now = process::clock();
         self.driver.time(self.now);
         self.take_unfinished();
-        for event in events.iter() {
+        for (count, event) in events.iter().enumerate() {
+            if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
+                self.driver.turn_end();
+                self.flush();
+            }
             match event.token() {
                 INTERRUPT | TERMINATE => {
                     for signal in self.signals.take() {

@@ -315,15 +315,20 @@ impl Parser {
         let base = argv.len();
         if self.args_left == 0 {
             let buf = view.bytes();
-            let Some((line_end, next)) = find_line(buf, 1) else {
-                if buf.len() > INLINE_MAX {
-                    return Err(ProtocolError::MultibulkLineTooBig);
-                }
-                return Ok(Parsed::Incomplete);
+            let (count, next) = if let [b'*', d @ b'1'..=b'9', b'\r', _, ..] = buf {
+                (i64::from(d - b'0'), 4)
+            } else {
+                let Some((line_end, next)) = find_line(buf, 1) else {
+                    if buf.len() > INLINE_MAX {
+                        return Err(ProtocolError::MultibulkLineTooBig);
+                    }
+                    return Ok(Parsed::Incomplete);
+                };
+                let count = parse_len(&buf[1..line_end])
+                    .filter(|n| *n <= MULTIBULK_MAX)
+                    .ok_or(ProtocolError::MultibulkLength)?;
+                (count, next)
             };
-            let count = parse_len(&buf[1..line_end])
-                .filter(|n| *n <= MULTIBULK_MAX)
-                .ok_or(ProtocolError::MultibulkLength)?;
             if count > MULTIBULK_MAX_UNAUTHENTICATED && !limits.authenticated {
                 return Err(ProtocolError::MultibulkUnauthenticated);
             }
