@@ -329,7 +329,6 @@ fn a_client_that_never_reads_disturbs_nobody() {
 }
 
 #[test]
-#[ignore = "client-output-buffer-limit is known but not enforced yet"]
 fn a_reply_beyond_the_limit_ends_the_connection() {
     let server = Server::start(&["--client-output-buffer-limit", "normal 5mb 0 0"]);
     let mut other = server.connect();

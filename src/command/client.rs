@@ -422,9 +422,9 @@ impl Buffers {
                 + parser
                 + client.reply.capacity()
                 + client.reply.shared_len()
-                + client.name.capacity()
-                + client.addr.capacity()
-                + client.local_addr.capacity(),
+                + client.name.len()
+                + client.addr.len()
+                + client.local_addr.len(),
         }
     }
 }

@@ -483,14 +483,8 @@ impl Client {
                     }
                     return Some((value, bytes));
                 }
-                // Parsing starts over each time, so a long reply is not looked at for every piece of it.
-                need = match there.len() {
-                    0..=65_535 => there.len() + 1,
-                    len => len + len / 4,
-                };
-                if let Some(exact) = bulk_len(there) {
-                    need = exact;
-                }
+                // Parsing starts over each time; a long string is not looked at for every piece of it.
+                need = bulk_len(there).unwrap_or(there.len() + 1);
             }
             if !matches!(self.read_more(), Ok(1..)) {
                 return None;
