@@ -12,6 +12,10 @@ const SLICES_MAX: usize = 64;
 /// Pending output at which a throttled client is read again.
 const RESUME_BELOW: usize = 1 << 20;
 
+/// What fits into a client's plain reply buffer never counts against its limit, however small that is, so that
+/// short replies get through.
+const UNCOUNTED_OUTPUT: usize = 16 * 1024;
+
 /// What may wait for a client that has not authenticated.
 const UNAUTHENTICATED_OUTPUT_MAX: usize = 1024;
 
@@ -21,7 +25,12 @@ impl Engine {
         let pending = client.reply.pending();
         let now = self.server.now;
         let limit = self.server.config.client_output_buffer_limit.normal;
-        let above = |bytes: i64| usize::try_from(bytes).is_ok_and(|max| max > 0 && pending > max);
+        let piled_up = if pending > UNCOUNTED_OUTPUT {
+            pending
+        } else {
+            0
+        };
+        let above = |bytes: i64| usize::try_from(bytes).is_ok_and(|max| max > 0 && piled_up > max);
         if !above(limit.soft) {
             client.soft_limit_since = None;
         } else if client.soft_limit_since.is_none() {

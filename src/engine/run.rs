@@ -57,6 +57,7 @@ impl Engine {
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
+        self.check_query_limit(&mut client);
         let is_shared = client.flags.has(ClientFlags::SHARED_READ);
         let mut query = std::mem::take(if is_shared {
             &mut self.shared_read
@@ -90,13 +91,12 @@ impl Engine {
             }
         }
         client.query_peak = client.query_peak.max(client.query_end - client.query_pos);
-        self.check_query_limit(&mut client);
         self.after_run(client);
     }
 
-    /// Closes a client whose unfinished request is larger than it may be.
+    /// Closes a client that has sent more than may wait to be executed.
     fn check_query_limit(&mut self, client: &mut Client) {
-        let pending = client.query_end - client.query_pos + client.parser.pending_args().1;
+        let pending = client.query_end - client.query_pos + client.parser.big_bytes();
         let limit = self.server.config.client_query_buffer_limit;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if pending > limit && !client.is_closing() {

@@ -224,6 +224,11 @@ impl Parser {
         self.filling.as_ref().map_or(0, |(_, filled)| *filled)
     }
 
+    /// Bytes that have arrived of all the unfinished command's big bulks.
+    pub fn big_bytes(&self) -> usize {
+        self.big_len() + self.big.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// Gives back the memory that a big bulk has not filled yet; it comes again with the next bytes.
     pub fn trim(&mut self) {
         if let Some((body, filled)) = self.filling.as_mut() {
