@@ -127,12 +127,7 @@ fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn unknown(args: Args<'_>) -> CommandError {
-    let name = args.bytes(1);
-    let shown = &name[..name.len().min(128)];
-    CommandError::SubcommandSyntax {
-        subcommand: String::from_utf8_lossy(shown).into_owned(),
-        container: "DEBUG",
-    }
+    CommandError::subcommand_syntax(args.bytes(1), "DEBUG")
 }
 
 /// A switch as DEBUG reads it: any number but zero is on, and what is not a number is off.

@@ -6,6 +6,7 @@
 use crate::command::spec::{BeginSearch, FindKeys, Flags, Spec};
 use crate::command::{CommandError, CommandId, FAMILIES};
 use crate::resp::Args;
+use crate::state::error::{QUOTED_MAX, up_to_nul};
 
 /// One command or subcommand with what the registry derives from its spec.
 pub struct Command {
@@ -195,27 +196,27 @@ impl Registry {
 impl Unknown<'_> {
     /// The error line for the request.
     pub fn error(&self, args: Args<'_>) -> CommandError {
-        let shown = |bytes: &[u8], max: usize| {
-            String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
-        };
+        fn shown(bytes: &[u8], max: usize) -> &[u8] {
+            up_to_nul(&bytes[..bytes.len().min(max)])
+        }
         match self {
-            Unknown::Subcommand(container) => CommandError::text(format!(
-                "ERR unknown subcommand '{}'. Try {} HELP.",
-                shown(args.bytes(1), 128),
-                container.spec.name.to_ascii_uppercase()
-            )),
+            Unknown::Subcommand(container) => CommandError::quoting(
+                "ERR unknown subcommand '",
+                shown(args.bytes(1), QUOTED_MAX),
+                &format!("'. Try {} HELP.", container.spec.name.to_ascii_uppercase()),
+            ),
             Unknown::Command => {
-                let mut rest = String::new();
+                let mut rest = Vec::new();
                 for arg in args.iter_from(1) {
-                    if rest.len() >= 128 {
+                    if rest.len() >= QUOTED_MAX {
                         break;
                     }
-                    rest.push_str(&format!("'{}' ", shown(arg, 128 - rest.len())));
+                    let arg = shown(arg, QUOTED_MAX - rest.len());
+                    rest.extend([b"'", arg, b"' "].concat());
                 }
-                CommandError::text(format!(
-                    "ERR unknown command '{}', with args beginning with: {rest}",
-                    shown(args.bytes(0), 128)
-                ))
+                let name = shown(args.bytes(0), QUOTED_MAX);
+                let middle = b"', with args beginning with: ";
+                CommandError::Bytes([b"ERR unknown command '", name, middle, &rest].concat())
             }
         }
     }
