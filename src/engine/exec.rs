@@ -52,7 +52,7 @@ impl Engine {
             self.refuse(client, None, &error);
             return Step::Next;
         };
-        let timed = self.registry.get(id).timed || self.times_all();
+        let timed = args.len() > self.registry.get(id).timed_above || self.times_all();
         if timed && !self.clock_is_fresh {
             self.server.want = Some(Want::Clock);
             self.interrupted = Some(client.conn);
@@ -439,6 +439,16 @@ mod tests {
         bench.send(b"PING\r\nSLOWLOG LEN\r\nPING\r\nSLOWLOG LEN\r\n", 10);
         assert_eq!(bench.figures("slowlog|len"), (2, 20));
         assert_eq!(bench.figures("ping"), (2, 20));
+    }
+
+    #[test]
+    fn only_long_argument_lists_are_timed_on_their_own() {
+        let mut bench = Bench::new(Config::default());
+        bench.send(b"MSET a 1\r\nDEL a\r\nMSET a 1\r\nDEL a\r\n", 10);
+        assert_eq!(bench.now_us, 0, "no clock reading was wanted");
+        let many = format!("DEL{}\r\n", " a".repeat(64));
+        bench.send(many.as_bytes(), 10);
+        assert!(bench.now_us > 0);
     }
 
     #[test]
