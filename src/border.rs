@@ -116,8 +116,9 @@ pub enum LogLevel {
 pub enum Order {
     /// Write a log line. The engine has applied `loglevel` already.
     Log { level: LogLevel, text: String },
-    /// Write the configuration (as `engine.config()` stands) back to its file, then answer.
-    RewriteConfig { ticket: u64 },
+    /// Write the configuration (as `engine.config()` stands) back to its file, then answer. With `all`, what has
+    /// its default is written too.
+    RewriteConfig { ticket: u64, all: bool },
     /// Listen as `engine.config()` now says (`bind`, `port`, `unixsocket`), then answer. On failure the
     /// listeners stay as they were.
     Listen { ticket: u64 },

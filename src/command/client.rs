@@ -257,10 +257,7 @@ fn parse_filter<'a>(ctx: &Ctx<'_>, args: Args<'a>) -> Result<Filter<'a>, Command
             filter.local_addr = Some(value);
         } else if args.is(at, "USER") {
             if !ctx.server.has_user(value) {
-                return Err(CommandError::text(format!(
-                    "ERR No such user '{}'",
-                    String::from_utf8_lossy(value)
-                )));
+                return Err(CommandError::quoting("ERR No such user '", value, "'"));
             }
             filter.user = Some(value);
         } else if args.is(at, "SKIPME") {
@@ -285,10 +282,8 @@ fn parse_filter<'a>(ctx: &Ctx<'_>, args: Args<'a>) -> Result<Filter<'a>, Command
 }
 
 fn parse_kind(name: &[u8]) -> Result<ClientKind, CommandError> {
-    ClientKind::named(name).ok_or_else(|| {
-        let name = String::from_utf8_lossy(name);
-        CommandError::text(format!("ERR Unknown client type '{name}'"))
-    })
+    ClientKind::named(name)
+        .ok_or_else(|| CommandError::quoting("ERR Unknown client type '", name, "'"))
 }
 
 /// Closes the clients that match; the one that asks is closed when it has its answer. Returns how many.
@@ -620,11 +615,9 @@ fn pause(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// The answer to a subcommand with more arguments than it knows.
 fn subcommand_syntax(args: Args<'_>) -> CommandError {
-    CommandError::SubcommandSyntax {
-        subcommand: String::from_utf8_lossy(args.bytes(1)).into_owned(),
-        container: "CLIENT",
-    }
+    CommandError::subcommand_syntax(args.bytes(1), "CLIENT")
 }
+
 pub const CLIENT_REPLY: Spec = Spec {
     name: "reply",
     arity: 3,
@@ -690,10 +683,11 @@ fn setinfo(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         _ if args.is(2, "LIB-NAME") => (&mut ctx.client.lib_name, NameError::LIB_NAME),
         _ if args.is(2, "LIB-VER") => (&mut ctx.client.lib_ver, NameError::LIB_VER),
         _ => {
-            return Err(CommandError::text(format!(
-                "ERR Unrecognized option '{}'",
-                String::from_utf8_lossy(args.bytes(2))
-            )));
+            return Err(CommandError::quoting(
+                "ERR Unrecognized option '",
+                args.bytes(2),
+                "'",
+            ));
         }
     };
     if !is_plain_word(args.bytes(3)) {

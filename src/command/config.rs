@@ -111,6 +111,11 @@ pub const CONFIG_REWRITE: Spec = Spec {
 
 /// `CONFIG REWRITE`: the reply comes when the file is written.
 fn rewrite(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    order_rewrite(ctx, false)
+}
+
+/// Has the configuration written, defaults too if `all` is to be written.
+pub fn order_rewrite(ctx: &mut Ctx<'_>, all: bool) -> Result<(), CommandError> {
     if ctx.server.process.config_file.is_none() {
         return Err(CommandError::text(
             "ERR The server is running without a config file",
@@ -118,11 +123,14 @@ fn rewrite(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     }
     ctx.client.flags.set(ClientFlags::AWAITING, true);
     let then = Continuation::Reply {
-        error_prefix: "ERR Rewriting config file: ",
+        error_prefix: match all {
+            false => "ERR Rewriting config file: ",
+            true => "ERR CONFIG-REWRITE-FORCE-ALL failed: ",
+        },
     };
     ctx.server
         .ask_shell((ctx.client.conn, ctx.client.id), then, |ticket| {
-            Order::RewriteConfig { ticket }
+            Order::RewriteConfig { ticket, all }
         });
     Ok(())
 }

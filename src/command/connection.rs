@@ -167,10 +167,11 @@ fn hello(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             }
             at += 2;
         } else {
-            return Err(CommandError::text(format!(
-                "ERR Syntax error in HELLO option '{}'",
-                String::from_utf8_lossy(args.bytes(at))
-            )));
+            return Err(CommandError::quoting(
+                "ERR Syntax error in HELLO option '",
+                args.bytes(at),
+                "'",
+            ));
         }
     }
     if let Some((user, password)) = login {

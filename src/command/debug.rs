@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 
 use crate::border::{LogLevel, Want};
+use crate::command::config::order_rewrite;
 use crate::command::ctx::{count_arg, int_arg, int32_arg};
 use crate::command::generic::{idle_secs, refcount};
 use crate::command::spec::{Flags, Group, Spec};
@@ -74,6 +75,7 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("ASSERT", 2..=2, "", "End the process as a failed check would.", crash),
     sub("CHANGE-REPL-ID", 2..=2, "", "Take another replication ID.", change_repl_id),
     sub("CLIENT-EVICTION", 2..=2, "", "Show clients by the memory they use.", client_eviction),
+    sub("CONFIG-REWRITE-FORCE-ALL", 2..=2, "", "Write the configuration to its file, parameters with their defaults too.", rewrite_config),
     sub("DICT-RESIZING", 3..=3, " <0|1>", "Whether ticks carry on with the resizing of tables.", dict_resizing),
     sub("DIGEST", 2..=2, "", "A signature of all data, equal for equal data.", digest),
     sub("DIGEST-VALUE", 2..=ANY, " [key ...]", "A signature of each key's value.", digest_value),
@@ -127,12 +129,7 @@ fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn unknown(args: Args<'_>) -> CommandError {
-    let name = args.bytes(1);
-    let shown = &name[..name.len().min(128)];
-    CommandError::SubcommandSyntax {
-        subcommand: String::from_utf8_lossy(shown).into_owned(),
-        container: "DEBUG",
-    }
+    CommandError::subcommand_syntax(args.bytes(1), "DEBUG")
 }
 
 /// A switch as DEBUG reads it: any number but zero is on, and what is not a number is off.
@@ -157,6 +154,10 @@ fn dict_resizing(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> 
     ctx.server.debug.dict_resizing = switch(args, 2);
     ctx.client.reply.ok();
     Ok(())
+}
+
+fn rewrite_config(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    order_rewrite(ctx, true)
 }
 
 fn deny_scripts(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -154,12 +154,7 @@ impl Conditions {
                 () if args.is(index, "XX") => &mut conditions.xx,
                 () if args.is(index, "GT") => &mut conditions.gt,
                 () if args.is(index, "LT") => &mut conditions.lt,
-                () => {
-                    let shown = String::from_utf8_lossy(arg);
-                    return Err(CommandError::text(format!(
-                        "ERR Unsupported option {shown}"
-                    )));
-                }
+                () => return Err(CommandError::quoting("ERR Unsupported option ", arg, "")),
             };
             *condition = true;
         }
@@ -324,7 +319,8 @@ fn pttl(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn round_to_secs(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    // Half a second up, without going beyond the largest number on the way.
+    ms / 1000 + (ms % 1000 + 500) / 1000
 }
 
 /// Replies with what `shown` makes of the deadline and the time; -1 without a deadline, -2 without a key.

@@ -266,7 +266,7 @@ mod tests {
             container: None,
             subcommands: Vec::new(),
             first_key: None,
-            timed: false,
+            timed_above: usize::MAX,
         }
     }
 

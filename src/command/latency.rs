@@ -162,10 +162,11 @@ fn graph(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let wanted = args.bytes(2);
     let now = ctx.server.now.secs();
     let Some((name, series)) = find(&ctx.server.latency.events, wanted) else {
-        return Err(CommandError::text(format!(
-            "ERR No samples available for event '{}'",
-            String::from_utf8_lossy(wanted)
-        )));
+        return Err(CommandError::quoting(
+            "ERR No samples available for event '",
+            wanted,
+            "'",
+        ));
     };
     let values = || series.samples.iter().map(|(_, ms)| *ms);
     let (high, low) = (values().max().unwrap_or(0), values().min().unwrap_or(0));

@@ -3,9 +3,10 @@
 //! Built once at the start from the families' specs and `rename-command`. Looking a name up hashes it without
 //! regard to case into a table that is never more than a quarter full.
 
-use crate::command::spec::{BeginSearch, FindKeys, Flags, Spec};
+use crate::command::spec::{BeginSearch, FindKeys, Flags, Group, Spec};
 use crate::command::{CommandError, CommandId, FAMILIES};
 use crate::resp::Args;
+use crate::state::error::{QUOTED_MAX, up_to_nul};
 
 /// One command or subcommand with what the registry derives from its spec.
 pub struct Command {
@@ -18,8 +19,9 @@ pub struct Command {
     pub subcommands: Vec<CommandId>,
     /// The argument that is the first key, when its place does not depend on the others.
     pub first_key: Option<u8>,
-    /// Its duration is measured with clock readings of its own; the others share their turn's.
-    pub timed: bool,
+    /// With more arguments than this its duration is measured with clock readings of its own; with fewer it
+    /// shares its turn's. See `timed_above`.
+    pub timed_above: usize,
 }
 
 /// Why no command was found.
@@ -99,9 +101,7 @@ impl Registry {
             container,
             subcommands: Vec::new(),
             first_key,
-            timed: spec.flags.has(Flags::NEEDS_READING)
-                || spec.flags.has(Flags::ADMIN)
-                || (!spec.flags.has(Flags::FAST) && spec.complexity != Some("O(1)")),
+            timed_above: timed_above(spec),
         });
         for sub in spec.subcommands {
             let sub = self.add(sub, Some(id));
@@ -192,30 +192,52 @@ impl Registry {
     }
 }
 
+/// Commands that are not O(1), yet take next to no time with few arguments: a clock reading each, for which the
+/// rest of the pipeline's batch has to wait, would cost more than they do.
+const SHORT_WITH_FEW_ARGS: &[&str] = &[
+    "copy", "del", "getrange", "mset", "msetex", "msetnx", "substr",
+];
+
+/// With so many arguments, their names included, the commands above are still short.
+const FEW_ARGS: usize = 64;
+
+/// From how many arguments on a command is timed: never, always, or above a few.
+fn timed_above(spec: &Spec) -> usize {
+    let is_watched = spec.flags.has(Flags::NEEDS_READING) || spec.flags.has(Flags::ADMIN);
+    let is_short = spec.flags.has(Flags::FAST) || spec.complexity == Some("O(1)");
+    let is_string_or_generic = matches!(spec.group, Group::String | Group::Generic);
+    match () {
+        () if is_watched => 0,
+        () if is_short => usize::MAX,
+        () if is_string_or_generic && SHORT_WITH_FEW_ARGS.contains(&spec.name) => FEW_ARGS,
+        () => 0,
+    }
+}
+
 impl Unknown<'_> {
     /// The error line for the request.
     pub fn error(&self, args: Args<'_>) -> CommandError {
-        let shown = |bytes: &[u8], max: usize| {
-            String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
-        };
+        fn shown(bytes: &[u8], max: usize) -> &[u8] {
+            up_to_nul(&bytes[..bytes.len().min(max)])
+        }
         match self {
-            Unknown::Subcommand(container) => CommandError::text(format!(
-                "ERR unknown subcommand '{}'. Try {} HELP.",
-                shown(args.bytes(1), 128),
-                container.spec.name.to_ascii_uppercase()
-            )),
+            Unknown::Subcommand(container) => CommandError::quoting(
+                "ERR unknown subcommand '",
+                shown(args.bytes(1), QUOTED_MAX),
+                &format!("'. Try {} HELP.", container.spec.name.to_ascii_uppercase()),
+            ),
             Unknown::Command => {
-                let mut rest = String::new();
+                let mut rest = Vec::new();
                 for arg in args.iter_from(1) {
-                    if rest.len() >= 128 {
+                    if rest.len() >= QUOTED_MAX {
                         break;
                     }
-                    rest.push_str(&format!("'{}' ", shown(arg, 128 - rest.len())));
+                    let arg = shown(arg, QUOTED_MAX - rest.len());
+                    rest.extend([b"'", arg, b"' "].concat());
                 }
-                CommandError::text(format!(
-                    "ERR unknown command '{}', with args beginning with: {rest}",
-                    shown(args.bytes(0), 128)
-                ))
+                let name = shown(args.bytes(0), QUOTED_MAX);
+                let middle = b"', with args beginning with: ";
+                CommandError::Bytes([b"ERR unknown command '", name, middle, &rest].concat())
             }
         }
     }

@@ -43,10 +43,7 @@ pub const SLOWLOG_GET: Spec = Spec {
 /// `SLOWLOG GET [count]`: -1 shows all.
 fn get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 3 {
-        return Err(CommandError::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try SLOWLOG HELP.",
-            String::from_utf8_lossy(args.bytes(1))
-        )));
+        return Err(CommandError::subcommand_syntax(args.bytes(1), "SLOWLOG"));
     }
     let count = match args.get(2).map(parse_i64) {
         None => SHOWN_BY_DEFAULT,

@@ -90,8 +90,8 @@ pub fn change_dir(dir: &[u8]) -> Result<String, String> {
         .map_err(|error| plain(&error))
 }
 
-/// Writes the configuration back to the file it came from.
-pub fn rewrite_config(engine: &Engine) -> Result<(), String> {
+/// Writes the configuration back to the file it came from, defaults too if `all` is to be written.
+pub fn rewrite_config(engine: &Engine, all: bool) -> Result<(), String> {
     let Some(path) = engine.config_file() else {
         return Err("The server is running without a config file".to_owned());
     };
@@ -107,7 +107,7 @@ pub fn rewrite_config(engine: &Engine) -> Result<(), String> {
             config: engine.config(),
             users: &[],
             modules: &[],
-            force_all: false,
+            force_all: all,
         },
     );
     write_whole(path, &text).map_err(|error| plain(&error))

@@ -1,12 +1,13 @@
 //! Executing one command: the gates, the handler, the accounts.
 
-use crate::border::Want;
+use crate::border::{LogLevel, Want};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
 use crate::resp::Args;
+use crate::state::error::up_to_nul;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, ClientFlags, UnixMicros};
 
@@ -26,6 +27,9 @@ pub(super) enum Step {
 /// Thresholds below this are served by timing every command.
 const TIME_ALL_BELOW_US: i64 = 10_000;
 
+/// Clients that speak HTTP are logged no more often than this.
+const HTTP_WARNING_INTERVAL_US: u64 = 60_000_000;
+
 impl Engine {
     /// Runs one command, unless something has to happen before.
     pub(super) fn execute(
@@ -40,11 +44,15 @@ impl Engine {
         }
         let Some(id) = command else {
             let unknown = self.registry.find(args).err().unwrap_or(Unknown::Command);
+            if matches!(unknown, Unknown::Command) && is_http(args) {
+                self.abort_http(client);
+                return Step::Stop;
+            }
             let error = unknown.error(args);
             self.refuse(client, None, &error);
             return Step::Next;
         };
-        let timed = self.registry.get(id).timed || self.times_all();
+        let timed = args.len() > self.registry.get(id).timed_above || self.times_all();
         if timed && !self.clock_is_fresh {
             self.server.want = Some(Want::Clock);
             self.interrupted = Some(client.conn);
@@ -140,11 +148,9 @@ impl Engine {
         stats.calls += 1;
         if let Err(error) = result {
             stats.failed_calls += 1;
-            let text = error.to_string();
-            self.server.count_error(&text);
-            client
-                .reply
-                .error_bytes(text.trim_end_matches(['\r', '\n']).as_bytes());
+            let line = error.line();
+            self.server.count_error(&line);
+            client.reply.error_bytes(&line);
         }
         if !self.server.events.is_empty() {
             self.deliver_events();
@@ -164,16 +170,31 @@ impl Engine {
         if let Some(id) = id {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
         }
-        let text = error.to_string();
-        self.server.count_error(&text);
+        let line = error.line();
+        self.server.count_error(&line);
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if !client.flags.has_any(skips) {
-            client
-                .reply
-                .error_bytes(text.trim_end_matches(['\r', '\n']).as_bytes());
+            client.reply.error_bytes(&line);
         }
         if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
             settle_reply_mode(client);
+        }
+    }
+
+    /// Cuts off a client that speaks HTTP, before what its request's body holds can run as commands.
+    fn abort_http(&mut self, client: &mut Client) {
+        client.flags.set(ClientFlags::CLOSE_ASAP, true);
+        let now = self.server.now;
+        let is_due = |last| now.since(last) > HTTP_WARNING_INTERVAL_US;
+        if self.http_warned.is_none_or(is_due) {
+            self.http_warned = Some(now);
+            let text = format!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
+                 Redis: a web page may have made a browser talk to this server (Cross Protocol Scripting). \
+                 Connection from {} aborted.",
+                client.addr
+            );
+            self.server.log(LogLevel::Warning, text);
         }
     }
 
@@ -284,6 +305,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether this looks like a line of an HTTP request that a browser can be made to send.
+fn is_http(args: Args<'_>) -> bool {
+    let name = up_to_nul(args.bytes(0));
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// The one ordered list of reasons not to run a command.
@@ -412,6 +439,16 @@ mod tests {
         bench.send(b"PING\r\nSLOWLOG LEN\r\nPING\r\nSLOWLOG LEN\r\n", 10);
         assert_eq!(bench.figures("slowlog|len"), (2, 20));
         assert_eq!(bench.figures("ping"), (2, 20));
+    }
+
+    #[test]
+    fn only_long_argument_lists_are_timed_on_their_own() {
+        let mut bench = Bench::new(Config::default());
+        bench.send(b"MSET a 1\r\nDEL a\r\nMSET a 1\r\nDEL a\r\n", 10);
+        assert_eq!(bench.now_us, 0, "no clock reading was wanted");
+        let many = format!("DEL{}\r\n", " a".repeat(64));
+        bench.send(many.as_bytes(), 10);
+        assert!(bench.now_us > 0);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Engine {
     clock_is_fresh: bool,
     /// Whether the reading was taken for the command that is about to run.
     reading_is_fresh: bool,
+    /// When a client that speaks HTTP was last logged.
+    http_warned: Option<UnixMicros>,
     /// Commands since the last clock reading that share the time until the next.
     untimed: Vec<(CommandId, u64)>,
     /// Commands processed up to the turn's start.
@@ -95,6 +97,7 @@ impl Engine {
             last_clock: boot.now,
             clock_is_fresh: false,
             reading_is_fresh: false,
+            http_warned: None,
             untimed: Vec::new(),
             commands_before: 0,
             timing_tick: None,
@@ -361,12 +364,12 @@ impl Engine {
             match result {
                 Ok(()) => client.reply.ok(),
                 Err(error) => {
-                    let text = error.to_string();
-                    self.server.count_error(&text);
+                    let line = error.line();
+                    self.server.count_error(&line);
                     if let Some(id) = client.last_command {
                         self.server.command_stats[usize::from(id.0)].failed_calls += 1;
                     }
-                    client.reply.error(&text);
+                    client.reply.error_bytes(&line);
                 }
             }
         }

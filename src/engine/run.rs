@@ -301,7 +301,7 @@ impl Engine {
             self.server.log(LogLevel::Verbose, text);
         }
         let text = format!("ERR Protocol error: {error}");
-        self.server.count_error(&text);
+        self.server.count_error(text.as_bytes());
         client.reply.error(&text);
         client.close_after_reply();
     }

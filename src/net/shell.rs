@@ -434,8 +434,8 @@ impl Shell {
         while let Some(order) = self.driver.poll_order() {
             match order {
                 Order::Log { level, text } => server_log::write(level, &text),
-                Order::RewriteConfig { ticket } => {
-                    let outcome = disk::rewrite_config(self.driver.engine());
+                Order::RewriteConfig { ticket, all } => {
+                    let outcome = disk::rewrite_config(self.driver.engine(), all);
                     match &outcome {
                         Ok(()) => info!("CONFIG REWRITE executed with success."),
                         Err(why) => warn!("CONFIG REWRITE failed: {why}"),

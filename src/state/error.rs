@@ -39,13 +39,6 @@ pub enum CommandError {
     TimeoutNegative,
     #[error("ERR timeout is out of range")]
     TimeoutOutOfRange,
-    #[error(
-        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {container} HELP."
-    )]
-    SubcommandSyntax {
-        subcommand: String,
-        container: &'static str,
-    },
     #[error("ERR source and destination objects are the same")]
     SameObject,
     #[error("ERR no such key")]
@@ -67,11 +60,71 @@ pub enum CommandError {
     /// An error that only one place gives; the text holds its own code.
     #[error("{0}")]
     Text(Cow<'static, str>),
+    /// The same with a client's bytes in it, which need not be text.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Bytes(Vec<u8>),
 }
+
+/// How much of a client's bytes errors about unknown commands and subcommands repeat.
+pub const QUOTED_MAX: usize = 128;
 
 impl CommandError {
     /// An error with a text of its own, code included.
     pub fn text(text: impl Into<Cow<'static, str>>) -> CommandError {
         CommandError::Text(text.into())
+    }
+
+    /// An error that repeats a client's bytes, up to a NUL: there strings end for Redis' errors.
+    pub fn quoting(before: &str, bytes: &[u8], after: &str) -> CommandError {
+        CommandError::Bytes([before.as_bytes(), up_to_nul(bytes), after.as_bytes()].concat())
+    }
+
+    /// The answer to a subcommand with arguments that it does not know.
+    pub fn subcommand_syntax(subcommand: &[u8], container: &str) -> CommandError {
+        CommandError::quoting(
+            "ERR unknown subcommand or wrong number of arguments for '",
+            &subcommand[..subcommand.len().min(QUOTED_MAX)],
+            &format!("'. Try {container} HELP."),
+        )
+    }
+
+    /// The error line as the client reads it.
+    pub fn line(&self) -> Cow<'_, [u8]> {
+        let mut line: Cow<'_, [u8]> = match self {
+            CommandError::Text(text) => Cow::Borrowed(text.as_bytes()),
+            CommandError::Bytes(bytes) => Cow::Borrowed(bytes),
+            other => Cow::Owned(other.to_string().into_bytes()),
+        };
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let end = line.iter().rposition(|byte| !is_break(byte));
+        let end = end.map_or(0, |at| at + 1);
+        match &mut line {
+            Cow::Borrowed(bytes) => *bytes = &bytes[..end],
+            Cow::Owned(bytes) => bytes.truncate(end),
+        }
+        line
+    }
+}
+
+/// A client's bytes as far as Redis' errors show them.
+pub fn up_to_nul(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    &bytes[..end.unwrap_or(bytes.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_bytes_end_at_a_nul_and_lines_before_their_breaks() {
+        for (bytes, want) in [
+            (&b"a\xffb"[..], &b"ERR a\xffb"[..]),
+            (b"a\0b", b"ERR a"),
+            (b"a\r\n \n", b"ERR a\r\n "),
+            (b"\n", b"ERR "),
+        ] {
+            assert_eq!(*CommandError::quoting("ERR ", bytes, "").line(), *want);
+        }
     }
 }

@@ -264,9 +264,11 @@ impl Server {
     }
 
     /// Counts an error reply by its first word.
-    pub fn count_error(&mut self, text: &str) {
+    pub fn count_error(&mut self, line: &[u8]) {
         self.stats.error_replies += 1;
-        let word = text.split(' ').next().unwrap_or("ERR");
+        let word = line.split(|byte| *byte == b' ').next();
+        let word = word.and_then(|word| std::str::from_utf8(word).ok());
+        let word = word.unwrap_or("ERR");
         if let Some(count) = self.error_stats.get_mut(word) {
             *count += 1;
         } else if self.error_stats.len() < ERROR_WORDS_MAX {
