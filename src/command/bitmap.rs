@@ -12,10 +12,10 @@ use crate::command::string::{max_len, store_raw, with_bytes};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key};
 use crate::types::bits::{self, Operation};
+use crate::types::decimal::parse_i64;
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[BITCOUNT, BITOP, BITPOS, GETBIT, SETBIT];

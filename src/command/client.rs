@@ -9,10 +9,10 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::client::{ClientKind, NameError, is_plain_word};
 use crate::state::server::Pause;
 use crate::state::{Client, ClientFlags, UnixMicros};
+use crate::types::decimal::parse_i64;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[CLIENT];

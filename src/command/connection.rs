@@ -7,9 +7,9 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::config::REDIS_VERSION;
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::ClientFlags;
 use crate::state::client::{NameError, is_plain_word};
+use crate::types::decimal::parse_i64;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[AUTH, ECHO, HELLO, PING, QUIT, RESET, SELECT];

@@ -6,11 +6,13 @@ use crate::command::CommandError;
 use crate::command::CommandId;
 use crate::command::registry::{Command, Registry};
 use crate::keyspace::entry::Entry;
+use crate::keyspace::object::ObjectType;
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
+use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
 use crate::state::{Client, Server};
+use crate::types::decimal::{parse_double, parse_i64};
 
 /// How many keys of one command are asked for ahead of use.
 const KEYS_AHEAD: usize = 16;
@@ -47,6 +49,33 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn lookup(&mut self, key: Key<'_>, access: Access) -> Option<&mut Entry> {
         self.server.lookup(self.client.dbid, key, access)
+    }
+
+    /// Looks a key up that must hold a value of type `T` if it is there.
+    #[inline]
+    pub fn object<T: ObjectType>(
+        &mut self,
+        key: Key<'_>,
+        access: Access,
+    ) -> Result<Option<&mut T>, CommandError> {
+        self.server.object(self.client.dbid, key, access)
+    }
+
+    /// Looks a key up that must hold a value of type `T`; a key that is not there is given `new`'s. The caller
+    /// touches it.
+    #[inline]
+    pub fn object_or_insert<T: ObjectType>(
+        &mut self,
+        key: Key<'_>,
+        new: impl FnOnce() -> T,
+    ) -> Result<&mut T, CommandError> {
+        self.server.object_or_insert(self.client.dbid, key, new)
+    }
+
+    /// Removes a key whose collection has lost its last element: the key goes, and the event `del` says so.
+    pub fn delete_emptied(&mut self, key: Key<'_>) {
+        self.server.delete(self.client.dbid, key);
+        self.notify(key.bytes, Event::generic("del"));
     }
 
     /// Gives `key` the value at argument `index`, and this deadline or none. The caller touches it.
@@ -106,6 +135,43 @@ impl<'a> Ctx<'a> {
             start += used * step;
         }
         true
+    }
+
+    /// Makes the client wait: its command runs again when a key may serve it. The handler has replied nothing
+    /// and returns at once.
+    pub fn block(&mut self, wait: Wait) {
+        self.client.blocked = Some(match self.client.blocked.take() {
+            Some(first) => Wait {
+                deadline_ms: first.deadline_ms,
+                ..wait
+            },
+            None => wait,
+        });
+    }
+
+    /// The memo of the wait that this command blocked with, when it runs again.
+    pub fn memo(&self) -> Option<&[u64]> {
+        self.client.blocked.as_ref().map(|wait| &wait.memo[..])
+    }
+
+    /// When a timeout in seconds at argument `index`, fractions allowed, is over; `None` for zero, which never is.
+    pub fn timeout_arg(&self, args: Args<'_>, index: usize) -> Result<Option<i64>, CommandError> {
+        let seconds = parse_double(args.bytes(index)).ok_or(CommandError::TimeoutNotFloat)?;
+        if seconds < 0.0 {
+            return Err(CommandError::TimeoutNegative);
+        }
+        let ms = (seconds * 1000.0).ceil();
+        // The first number that a 64-bit integer cannot hold is 2^63.
+        if ms >= -(i64::MIN as f64) {
+            return Err(CommandError::TimeoutOutOfRange);
+        }
+        match ms as i64 {
+            0 => Ok(None),
+            ms => match ms.checked_add(self.server.now_ms) {
+                Some(deadline) => Ok(Some(deadline)),
+                None => Err(CommandError::TimeoutOutOfRange),
+            },
+        }
     }
 
     /// What goes to the AOF and the replicas in place of the request.

@@ -16,10 +16,10 @@ use crate::config::parse_memory;
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::keyspace::table::ArrayStats;
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::debug::QUICKLIST_PACKED_THRESHOLD;
 use crate::state::keys::{Access, NewValue};
 use crate::state::server::REPLY_PEAK_RESET_MS;
+use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
 use crate::types::glob::glob_match;
 

@@ -6,7 +6,7 @@
 use crate::command::registry::Command;
 use crate::command::spec::{BeginSearch, FindKeys, KeyFlags, KeySpec, Spec};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
+use crate::types::decimal::parse_i64;
 
 /// The request does not follow the command's syntax, so its keys cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

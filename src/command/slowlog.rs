@@ -5,7 +5,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::config::{self, Param};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
+use crate::types::decimal::parse_i64;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SLOWLOG];

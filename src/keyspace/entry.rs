@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! 0        8                                 value area                          (key of 255 bytes and more)
-//! [header] [expire: i64 ms, when bit 0 set] [number | Vec | Bytes | Box<Object>] [key len: u32] [key] [string]
+//! [header] [expire: i64 ms, when bit 0 set] [number | Vec | Bytes | Object] [key len: u32] [key] [string]
 //!
 //! header, one 64-bit word, from the low bits up:
 //!   4 kind | 4 encoding | 1 epoch | 1 has expire | 2 free | 4 area bytes / 4 | 24 clock | 8 key len or 255 | 16 low
@@ -23,7 +23,7 @@
 //! 1. The address is of a live block of `class_size(total())` bytes, aligned to 8, that this handle alone owns.
 //! 2. Bit 0 of the handle, the header's mirror bit and the presence of the expire word agree.
 //! 3. Kind, encoding and area size name one form: Int with 0, 4 or 8; string inline with 0, `Vec` with 24,
-//!    `Bytes` with 32; any other kind with 8 for its box. The area holds an initialised value of that form.
+//!    `Bytes` with 32; any other kind with `AREA_OBJECT` for its `Object`. The area holds an initialised value of that form.
 //! 4. The key, and the inline string when that is the form, are initialised for their stated lengths.
 #![allow(
     unsafe_code,
@@ -39,6 +39,7 @@ use bytes::Bytes;
 
 use super::object::Object;
 use super::table::Element;
+use crate::types::size_class::class_size;
 
 /// Longest string kept inside the entry.
 pub const INLINE_MAX: usize = 1024;
@@ -52,8 +53,8 @@ const EXPIRE: usize = 8;
 const HAS_EXPIRE: usize = 1;
 const AREA_VEC: usize = mem::size_of::<Vec<u8>>();
 const AREA_BYTES: usize = mem::size_of::<Bytes>();
-const AREA_OBJECT: usize = mem::size_of::<Box<Object>>();
-const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32 && AREA_OBJECT == 8);
+const AREA_OBJECT: usize = mem::size_of::<Object>();
+const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32 && AREA_OBJECT <= 24);
 /// A key of this length or more has its length in a word before it.
 const LONG_KEY: usize = 255;
 
@@ -275,17 +276,6 @@ impl Header {
     }
 }
 
-/// The allocator's size class that `bytes` falls into: steps of 8 up to 64, then four to each doubling.
-#[inline]
-fn class_size(bytes: usize) -> usize {
-    let step = if bytes <= 64 {
-        8
-    } else {
-        1 << ((bytes - 1).ilog2() - 2)
-    };
-    bytes.next_multiple_of(step)
-}
-
 fn class_layout(bytes: usize) -> Layout {
     Layout::from_size_align(class_size(bytes), 8).expect("keys are far below the largest layout")
 }
@@ -391,7 +381,7 @@ impl Entry {
     }
 
     /// A value of another type.
-    pub fn new_object(key: &[u8], value: Box<Object>, expire: Option<i64>, lru: u32) -> Entry {
+    pub fn new_object(key: &[u8], value: Object, expire: Option<i64>, lru: u32) -> Entry {
         let mut entry = Entry::build(
             Header::new(value.kind(), key.len(), lru),
             key,
@@ -438,7 +428,7 @@ impl Entry {
                 )),
                 Form::Vec => ValueRef::Str(&*self.area_at().cast::<Vec<u8>>()),
                 Form::Bytes => ValueRef::Str(&*self.area_at().cast::<Bytes>()),
-                Form::Object => ValueRef::Object(&*self.area_at().cast::<Box<Object>>()),
+                Form::Object => ValueRef::Object(&*self.area_at().cast::<Object>()),
             }
         }
     }
@@ -456,20 +446,20 @@ impl Entry {
     #[inline]
     pub fn object_mut(&mut self) -> Option<&mut Object> {
         (self.header().form() == Form::Object).then(|| {
-            // SAFETY: invariant 3: the form says that the area holds the box.
-            unsafe { &mut **self.area_at().cast::<Box<Object>>() }
+            // SAFETY: invariant 3: the form says that the area holds the object.
+            unsafe { &mut *self.area_at().cast::<Object>() }
         })
     }
 
     /// Gives up the entry for its object, so that a large one can be freed bit by bit.
-    pub fn into_object(self) -> Option<Box<Object>> {
+    pub fn into_object(self) -> Option<Object> {
         if self.header().form() != Form::Object {
             return None;
         }
         let this = ManuallyDrop::new(self);
-        // SAFETY: invariant 3; the block is freed at once and its drop skipped, so the box is read once.
+        // SAFETY: invariant 3; the block is freed at once and its drop skipped, so the object is read once.
         unsafe {
-            let object = this.area_at().cast::<Box<Object>>().read();
+            let object = this.area_at().cast::<Object>().read();
             this.free_block();
             Some(object)
         }
@@ -604,7 +594,7 @@ impl Entry {
     }
 
     /// Makes it a value of another type.
-    pub fn set_object(&mut self, value: Box<Object>) {
+    pub fn set_object(&mut self, value: Object) {
         self.drop_value();
         self.reshape(AREA_OBJECT, 0);
         let header = self.header();
@@ -752,7 +742,7 @@ impl Entry {
                 Form::Vec => self.shell_with(key, (*self.area_at().cast::<Vec<u8>>()).clone()),
                 Form::Bytes => self.shell_with(key, (*self.area_at().cast::<Bytes>()).clone()),
                 Form::Object => {
-                    let value = self.object().map(Object::duplicate).map(Box::new);
+                    let value = self.object().map(Object::duplicate);
                     self.shell_with(key, value.expect("the form says that there is one"))
                 }
             }
@@ -1007,7 +997,7 @@ impl Entry {
             match form {
                 Form::Vec => ptr::drop_in_place(self.area_at().cast::<Vec<u8>>()),
                 Form::Bytes => ptr::drop_in_place(self.area_at().cast::<Bytes>()),
-                _ => ptr::drop_in_place(self.area_at().cast::<Box<Object>>()),
+                _ => ptr::drop_in_place(self.area_at().cast::<Object>()),
             }
         }
     }

@@ -6,5 +6,6 @@
 pub mod alloc;
 pub mod db;
 pub mod entry;
+pub mod member;
 pub mod object;
 pub mod table;

@@ -1,43 +1,131 @@
-//! Object: what an entry points to when its value is not a string.
+//! Object: what an entry holds when its value is not a string.
 //!
-//! Lives here: the sum of those types and the questions every one of them answers.
-//! May not: the types themselves (`types`), commands.
+//! Lives here: the sum of those types and the questions every one of them answers. Each type chooses its own
+//! encoding, in its file. May not: commands, replies, clocks.
+
+pub mod hash;
+pub mod list;
+pub mod set;
+pub mod stream;
+pub mod zset;
 
 use super::entry::{Encoding, Kind};
 use super::table::ArrayStats;
 use crate::types::digest::Digest;
+pub use hash::Hash;
+pub use list::List;
+pub use set::Set;
+pub use stream::Stream;
+pub use zset::ZSet;
 
-/// A list, set, sorted set, hash or stream. Each type adds its variant here, and an arm to every method.
-pub enum Object {}
+/// A list, set, sorted set, hash or stream.
+pub enum Object {
+    List(List),
+    Set(Set),
+    ZSet(ZSet),
+    Hash(Hash),
+    Stream(Stream),
+}
+
+/// Calls the method of this name on whatever the object is.
+macro_rules! each {
+    ($object:expr, $value:ident => $call:expr) => {
+        match $object {
+            Object::List($value) => $call,
+            Object::Set($value) => $call,
+            Object::ZSet($value) => $call,
+            Object::Hash($value) => $call,
+            Object::Stream($value) => $call,
+        }
+    };
+}
 
 impl Object {
     /// The type that TYPE names; it never changes.
+    #[inline]
     pub fn kind(&self) -> Kind {
-        match *self {}
+        match self {
+            Object::List(_) => Kind::List,
+            Object::Set(_) => Kind::Set,
+            Object::ZSet(_) => Kind::ZSet,
+            Object::Hash(_) => Kind::Hash,
+            Object::Stream(_) => Kind::Stream,
+        }
     }
 
     /// What OBJECT ENCODING says now.
     pub fn encoding(&self) -> Encoding {
-        match *self {}
+        each!(self, value => value.encoding())
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        each!(self, value => value.len())
+    }
+
+    /// Whether there is no element: a key that holds such a value is removed, unless it is a stream.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// A deep copy, for COPY.
     pub fn duplicate(&self) -> Object {
-        match *self {}
+        match self {
+            Object::List(value) => Object::List(value.duplicate()),
+            Object::Set(value) => Object::Set(value.duplicate()),
+            Object::ZSet(value) => Object::ZSet(value.duplicate()),
+            Object::Hash(value) => Object::Hash(value.duplicate()),
+            Object::Stream(value) => Object::Stream(value.duplicate()),
+        }
     }
 
     /// Adds the value to a digest of the data set (DEBUG DIGEST).
-    pub fn digest(&self, _digest: &mut Digest) {
-        match *self {}
+    pub fn digest(&self, digest: &mut Digest) {
+        each!(self, value => value.digest(digest))
     }
 
     /// The table that holds the value's elements, for DEBUG HTSTATS-KEY.
     pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
-        match *self {}
+        each!(self, value => value.table_stats())
     }
 
-    /// Bytes of the value, with `self`.
+    /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
-        match *self {}
+        each!(self, value => value.memory_bytes())
     }
 }
+
+/// One type among the objects, for look-ups that ask for it.
+pub trait ObjectType: Sized {
+    /// The type's name for TYPE.
+    const KIND: Kind;
+
+    /// The value inside, if the object is of this type.
+    fn from_object(object: &mut Object) -> Option<&mut Self>;
+
+    /// The object around a value.
+    fn into_object(self) -> Object;
+}
+
+macro_rules! object_types {
+    ($($name:ident),*) => {$(
+        impl ObjectType for $name {
+            const KIND: Kind = Kind::$name;
+
+            #[inline]
+            fn from_object(object: &mut Object) -> Option<&mut $name> {
+                match object {
+                    Object::$name(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            #[inline]
+            fn into_object(self) -> Object {
+                Object::$name(self)
+            }
+        }
+    )*};
+}
+
+object_types!(List, Set, ZSet, Hash, Stream);

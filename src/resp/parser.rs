@@ -10,6 +10,8 @@
 
 use bytes::Bytes;
 
+use crate::types::decimal::parse_i64;
+
 /// From this size on a bulk argument is read straight into its own buffer.
 pub const BIG_BULK: usize = 32 * 1024;
 
@@ -548,34 +550,6 @@ fn parse_len(text: &[u8]) -> Option<i64> {
         return Some(i64::from(a - b'0') * 10 + i64::from(b - b'0'));
     }
     parse_i64(text)
-}
-
-/// A canonical decimal integer: optional minus, no plus, no leading zeros, no spaces, within 64 bits.
-pub fn parse_i64(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, text),
-    };
-    match digits {
-        [] => return None,
-        [b'0'] => return (!negative).then_some(0),
-        [b'0', ..] => return None,
-        _ if digits.len() > 19 => return None,
-        _ => {}
-    }
-    let mut value: u64 = 0;
-    for digit in digits {
-        let d = digit.wrapping_sub(b'0');
-        if d > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_add(u64::from(d))?;
-    }
-    if negative {
-        (value <= 1 << 63).then(|| (value as i64).wrapping_neg())
-    } else {
-        i64::try_from(value).ok()
-    }
 }
 
 /// One word of an inline command.

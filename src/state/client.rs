@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::resp::{ArgPos, Parser, Reply};
+use crate::state::blocking::Wait;
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
@@ -165,6 +166,8 @@ pub struct Client {
     pub query_taken: usize,
     /// Parsed commands that could not run yet, oldest first; their bytes stand at `query_pos`.
     pub parked: VecDeque<Parked>,
+    /// What the command in front of `parked` waits for, once it has blocked.
+    pub blocked: Option<Wait>,
     /// The command that ran last, kept until its duration is known.
     pub timing: Option<Parked>,
 
@@ -208,6 +211,7 @@ impl Client {
             query_peak: 0,
             query_taken: 0,
             parked: VecDeque::new(),
+            blocked: None,
             timing: None,
             reply: Reply::default(),
             net_input_bytes: 0,

@@ -62,6 +62,46 @@ impl Event {
             name,
         }
     }
+
+    /// An event of a list.
+    pub const fn list(name: &'static str) -> Event {
+        Event {
+            class: EventClass::List,
+            name,
+        }
+    }
+
+    /// An event of a set.
+    pub const fn set(name: &'static str) -> Event {
+        Event {
+            class: EventClass::Set,
+            name,
+        }
+    }
+
+    /// An event of a sorted set.
+    pub const fn zset(name: &'static str) -> Event {
+        Event {
+            class: EventClass::ZSet,
+            name,
+        }
+    }
+
+    /// An event of a hash.
+    pub const fn hash(name: &'static str) -> Event {
+        Event {
+            class: EventClass::Hash,
+            name,
+        }
+    }
+
+    /// An event of a stream.
+    pub const fn stream(name: &'static str) -> Event {
+        Event {
+            class: EventClass::Stream,
+            name,
+        }
+    }
 }
 
 /// A command as it goes to the AOF and to replicas, with the database it is meant for.

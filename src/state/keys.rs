@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::{Entry, Kind, SHARED_MIN};
+use crate::keyspace::object::{Object, ObjectType};
 use crate::keyspace::table::{Element, HashSeed};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::CommandError;
 use crate::state::effects::{Event, EventClass};
 use crate::state::server::Server;
+use crate::types::decimal::parse_i64;
 
 /// A key and its hash.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +129,53 @@ impl Server {
             Some(_) => Err(CommandError::WrongType),
             None => Ok(None),
         }
+    }
+
+    /// Looks a key up that must hold a value of type `T` if it is there.
+    #[inline]
+    pub fn object<T: ObjectType>(
+        &mut self,
+        dbid: u32,
+        key: Key<'_>,
+        access: Access,
+    ) -> Result<Option<&mut T>, CommandError> {
+        match self.lookup(dbid, key, access) {
+            Some(entry) => entry
+                .object_mut()
+                .and_then(T::from_object)
+                .map(Some)
+                .ok_or(CommandError::WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// Looks a key up that must hold a value of type `T`; a key that is not there is given `new`'s. The caller
+    /// touches it, or removes it again if the value stays empty.
+    #[inline]
+    pub fn object_or_insert<T: ObjectType>(
+        &mut self,
+        dbid: u32,
+        key: Key<'_>,
+        new: impl FnOnce() -> T,
+    ) -> Result<&mut T, CommandError> {
+        // Looked up twice: the borrow of the first would have to outlive the insertion.
+        if self.object::<T>(dbid, key, Access::Write)?.is_none() {
+            let entry = Entry::new_object(key.bytes, new().into_object(), None, self.lru_clock);
+            self.insert(dbid, key, entry);
+        }
+        self.db(dbid)
+            .get_mut(key.hash, key.bytes)
+            .and_then(Entry::object_mut)
+            .and_then(T::from_object)
+            .ok_or(CommandError::WrongType)
+    }
+
+    /// Gives `key` this value of another type than string, whatever it held, and no deadline. The caller touches
+    /// it.
+    pub fn store_object(&mut self, dbid: u32, key: Key<'_>, value: Object) {
+        self.delete(dbid, key);
+        let entry = Entry::new_object(key.bytes, value, None, self.lru_clock);
+        self.insert(dbid, key, entry);
     }
 
     /// Gives `key` this value, whatever it held, and this deadline or none. The caller touches it.

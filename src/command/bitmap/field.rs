@@ -6,10 +6,10 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Key
 use crate::command::string::with_bytes;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::effects::Event;
 use crate::state::keys::Access;
 use crate::types::bits;
+use crate::types::decimal::parse_i64;
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[BITFIELD, BITFIELD_RO];

@@ -6,10 +6,10 @@ use super::{UPDATES_KEY, WRITE_FAST, delete_past};
 use crate::command::spec::{Arg, ArgKind, Categories, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::Entry;
-use crate::resp::parser::parse_i64;
 use crate::resp::{Args, Reply};
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
+use crate::types::decimal::parse_i64;
 use crate::types::long_double::LongDouble;
 
 /// The commands of this file.

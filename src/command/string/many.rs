@@ -7,9 +7,9 @@ use super::reply_value;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::effects::Event;
 use crate::state::keys::Access;
+use crate::types::decimal::parse_i64;
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[MGET, MSET, MSETEX, MSETNX];

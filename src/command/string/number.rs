@@ -6,9 +6,9 @@ use crate::command::spec::{Arg, ArgKind, Categories, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
+use crate::types::decimal::parse_i64;
 use crate::types::long_double::LongDouble;
 
 /// The commands of this file.

@@ -7,7 +7,7 @@ use super::with_bytes;
 use crate::command::CommandError;
 use crate::keyspace::entry::{Entry, Kind};
 use crate::resp::Args;
-use crate::resp::parser::parse_i64;
+use crate::types::decimal::parse_i64;
 
 /// What a command's options say about the deadline. All but the last two are followed by a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
