@@ -3,6 +3,7 @@
 //! Names and order are those of Redis, because dashboards read them. What this server does not have yet is shown
 //! as what it is: none, zero, never. May not: change anything.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
 
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
@@ -229,16 +230,24 @@ fn clients(out: &mut Report<'_, '_>, _: bool) {
     out.line("maxclients", out.config().maxclients);
     out.line("client_recent_max_input_buffer", input.unwrap_or(0));
     out.line("client_recent_max_output_buffer", output.unwrap_or(0));
+    out.line("blocked_clients", out.server().blocked_clients());
     out.lines(&[
-        ("blocked_clients", "0"),
         ("tracking_clients", "0"),
         ("pubsub_clients", "0"),
         ("watching_clients", "0"),
-        ("clients_in_timeout_table", "0"),
-        ("total_watched_keys", "0"),
-        ("total_blocking_keys", "0"),
-        ("total_blocking_keys_on_nokey", "0"),
     ]);
+    let waiters = &out.server().waiters;
+    out.line("clients_in_timeout_table", waiters.deadline_len());
+    out.line("total_watched_keys", 0);
+    out.line("total_blocking_keys", waiters.key_len());
+    let waits = out
+        .clients()
+        .filter_map(|client| Some((client.dbid, client.blocked.as_ref()?)));
+    let on_nokey: BTreeSet<_> = waits
+        .filter(|(_, wait)| wait.on_any_change)
+        .flat_map(|(dbid, wait)| wait.keys.iter().map(move |key| (dbid, key)))
+        .collect();
+    out.line("total_blocking_keys_on_nokey", on_nokey.len());
 }
 
 fn memory(out: &mut Report<'_, '_>, _: bool) {
