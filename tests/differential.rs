@@ -81,6 +81,11 @@ fn bits_by_hand() {
 }
 
 #[test]
+fn hyperloglogs_by_hand() {
+    compare_file("hyperloglog.txt");
+}
+
+#[test]
 fn connections_by_hand() {
     compare_file("connection.txt");
 }
