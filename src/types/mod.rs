@@ -6,4 +6,6 @@ pub mod digest;
 pub mod glob;
 pub mod listpack;
 pub mod long_double;
+pub mod lzf;
+pub mod quicklist;
 pub mod size_class;
