@@ -16,6 +16,7 @@ pub mod introspection;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
+pub mod list;
 pub mod memory;
 pub mod registry;
 pub mod scan;
@@ -65,4 +66,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    list::COMMANDS,
+    list::moves::COMMANDS,
+    list::pops::COMMANDS,
+    list::search::COMMANDS,
 ];

@@ -298,10 +298,8 @@ pub fn walk_packed(
     };
     match towards {
         End::Tail => list.iter_from(pos).all(|item| f(Element::Packed(item))),
-        End::Head => {
-            std::iter::successors(Some(pos), |pos| list.prev(*pos))
-                .all(|pos| f(Element::Packed(list.get(pos))))
-        }
+        End::Head => std::iter::successors(Some(pos), |pos| list.prev(*pos))
+            .all(|pos| f(Element::Packed(list.get(pos)))),
     }
 }
 
@@ -825,15 +823,16 @@ impl Quicklist {
             return false;
         };
         let bytes = (a.raw_len() + b.raw_len()).saturating_sub(LISTPACK_FRAME);
-        if a.is_plain()
-            || b.is_plain()
-            || self.fill.is_exceeded_by(bytes, a.count() + b.count())
-        {
+        if a.is_plain() || b.is_plain() || self.fill.is_exceeded_by(bytes, a.count() + b.count()) {
             return false;
         }
         self.open(at);
         self.open(at + 1);
-        let Some(Node::Packed { count: more, list: tail }) = self.nodes.remove(at + 1) else {
+        let Some(Node::Packed {
+            count: more,
+            list: tail,
+        }) = self.nodes.remove(at + 1)
+        else {
             return false;
         };
         if let Node::Packed { count, list } = &mut self.nodes[at] {
@@ -905,7 +904,11 @@ impl Quicklist {
                 Node::Squeezed { .. } => assert!(depth > 0 && !is_end, "invariant 2"),
             }
             if depth > 0 && !is_end {
-                assert!(node.squeezed().is_none(), "node {at} of {} is open", self.nodes.len());
+                assert!(
+                    node.squeezed().is_none(),
+                    "node {at} of {} is open",
+                    self.nodes.len()
+                );
             }
         }
         assert_eq!(total, self.len, "invariant 1");
@@ -922,7 +925,9 @@ fn has_room(
 ) -> bool {
     !fill.is_large(len, packed_threshold)
         && !fill.is_exceeded_by(
-            list.byte_len().saturating_add(len).saturating_add(ELEMENT_OVERHEAD),
+            list.byte_len()
+                .saturating_add(len)
+                .saturating_add(ELEMENT_OVERHEAD),
             count as usize + 1,
         )
 }

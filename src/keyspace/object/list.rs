@@ -197,13 +197,7 @@ impl List {
 
     /// Adds an element before or behind element number `index`, which is there. The caller has made room by
     /// [`List::grow`].
-    pub fn insert(
-        &mut self,
-        index: usize,
-        behind: bool,
-        element: NewElement<'_>,
-        limits: &Limits,
-    ) {
+    pub fn insert(&mut self, index: usize, behind: bool, element: NewElement<'_>, limits: &Limits) {
         match self {
             List::Listpack(list) => {
                 let pos = list.seek((index + usize::from(behind)) as i64);
