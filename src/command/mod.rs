@@ -17,6 +17,7 @@ pub mod introspection;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
+pub mod list;
 pub mod memory;
 pub mod registry;
 pub mod scan;
@@ -67,4 +68,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
     hyperloglog::COMMANDS,
+    list::COMMANDS,
+    list::moves::COMMANDS,
+    list::pops::COMMANDS,
+    list::search::COMMANDS,
 ];

@@ -7,4 +7,6 @@ pub mod glob;
 pub mod hyperloglog;
 pub mod listpack;
 pub mod long_double;
+pub mod lzf;
+pub mod quicklist;
 pub mod size_class;
