@@ -20,6 +20,7 @@ pub mod memory;
 pub mod registry;
 pub mod scan;
 pub mod server;
+pub mod set;
 pub mod slowlog;
 pub mod spec;
 pub mod string;
@@ -65,4 +66,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::random::COMMANDS,
 ];

@@ -4,6 +4,7 @@ pub mod bits;
 pub mod decimal;
 pub mod digest;
 pub mod glob;
+pub mod intset;
 pub mod listpack;
 pub mod long_double;
 pub mod size_class;
