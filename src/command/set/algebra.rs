@@ -224,8 +224,7 @@ fn sinterstore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (operands, _) = operands(ctx, args, 2..args.len())?;
     let sets = smallest_first(&operands).unwrap_or_default();
     let mut result = match sets.first() {
-        Some(Set::Table(_)) => Set::new_table(limits.seed),
-        Some(Set::Listpack(_)) => Set::Listpack(Listpack::new()),
+        Some(Set::Table(_) | Set::Listpack(_)) => Set::Listpack(Listpack::new()),
         Some(Set::Intset(_)) | None => Set::Intset(Intset::new()),
     };
     for item in common(&sets) {
