@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod hyperloglog;
 pub mod info;
 pub mod introspection;
 pub mod keys;
@@ -22,6 +23,7 @@ pub mod scan;
 pub mod server;
 pub mod set;
 pub mod slowlog;
+pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod syntax;
@@ -69,4 +71,6 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     set::COMMANDS,
     set::algebra::COMMANDS,
     set::random::COMMANDS,
+    sort::COMMANDS,
+    hyperloglog::COMMANDS,
 ];

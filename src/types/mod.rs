@@ -4,6 +4,7 @@ pub mod bits;
 pub mod decimal;
 pub mod digest;
 pub mod glob;
+pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;
 pub mod long_double;
