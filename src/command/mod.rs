@@ -22,7 +22,9 @@ pub mod memory;
 pub mod registry;
 pub mod scan;
 pub mod server;
+pub mod set;
 pub mod slowlog;
+pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod syntax;
@@ -67,6 +69,10 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::random::COMMANDS,
+    sort::COMMANDS,
     hyperloglog::COMMANDS,
     list::COMMANDS,
     list::moves::COMMANDS,

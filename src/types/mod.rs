@@ -5,6 +5,7 @@ pub mod decimal;
 pub mod digest;
 pub mod glob;
 pub mod hyperloglog;
+pub mod intset;
 pub mod listpack;
 pub mod long_double;
 pub mod lzf;
