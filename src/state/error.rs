@@ -35,6 +35,8 @@ pub enum CommandError {
     NotBetween(i64, i64),
     #[error("ERR timeout is not an integer or out of range")]
     TimeoutNotInteger,
+    #[error("UNBLOCKED client unblocked via CLIENT UNBLOCK")]
+    Unblocked,
     #[error("ERR timeout is not a float or out of range")]
     TimeoutNotFloat,
     #[error("ERR timeout is negative")]

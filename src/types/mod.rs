@@ -5,6 +5,7 @@ pub mod btree;
 pub mod decimal;
 pub mod digest;
 pub mod glob;
+pub mod hyperloglog;
 pub mod listpack;
 pub mod long_double;
 pub mod size_class;
