@@ -25,6 +25,7 @@ pub mod slowlog;
 pub mod spec;
 pub mod string;
 pub mod syntax;
+pub mod zset;
 
 pub use ctx::Ctx;
 pub use registry::{Command, Registry};
@@ -66,5 +67,9 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    zset::COMMANDS,
+    zset::combine::COMMANDS,
+    zset::pop::COMMANDS,
+    zset::range::COMMANDS,
     hyperloglog::COMMANDS,
 ];
