@@ -28,6 +28,7 @@ pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod syntax;
+pub mod zset;
 
 pub use ctx::Ctx;
 pub use registry::{Command, Registry};
@@ -73,6 +74,10 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     set::algebra::COMMANDS,
     set::random::COMMANDS,
     sort::COMMANDS,
+    zset::COMMANDS,
+    zset::combine::COMMANDS,
+    zset::pop::COMMANDS,
+    zset::range::COMMANDS,
     hyperloglog::COMMANDS,
     list::COMMANDS,
     list::moves::COMMANDS,

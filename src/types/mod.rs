@@ -1,6 +1,7 @@
 //! Data types and small algorithms that know nobody above them.
 
 pub mod bits;
+pub mod btree;
 pub mod decimal;
 pub mod digest;
 pub mod glob;
