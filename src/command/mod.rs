@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod hash;
 pub mod info;
 pub mod introspection;
 pub mod keys;
@@ -65,4 +66,9 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    hash::COMMANDS,
+    hash::expire::COMMANDS,
+    hash::extended::COMMANDS,
+    hash::import::COMMANDS,
+    hash::walk::COMMANDS,
 ];

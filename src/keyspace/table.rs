@@ -72,6 +72,9 @@ const CHUNK: usize = 1 << CHUNK_BITS;
 const AT_ONCE_BITS: u32 = 3;
 /// Empty buckets that a rehash step may pass for each bucket it is asked to move.
 const EMPTY_VISITS: usize = 10;
+/// Places of a chain that a fair random pick reckons with, once there are overflow buckets. One chain in some
+/// thousands is longer; a higher number would only make for more picks that hit nothing.
+const FAIR_CHAIN: usize = 2 * SLOTS;
 /// Random bucket picks before `random` falls back to walking, for tables much larger than their contents.
 const RANDOM_TRIES: usize = 128;
 /// Classes of the histogram in [`ArrayStats`]; the last one also counts everything longer.
@@ -511,6 +514,19 @@ impl<E: Element> Table<E> {
         Some(unsafe { &mut *(&raw mut (*found.bucket).slots[found.slot].element).cast::<E>() })
     }
 
+    /// The first element with this hash of which `is_it` says that it is the one: for a caller that has kept the
+    /// hash and not the key.
+    pub fn find_by_hash(&self, hash: u64, is_it: impl Fn(&E) -> bool) -> Option<&E> {
+        let tag = tag_of(hash);
+        self.chain_buckets(self.head(hash)).find_map(|bucket| {
+            (0..bucket.count())
+                .filter(|slot| bucket.tag(*slot) == tag)
+                // SAFETY: invariant 2: present slots stand at the front.
+                .map(|slot| unsafe { bucket.element(slot) })
+                .find(|element| self.hash(element.key()) == hash && is_it(element))
+        })
+    }
+
     /// Adds an element whose key is not in the table yet, as the caller has checked. Does a bounded piece of
     /// a pending rehash first.
     #[inline]
@@ -651,6 +667,35 @@ impl<E: Element> Table<E> {
             };
         }
         None
+    }
+
+    /// A random element, each as likely as any other: a random place of a random chain is picked until it holds
+    /// something. Only elements of chains longer than `FAIR_CHAIN` come up less often, and these are few.
+    pub fn random_fair(&self, rand: &mut dyn FnMut(u64) -> u64) -> Option<&E> {
+        if self.len == 0 {
+            return None;
+        }
+        let left = self.arrays[0].buckets() - self.migrated;
+        let total = left + self.bucket_counts().1;
+        let places = if self.overflow == 0 {
+            SLOTS
+        } else {
+            FAIR_CHAIN
+        };
+        for _ in 0..RANDOM_TRIES {
+            let pick = rand(total as u64) as usize;
+            let head = if pick < left {
+                self.arrays[0].bucket(self.migrated + pick)
+            } else {
+                self.arrays[1].bucket(pick - left)
+            };
+            let chain_len = self.chain(head).count();
+            let place = rand(places.max(chain_len) as u64) as usize;
+            if place < chain_len {
+                return self.chain(head).nth(place);
+            }
+        }
+        self.random(rand)
     }
 
     /// Every element, in the order of the buckets.
