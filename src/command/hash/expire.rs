@@ -313,6 +313,7 @@ pub fn report_deadlines(
 /// Reports that fields were removed because they were given a deadline that has passed.
 pub fn report_deleted(ctx: &mut Ctx<'_>, key: Key<'_>, fields: &[&[u8]]) {
     touch_times(ctx, key, Event::hash("hdel"), fields.len());
+    ctx.server.stats.expired_subkeys += fields.len() as u64;
     for field in fields {
         ctx.propagate(&[b"HDEL", key.bytes, field]);
     }

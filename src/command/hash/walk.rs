@@ -58,7 +58,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let horizon_ms = ctx.server.field_horizon();
     let hash = ctx.server.object::<Hash>(dbid, key, Access::Read)?;
     let has_due = hash.is_some_and(|hash| hash.due_len(horizon_ms) > 0);
-    if has_due && count.is_none_or(|count| count.number != 0) {
+    if has_due {
         ctx.server.expire_due_fields(dbid, key, usize::MAX);
     }
 
