@@ -12,7 +12,8 @@ use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
 use crate::state::{Client, ClientFlags, Server};
-use crate::types::decimal::{parse_double, parse_i64};
+use crate::types::decimal::parse_i64;
+use crate::types::long_double::LongDouble;
 
 /// How many keys of one command are asked for ahead of use.
 const KEYS_AHEAD: usize = 16;
@@ -157,7 +158,8 @@ impl<'a> Ctx<'a> {
 
     /// When a timeout in seconds at argument `index`, fractions allowed, is over; `None` for zero, which never is.
     pub fn timeout_arg(&self, args: Args<'_>, index: usize) -> Result<Option<i64>, CommandError> {
-        let seconds = parse_double(args.bytes(index)).ok_or(CommandError::TimeoutNotFloat)?;
+        let seconds = LongDouble::parse(args.bytes(index)).ok_or(CommandError::TimeoutNotFloat)?;
+        let seconds = seconds.to_f64(); // a finite number may become infinite, which is out of range too
         if seconds < 0.0 {
             return Err(CommandError::TimeoutNegative);
         }
