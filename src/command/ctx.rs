@@ -160,10 +160,10 @@ impl<'a> Ctx<'a> {
     pub fn timeout_arg(&self, args: Args<'_>, index: usize) -> Result<Option<i64>, CommandError> {
         let seconds = LongDouble::parse(args.bytes(index)).ok_or(CommandError::TimeoutNotFloat)?;
         let seconds = seconds.to_f64(); // a finite number may become infinite, which is out of range too
-        if seconds < 0.0 {
+        let ms = (seconds * 1000.0).ceil();
+        if ms < 0.0 {
             return Err(CommandError::TimeoutNegative);
         }
-        let ms = (seconds * 1000.0).ceil();
         // The first number that a 64-bit integer cannot hold is 2^63.
         if ms >= -(i64::MIN as f64) {
             return Err(CommandError::TimeoutOutOfRange);
