@@ -485,7 +485,12 @@ fn line(client: &Client, registry: &Registry, now: UnixMicros, buffers: &Buffers
 /// A letter for each state that CLIENT LIST shows.
 fn flag_letters(client: &Client) -> String {
     let letters = [
-        (ClientFlags::PAUSED.or(ClientFlags::AWAITING), 'b'),
+        (
+            ClientFlags::PAUSED
+                .or(ClientFlags::AWAITING)
+                .or(ClientFlags::BLOCKED),
+            'b',
+        ),
         (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
         (ClientFlags::CLOSE_ASAP, 'A'),
         (ClientFlags::UNIX_SOCKET, 'U'),
@@ -752,8 +757,18 @@ fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
         ));
     }
-    int_arg(args, 2)?;
-    ctx.client.reply.int(0);
+    let id = int_arg(args, 2)?;
+    let mut clients = ctx.server.clients.iter();
+    let found = clients.find(|client| {
+        u64::try_from(id) == Ok(client.id) && client.flags.has(ClientFlags::BLOCKED)
+    });
+    let conn = found.map(|client| client.conn);
+    if let Some(conn) = conn {
+        ctx.server
+            .unblocked
+            .push((conn, args.len() == 4 && args.is(3, "ERROR")));
+    }
+    ctx.client.reply.int(conn.is_some().into());
     Ok(())
 }
 pub const CLIENT_UNPAUSE: Spec = Spec {

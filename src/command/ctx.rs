@@ -11,7 +11,7 @@ use crate::resp::Args;
 use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
-use crate::state::{Client, Server};
+use crate::state::{Client, ClientFlags, Server};
 use crate::types::decimal::{parse_double, parse_i64};
 
 /// How many keys of one command are asked for ahead of use.
@@ -140,6 +140,7 @@ impl<'a> Ctx<'a> {
     /// Makes the client wait: its command runs again when a key may serve it. The handler has replied nothing
     /// and returns at once.
     pub fn block(&mut self, wait: Wait) {
+        self.client.flags.set(ClientFlags::BLOCKED, true);
         self.client.blocked = Some(match self.client.blocked.take() {
             Some(first) => Wait {
                 deadline_ms: first.deadline_ms,

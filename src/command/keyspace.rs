@@ -138,6 +138,8 @@ fn swapdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let (first, second) = (checked(first)?, checked(second)?);
     ctx.server.dbs.swap(first, second);
+    ctx.server.waiters.signal_db(first as u32);
+    ctx.server.waiters.signal_db(second as u32);
     ctx.server.effects.dirty += 1;
     ctx.client.reply.ok();
     Ok(())

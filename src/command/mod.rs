@@ -12,19 +12,24 @@ pub mod debug;
 pub mod expire;
 pub mod generic;
 pub mod hash;
+pub mod hyperloglog;
 pub mod info;
 pub mod introspection;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
+pub mod list;
 pub mod memory;
 pub mod registry;
 pub mod scan;
 pub mod server;
+pub mod set;
 pub mod slowlog;
+pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod syntax;
+pub mod zset;
 
 pub use ctx::Ctx;
 pub use registry::{Command, Registry};
@@ -66,6 +71,19 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::random::COMMANDS,
+    sort::COMMANDS,
+    zset::COMMANDS,
+    zset::combine::COMMANDS,
+    zset::pop::COMMANDS,
+    zset::range::COMMANDS,
+    hyperloglog::COMMANDS,
+    list::COMMANDS,
+    list::moves::COMMANDS,
+    list::pops::COMMANDS,
+    list::search::COMMANDS,
     hash::COMMANDS,
     hash::expire::COMMANDS,
     hash::extended::COMMANDS,

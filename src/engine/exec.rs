@@ -74,6 +74,9 @@ impl Engine {
             return Step::Wait;
         }
         self.call(client, args, id, first_key);
+        if client.flags.has(ClientFlags::BLOCKED) {
+            return Step::Wait;
+        }
         if timed {
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
             if !matches!(self.server.want, Some(Want::Sleep { .. })) {
@@ -113,7 +116,7 @@ impl Engine {
     }
 
     /// Calls the handler and settles its effects and accounts.
-    fn call(
+    pub(super) fn call(
         &mut self,
         client: &mut Client,
         args: Args<'_>,
@@ -142,15 +145,16 @@ impl Engine {
         };
         let result = handler(&mut ctx, args);
 
-        self.server.stats.commands_processed += 1;
-        client.commands += 1;
-        let stats = &mut self.server.command_stats[usize::from(id.0)];
-        stats.calls += 1;
-        if let Err(error) = result {
-            stats.failed_calls += 1;
-            let line = error.line();
-            self.server.count_error(&line);
-            client.reply.error_bytes(&line);
+        if client.flags.has(ClientFlags::BLOCKED) {
+            self.enqueue_blocked(client); // it counts when it is served
+        } else {
+            self.settle_call(client, id, result);
+        }
+        if self.server.waiters.has_ready() {
+            self.serve_blocked();
+        }
+        if !self.server.unblocked.is_empty() {
+            self.end_unblocked();
         }
         if !self.server.events.is_empty() {
             self.deliver_events();
@@ -163,6 +167,26 @@ impl Engine {
             settle_reply_mode(client);
         }
         self.running = None;
+    }
+
+    /// Counts a command that has run, and replies its error.
+    #[inline]
+    fn settle_call(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+        result: Result<(), CommandError>,
+    ) {
+        self.server.stats.commands_processed += 1;
+        client.commands += 1;
+        let stats = &mut self.server.command_stats[usize::from(id.0)];
+        stats.calls += 1;
+        if let Err(error) = result {
+            stats.failed_calls += 1;
+            let line = error.line();
+            self.server.count_error(&line);
+            client.reply.error_bytes(&line);
+        }
     }
 
     /// Answers a command that a gate or the look-up refused.

@@ -4,6 +4,7 @@
 //! the same output. Lives here: clients' coming and going, the way of a request from bytes to reply, gates,
 //! ticks. May not: name a clock, a file, a socket or a thread.
 
+mod blocking;
 mod exec;
 mod flush;
 mod run;
@@ -71,6 +72,8 @@ pub struct Engine {
     client_cron_cursor: usize,
     /// Tables taken out by an asynchronous flush, freed piece by piece.
     graveyard: Vec<Table<Entry>>,
+    /// Blocked clients are being served.
+    is_serving: bool,
     signals: u32,
     running: Option<CommandId>,
     trace: Option<Vec<(ConnId, u64, String)>>,
@@ -114,6 +117,7 @@ impl Engine {
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
             graveyard: Vec::new(),
+            is_serving: false,
             signals: 0,
             running: None,
             trace: boot.replaying.then(Vec::new),
@@ -284,6 +288,7 @@ impl Engine {
             client.query_end += len;
         }
         self.process(conn);
+        self.run_released();
     }
 
     /// The other side is gone; the connection's number is free afterwards.
@@ -451,6 +456,7 @@ impl Engine {
 
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
+        self.forget_blocked(conn);
         self.server.clients.remove(conn);
         self.server.flush_queue.retain(|of| *of != conn);
         self.resumed.retain(|of| *of != conn);

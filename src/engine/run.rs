@@ -126,7 +126,8 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
-        if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
+        let waits = ClientFlags::AWAITING.or(ClientFlags::BLOCKED);
+        if client.is_closing() || client.flags.has_any(waits) {
             return;
         }
         if !self.run_parked(client, query) {

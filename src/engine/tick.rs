@@ -86,6 +86,11 @@ impl Engine {
         if let Some(pause) = self.server.pause {
             at = at.min(UnixMicros(pause.until_ms.saturating_mul(1000)));
         }
+        if let Some(deadline_ms) = self.server.waiters.next_deadline_ms() {
+            at = at.min(UnixMicros(
+                deadline_ms.saturating_add(1).saturating_mul(1000),
+            ));
+        }
         if self.server.unpaused {
             at = self.server.now;
         }
@@ -95,6 +100,8 @@ impl Engine {
     pub(super) fn tick(&mut self) {
         let now = self.server.now;
         self.end_pause();
+        self.end_due_waits();
+        self.run_released();
         let is_due = now >= self.next_cron;
         let cron = is_due && !self.server.debug.cron_paused;
         if is_due {
@@ -328,9 +335,11 @@ impl Engine {
         if resizes_replies {
             client.fit_reply(now, peak_reset_ms);
         }
-        let waits = client
-            .flags
-            .has_any(ClientFlags::PAUSED.or(ClientFlags::AWAITING));
+        let waits = client.flags.has_any(
+            ClientFlags::PAUSED
+                .or(ClientFlags::AWAITING)
+                .or(ClientFlags::BLOCKED),
+        );
         if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
             if !client.flags.has(ClientFlags::FLUSH_QUEUED) {

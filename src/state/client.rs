@@ -97,6 +97,8 @@ impl ClientFlags {
     pub const AWAITING: ClientFlags = ClientFlags(1 << 11);
     /// Reading stopped because of too much pending output.
     pub const THROTTLED: ClientFlags = ClientFlags(1 << 12);
+    /// The command in front of `parked` waits for a key.
+    pub const BLOCKED: ClientFlags = ClientFlags(1 << 14);
     /// The last read went into the engine's shared buffer.
     pub const SHARED_READ: ClientFlags = ClientFlags(1 << 13);
 

@@ -35,6 +35,8 @@ pub enum CommandError {
     NotBetween(i64, i64),
     #[error("ERR timeout is not an integer or out of range")]
     TimeoutNotInteger,
+    #[error("UNBLOCKED client unblocked via CLIENT UNBLOCK")]
+    Unblocked,
     #[error("ERR timeout is not a float or out of range")]
     TimeoutNotFloat,
     #[error("ERR timeout is negative")]
@@ -45,6 +47,10 @@ pub enum CommandError {
     SameObject,
     #[error("ERR no such key")]
     NoSuchKey,
+    #[error("ERR numkeys should be greater than 0")]
+    NumKeysNotPositive,
+    #[error("ERR count should be greater than 0")]
+    CountNotPositive,
     #[error("ERR DB index is out of range")]
     DbIndex,
     #[error("NOAUTH Authentication required.")]

@@ -334,6 +334,7 @@ impl Server {
         if is_async && removed > 0 {
             self.dropped.push(old.table);
         }
+        self.waiters.signal_db(dbid);
         removed
     }
 
@@ -375,6 +376,9 @@ impl Server {
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
         if !self.config.notify_keyspace_events.is_empty() {
             self.queue_event(dbid, key, event);
+        }
+        if !self.waiters.is_empty() {
+            self.waiters.signal(dbid, key);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{HashSeed, Table};
+use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
@@ -110,6 +111,10 @@ pub struct Server {
     pub unpaused: bool,
     /// Clients to be told goodbye by the engine after this command.
     pub doomed: Vec<ConnId>,
+    /// Who waits for keys.
+    pub waiters: Waiters,
+    /// Clients whose wait CLIENT UNBLOCK ends after this command; with an error or as at a timeout.
+    pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
 
@@ -177,6 +182,8 @@ impl Server {
             pause: None,
             unpaused: false,
             doomed: Vec::new(),
+            waiters: Waiters::default(),
+            unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
             stats: Stats::default(),
             command_stats: Vec::new(),
@@ -362,7 +369,11 @@ impl Server {
     pub fn blocked_clients(&self) -> usize {
         let clients = self.clients.iter();
         clients
-            .filter(|client| client.flags.has(ClientFlags::PAUSED))
+            .filter(|client| {
+                client
+                    .flags
+                    .has_any(ClientFlags::PAUSED.or(ClientFlags::BLOCKED))
+            })
             .count()
     }
 

@@ -1,0 +1,148 @@
+//! Blocking: serving clients whose commands wait for a key, and ending waits whose time is up.
+//!
+//! A blocked client's command stays in front of its parked ones and is run again as it stands: whoever is served
+//! gets its reply from the handler itself.
+
+use crate::command::CommandError;
+use crate::engine::Engine;
+use crate::resp::Args;
+use crate::state::blocking::{TimeoutReply, Wait};
+use crate::state::client::Parked;
+use crate::state::keys::Access;
+use crate::state::{Client, ClientFlags, ConnId};
+
+impl Engine {
+    /// Puts the client whose command has just blocked into the queues of its keys.
+    pub(super) fn enqueue_blocked(&mut self, client: &Client) {
+        if let Some(wait) = &client.blocked {
+            self.server.waiters.add(client.dbid, client.conn, wait);
+        }
+    }
+
+    /// Runs the commands of those who wait for a key that has changed, as long as commands change such keys.
+    pub(super) fn serve_blocked(&mut self) {
+        if self.is_serving {
+            return; // the loop below sees what the served commands signal
+        }
+        self.is_serving = true;
+        while let Some(((dbid, key), waiting)) = self.server.waiters.take_ready() {
+            for conn in waiting {
+                self.serve_one(dbid, &key, conn);
+            }
+        }
+        self.is_serving = false;
+    }
+
+    /// Runs a blocked client's command again, if the key may serve it now.
+    fn serve_one(&mut self, dbid: u32, key: &[u8], conn: ConnId) {
+        let found = self.server.key(key);
+        let kind = self
+            .server
+            .lookup(dbid, found, Access::Peek)
+            .map(|entry| entry.kind());
+        let Some(client) = self.server.clients.get(conn) else {
+            return;
+        };
+        let may_serve = |wait: &Wait| wait.on_any_change || kind == Some(wait.kind);
+        if client.is_closing() || !client.blocked.as_ref().is_some_and(may_serve) {
+            return;
+        }
+        let Some(mut client) = self.server.clients.take(conn) else {
+            return;
+        };
+        if let Some(parked) = client.parked.pop_front() {
+            self.run_again(&mut client, parked);
+        }
+        self.server.clients.put_back(client);
+    }
+
+    fn run_again(&mut self, client: &mut Client, parked: Parked) {
+        client.flags.set(ClientFlags::BLOCKED, false);
+        let wait = client.blocked.clone();
+        let query = std::mem::take(&mut client.query);
+        let args = Args::new(
+            &query[client.query_pos..client.query_end],
+            &parked.argv,
+            &parked.big,
+        );
+        if let Ok(command) = self.registry.find(args) {
+            let id = command.id;
+            self.call(client, args, id, None);
+        }
+        client.query = query;
+        if client.flags.has(ClientFlags::BLOCKED) {
+            client.parked.push_front(parked);
+            return;
+        }
+        if let Some(wait) = wait {
+            self.server.waiters.remove(client.dbid, client.conn, &wait);
+        }
+        client.blocked = None;
+        client.query_pos += parked.len;
+        self.let_go(client);
+    }
+
+    /// A client that no longer waits offers its reply and goes on with what it has sent since.
+    fn let_go(&mut self, client: &mut Client) {
+        if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
+            client.flags.set(ClientFlags::FLUSH_QUEUED, true);
+            self.server.queue_flush(client.conn);
+        }
+        self.released.push_back(client.conn);
+    }
+
+    /// Ends a wait without having served it: with this error, or as if its time were up.
+    fn end_wait(&mut self, conn: ConnId, error: Option<&CommandError>) {
+        let Some(mut client) = self.server.clients.take(conn) else {
+            return;
+        };
+        if let Some(wait) = client.blocked.take() {
+            self.server.waiters.remove(client.dbid, conn, &wait);
+            client.flags.set(ClientFlags::BLOCKED, false);
+            if let Some(parked) = client.parked.pop_front() {
+                client.query_pos += parked.len;
+            }
+            let is_muted = client
+                .flags
+                .has_any(ClientFlags::REPLY_OFF.or(ClientFlags::REPLY_SKIP));
+            client.reply.set_muted(is_muted);
+            match (error, wait.on_timeout) {
+                (Some(error), _) => {
+                    let line = error.line();
+                    self.server.count_error(&line);
+                    client.reply.error_bytes(&line);
+                }
+                (None, TimeoutReply::Null) => client.reply.null(),
+                (None, TimeoutReply::NullArray) => client.reply.null_array(),
+            }
+            client.reply.set_muted(false);
+            self.let_go(&mut client);
+        }
+        self.server.clients.put_back(client);
+    }
+
+    /// Ends the waits whose deadline has passed.
+    pub(super) fn end_due_waits(&mut self) {
+        let now_ms = self.server.now_ms;
+        for conn in self.server.waiters.due(now_ms) {
+            self.end_wait(conn, None);
+        }
+    }
+
+    /// Ends the waits that CLIENT UNBLOCK named.
+    pub(super) fn end_unblocked(&mut self) {
+        for (conn, with_error) in std::mem::take(&mut self.server.unblocked) {
+            let error = with_error.then_some(CommandError::Unblocked);
+            self.end_wait(conn, error.as_ref());
+        }
+    }
+
+    /// Forgets a client that goes while it waits.
+    pub(super) fn forget_blocked(&mut self, conn: ConnId) {
+        if let Some(client) = self.server.clients.get(conn)
+            && let Some(wait) = &client.blocked
+        {
+            self.server.waiters.remove(client.dbid, conn, wait);
+        }
+    }
+}
