@@ -17,6 +17,7 @@ pub mod introspection;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
+pub mod list;
 pub mod memory;
 pub mod registry;
 pub mod scan;
@@ -27,6 +28,7 @@ pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod syntax;
+pub mod zset;
 
 pub use ctx::Ctx;
 pub use registry::{Command, Registry};
@@ -72,5 +74,13 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     set::algebra::COMMANDS,
     set::random::COMMANDS,
     sort::COMMANDS,
+    zset::COMMANDS,
+    zset::combine::COMMANDS,
+    zset::pop::COMMANDS,
+    zset::range::COMMANDS,
     hyperloglog::COMMANDS,
+    list::COMMANDS,
+    list::moves::COMMANDS,
+    list::pops::COMMANDS,
+    list::search::COMMANDS,
 ];
