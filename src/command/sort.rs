@@ -263,10 +263,12 @@ fn elements_of(object: &Object, range: Range<usize>, from_end: bool) -> Vec<Vec<
     }
 }
 
+/// The value of a hash's field. A field whose deadline has passed is gone for readers.
 fn hash_value(ctx: &mut Ctx<'_>, key: Key<'_>, field: &[u8]) -> Option<Vec<u8>> {
+    let horizon_ms = ctx.server.field_horizon();
     let hash = ctx.object::<Hash>(key, Access::Read).ok()??;
-    let pos = hash.0.find(hash.0.first()?, field, 1)?;
-    Some(hash.0.get(hash.0.next(pos)?).to_vec())
+    let found = hash.get(field)?;
+    (!found.is_due(horizon_ms)).then(|| found.value.to_vec())
 }
 
 /// A list of these elements, in the encoding that suits it.
