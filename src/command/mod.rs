@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod geo;
 pub mod hyperloglog;
 pub mod info;
 pub mod introspection;
@@ -67,6 +68,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     zset::COMMANDS,
     zset::combine::COMMANDS,
     zset::pop::COMMANDS,
