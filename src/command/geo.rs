@@ -10,7 +10,7 @@ use crate::command::{CommandError, Ctx};
 use crate::keyspace::object::ZSet;
 use crate::resp::{Args, Reply};
 use crate::state::keys::Access;
-use crate::types::decimal::{parse_double, trim_zeros};
+use crate::types::decimal::parse_double;
 use crate::types::geo::Place;
 
 /// The commands of this file.
@@ -63,14 +63,11 @@ fn place_of(zset: &ZSet, member: &[u8]) -> Option<Place> {
         .map(|score| Place::from_hash(hash_of(score)))
 }
 
-/// Longitude and latitude, with all digits that matter.
+/// Longitude and latitude.
 fn reply_place(reply: &mut Reply, place: Place) {
     reply.array(2);
-    for degrees in [place.lon, place.lat] {
-        let digits = format!("{degrees:.17}");
-        let digits = trim_zeros(&digits);
-        reply.double_text(if digits == "-0" { "0" } else { digits });
-    }
+    reply.double(place.lon);
+    reply.double(place.lat);
 }
 
 /// A distance with four digits behind the point.

@@ -213,17 +213,13 @@ impl Reply {
                 self.bulk_int(whole);
             };
         }
-        self.double_text(&format_double(value));
-    }
-
-    /// A double in digits of the caller's choice; in RESP2 a bulk string.
-    pub fn double_text(&mut self, text: &str) {
+        let text = format_double(value);
         if self.resp3 {
             self.raw(b",");
             self.raw(text.as_bytes());
             self.raw(b"\r\n");
         } else {
-            self.text(text);
+            self.text(&text);
         }
     }
 
