@@ -73,3 +73,8 @@ fn keys() {
 fn bits() {
     compare_generated("bits");
 }
+
+#[test]
+fn hyperloglogs() {
+    compare_generated("hyperloglogs");
+}

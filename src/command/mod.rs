@@ -12,17 +12,21 @@ pub mod debug;
 pub mod expire;
 pub mod generic;
 pub mod geo;
+pub mod hash;
 pub mod hyperloglog;
 pub mod info;
 pub mod introspection;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
+pub mod list;
 pub mod memory;
 pub mod registry;
 pub mod scan;
 pub mod server;
+pub mod set;
 pub mod slowlog;
+pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod syntax;
@@ -70,9 +74,22 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     bitmap::field::COMMANDS,
     geo::COMMANDS,
     geo::search::COMMANDS,
+    set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::random::COMMANDS,
+    sort::COMMANDS,
     zset::COMMANDS,
     zset::combine::COMMANDS,
     zset::pop::COMMANDS,
     zset::range::COMMANDS,
     hyperloglog::COMMANDS,
+    list::COMMANDS,
+    list::moves::COMMANDS,
+    list::pops::COMMANDS,
+    list::search::COMMANDS,
+    hash::COMMANDS,
+    hash::expire::COMMANDS,
+    hash::extended::COMMANDS,
+    hash::import::COMMANDS,
+    hash::walk::COMMANDS,
 ];
