@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod info;
@@ -71,6 +72,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     set::COMMANDS,
     set::algebra::COMMANDS,
     set::random::COMMANDS,

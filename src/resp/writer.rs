@@ -213,10 +213,6 @@ impl Reply {
                 self.bulk_int(whole);
             };
         }
-        self.double_text(value);
-    }
-
-    fn double_text(&mut self, value: f64) {
         let text = format_double(value);
         if self.resp3 {
             self.raw(b",");

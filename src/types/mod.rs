@@ -4,6 +4,7 @@ pub mod bits;
 pub mod btree;
 pub mod decimal;
 pub mod digest;
+pub mod geo;
 pub mod glob;
 pub mod hyperloglog;
 pub mod intset;
