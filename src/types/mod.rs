@@ -7,3 +7,4 @@ pub mod glob;
 pub mod listpack;
 pub mod long_double;
 pub mod size_class;
+pub mod stream;
