@@ -22,6 +22,7 @@ pub mod scan;
 pub mod server;
 pub mod slowlog;
 pub mod spec;
+pub mod stream;
 pub mod string;
 pub mod syntax;
 
@@ -63,6 +64,15 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::many::COMMANDS,
     string::number::COMMANDS,
     string::range::COMMANDS,
+    stream::add::COMMANDS,
+    stream::claim::COMMANDS,
+    stream::delete::COMMANDS,
+    stream::group::COMMANDS,
+    stream::idempotence::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::range::COMMANDS,
+    stream::read::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
 ];
