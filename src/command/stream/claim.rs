@@ -45,7 +45,8 @@ impl Claim<'_> {
 
     /// Makes a pending entry, which may be new, the claimer's.
     fn take(&mut self, group: &mut stream::Group, id: StreamId) {
-        let old = group.pending().get(&id).map_or(0, |nack| nack.deliveries);
+        // A forced entry begins as one that was delivered once.
+        let old = group.pending().get(&id).map_or(1, |nack| nack.deliveries);
         let deliveries = match self.deliveries {
             Some(deliveries) => deliveries,
             None if self.just_id => old,

@@ -1,6 +1,6 @@
 //! XGROUP: the groups of a stream and their consumers.
 
-use super::{find, id_arg, no_such_group};
+use super::{find, id_arg, invalid_id, no_such_group, parse_id};
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::syntax::container_help;
@@ -9,7 +9,7 @@ use crate::keyspace::object;
 use crate::resp::Args;
 use crate::state::effects::Event;
 use crate::state::keys::Access;
-use crate::types::stream::{self, Log, Stream, StreamId};
+use crate::types::stream::{self, Log, Stream};
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[XGROUP];
@@ -61,11 +61,6 @@ impl Options {
         }
         Ok(options)
     }
-
-    /// How much was read at `id`, which can be no more than there is.
-    fn entries_read(&self, log: &Log) -> Option<u64> {
-        self.entries_read.map(|read| read.min(log.entries_added))
-    }
 }
 
 /// The stream at argument 2, which has to be there.
@@ -87,14 +82,6 @@ fn group<'c>(
     let group = stream.groups.get_mut(name);
     let group = group.ok_or_else(|| no_such_group(key, name))?;
     Ok((group, &stream.log))
-}
-
-/// The ID at argument 4, of which `$` is `last`.
-fn last_delivered(args: Args<'_>, last: StreamId) -> Result<StreamId, CommandError> {
-    match args.bytes(4) {
-        b"$" => Ok(last),
-        _ => id_arg(args, 4),
-    }
 }
 
 pub const XGROUP_CREATE: Spec = Spec {
@@ -134,7 +121,10 @@ fn xgroup_create(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> 
     if last.is_none() && !options.creates_stream {
         stream(ctx, args)?;
     }
-    let id = last_delivered(args, last.unwrap_or_default())?;
+    let id = match args.bytes(4) {
+        b"$" => last.unwrap_or_default(),
+        _ => id_arg(args, 4)?,
+    };
     let stream = ctx
         .object_or_insert::<object::Stream>(key, object::Stream::default)?
         .get_mut();
@@ -143,8 +133,7 @@ fn xgroup_create(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> 
             "BUSYGROUP Consumer Group name already exists",
         ));
     }
-    let entries_read = options.entries_read(&stream.log);
-    let group = stream::Group::new(id, entries_read);
+    let group = stream::Group::new(id, options.entries_read);
     stream.groups.insert(name.into(), group);
     ctx.touch(key.bytes, Event::stream("xgroup-create"));
     ctx.client.reply.ok();
@@ -182,8 +171,12 @@ pub const XGROUP_SETID: Spec = Spec {
 fn xgroup_setid(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args, false)?;
     let (group, log) = group(ctx, args)?;
-    group.last_id = last_delivered(args, log.last_id)?;
-    group.entries_read = options.entries_read(log);
+    group.last_id = match args.bytes(4) {
+        b"$" => log.last_id,
+        // Other than CREATE this takes `-` and `+` too.
+        text => parse_id(text, 0).ok_or_else(invalid_id)?,
+    };
+    group.entries_read = options.entries_read;
     ctx.touch(args.bytes(2), Event::stream("xgroup-setid"));
     ctx.client.reply.ok();
     Ok(())

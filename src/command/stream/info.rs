@@ -184,9 +184,9 @@ fn reply_producers(reply: &mut Reply, stream: &Stream) {
     }
 }
 
-fn reply_known(reply: &mut Reply, value: Option<u64>) {
+fn reply_known(reply: &mut Reply, value: Option<i64>) {
     match value {
-        Some(value) => reply.int(value as i64),
+        Some(value) => reply.int(value),
         None => reply.null(),
     }
 }
@@ -196,7 +196,7 @@ fn reply_progress(reply: &mut Reply, log: &Log, group: &stream::Group) {
     reply.text("last-delivered-id");
     reply_id(reply, group.last_id);
     reply.text("entries-read");
-    reply_known(reply, group.entries_read);
+    reply_known(reply, group.entries_read.map(|read| read as i64));
     reply.text("lag");
     reply_known(reply, group.lag(log));
 }

@@ -349,8 +349,8 @@ fn read_group(
             }
         }
     }
-    let is_active = is_new_read || has_claimed;
-    if let (true, Some(consumer)) = (is_active, group.consumer_mut(owner)) {
+    // Entries that are read without becoming pending leave no trace on the consumer.
+    if let (false, Some(consumer)) = (delivered.is_empty(), group.consumer_mut(owner)) {
         consumer.active_ms = now_ms;
     }
     let mut commands = Vec::new();
@@ -371,7 +371,7 @@ fn read_group(
     if known.is_none() {
         ctx.touch(key, Event::stream("xgroup-createconsumer"));
     }
-    super::count_changes(ctx, is_active.into());
+    super::count_changes(ctx, (is_new_read || has_claimed).into());
     propagate_instead(ctx, &commands);
     Ok(())
 }

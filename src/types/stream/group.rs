@@ -202,19 +202,20 @@ impl Group {
         self.last_id = id;
     }
 
-    /// How many entries the group has yet to read; `None` is not known.
-    pub fn lag(&self, log: &Log) -> Option<u64> {
+    /// How many entries the group has yet to read; `None` is not known. Less than none is what follows from an
+    /// `entries_read` that was set too high.
+    pub fn lag(&self, log: &Log) -> Option<i64> {
         if log.entries_added == 0 || log.is_empty() {
             return Some(0);
         }
         if self.last_id < log.first_id() && log.max_deleted_id < log.first_id() {
-            return Some(log.len());
+            return Some(log.len() as i64);
         }
         let read = match self.entries_read {
             Some(count) if !log.has_gap_from(self.last_id) => Some(count),
             _ => log.position_of(self.last_id),
         };
-        read.map(|read| log.entries_added.wrapping_sub(read))
+        read.map(|read| log.entries_added.wrapping_sub(read) as i64)
     }
 
     /// Bytes that the group takes, about.
