@@ -13,3 +13,4 @@ pub mod long_double;
 pub mod lzf;
 pub mod quicklist;
 pub mod size_class;
+pub mod stream;
