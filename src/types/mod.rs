@@ -7,4 +7,5 @@ pub mod glob;
 pub mod hyperloglog;
 pub mod listpack;
 pub mod long_double;
+pub mod lzf;
 pub mod size_class;
