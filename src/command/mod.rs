@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod ctx;
 pub mod debug;
+pub mod dump;
 pub mod expire;
 pub mod generic;
 pub mod hyperloglog;
@@ -67,4 +68,5 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
     hyperloglog::COMMANDS,
+    dump::COMMANDS,
 ];

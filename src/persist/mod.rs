@@ -7,10 +7,16 @@
 //! Bytes from outside are checked here once and completely: what decoding returns keeps every invariant of its type.
 //! A length is believed when as many bytes are there, so that no input makes it allocate much more than it is long.
 
+mod hash;
+mod list;
 pub mod payload;
 pub mod reader;
+mod set;
+mod stream;
+pub mod value;
 pub mod writer;
 pub mod ziplist;
+mod zset;
 
 /// Why bytes are not a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
