@@ -93,7 +93,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &HashLimits) -> Result<
 /// An empty hash that is to take so many fields.
 fn hash_for(count: usize, limits: &HashLimits) -> Hash {
     let mut hash = Hash::default();
-    hash.prepare(std::iter::repeat_n(&b""[..], 2 * count), limits);
+    hash.prepare(std::iter::empty(), 2 * count, limits);
     hash
 }
 

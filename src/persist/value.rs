@@ -14,7 +14,7 @@ use crate::keyspace::object::hash::HashLimits;
 use crate::keyspace::object::list::Limits as ListLimits;
 use crate::keyspace::object::set::SetLimits;
 use crate::keyspace::object::zset::ZSetLimits;
-use crate::keyspace::object::{Hash, List, Object, Set, ZSet};
+use crate::keyspace::object::{Hash, Object, Set, ZSet};
 use crate::keyspace::table::HashSeed;
 use crate::types::decimal::parse_i64;
 

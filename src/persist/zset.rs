@@ -19,7 +19,8 @@ pub fn encode(zset: &ZSet, writer: &mut Writer<'_>) {
     writer.count(zset.len());
     let mut digits = itoa::Buffer::new();
     // From the greatest down, as real servers do it: who reads them adds each at the front.
-    for (member, score) in zset.range(0, usize::MAX, true) {
+    let last = zset.len().saturating_sub(1);
+    for (member, score) in zset.range(last, usize::MAX, true) {
         writer.string(member.bytes(&mut digits));
         writer.double(score);
     }
