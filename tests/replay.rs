@@ -15,6 +15,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use support::grammar::{Words, generated, rules};
 use support::{Address, Client, RETRACE, Rng, Server, count_from_env, request, seed};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -165,6 +166,18 @@ fn random_command(rng: &mut Rng) -> Vec<String> {
 
 /// A client that sends `count` commands in pipelines of every size, reads them all, and comes back now and then.
 fn load(address: &Address, seed: u64, count: usize) {
+    const FAMILIES: [&str; 8] = [
+        "lists",
+        "hashes",
+        "sets",
+        "zsets",
+        "geo",
+        "streams",
+        "hyperloglogs",
+        "chance",
+    ];
+    let families: Vec<String> = FAMILIES.iter().flat_map(|family| rules(family)).collect();
+    let mut words = Words::new(seed);
     let mut rng = Rng::new(seed);
     let mut client = Client::connect(address);
     let mut left = count;
@@ -172,7 +185,10 @@ fn load(address: &Address, seed: u64, count: usize) {
         let depth = [1, 1, 1, 5, 50][rng.below(5)].min(left);
         let mut bytes = Vec::new();
         for _ in 0..depth {
-            bytes.extend(request(&random_command(&mut rng)));
+            bytes.extend(match rng.one_in(2) {
+                true => request(&generated(&families, &mut words)),
+                false => request(&random_command(&mut rng)),
+            });
         }
         left -= depth;
         client.send(&bytes);

@@ -3,6 +3,8 @@
 //! One table names the subcommands with their syntax, so that HELP and the check of argument counts come from
 //! the same place. May not: anything that a client needs in earnest.
 
+mod collections;
+
 use std::ops::RangeInclusive;
 
 use crate::border::{LogLevel, Want};
@@ -16,7 +18,6 @@ use crate::config::parse_memory;
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::keyspace::table::ArrayStats;
 use crate::resp::Args;
-use crate::state::debug::QUICKLIST_PACKED_THRESHOLD;
 use crate::state::keys::{Access, NewValue};
 use crate::state::server::REPLY_PEAK_RESET_MS;
 use crate::types::decimal::parse_i64;
@@ -70,6 +71,9 @@ const fn sub(
 
 const ANY: usize = usize::MAX;
 
+/// A listpack of one element below this still has a length of 32 bits.
+const PACKED_THRESHOLD_MAX: u64 = (4 << 30) - (1 << 20);
+
 #[rustfmt::skip]
 const SUBCOMMANDS: &[Sub] = &[
     sub("ASSERT", 2..=2, "", "End the process as a failed check would.", crash),
@@ -84,6 +88,7 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("HTSTATS-KEY", 3..=4, " <key> [full]", "How full the table that holds a key's value is.", htstats_key),
     sub("INTERNAL_SECRET", 2..=2, "", "What cluster nodes share; outside a cluster an error.", internal_secret),
     sub("LEAK", 3..=3, " <string>", "Lose the memory of a copy of the string.", leak),
+    sub("LISTPACK", 3..=3, " <key>", "Write a listpack's elements to the log.", collections::listpack),
     sub("LOADAOF", 2..=2, "", "Load the data again from the AOF.", needs_persistence),
     sub("LOG", 3..=3, " <message>", "Write a line to the server's log.", log),
     sub("MARK-INTERNAL-CLIENT", 2..=3, " [UNMARK]", "Let this connection call internal commands (there are none).", mark_internal),
@@ -93,6 +98,7 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("PAUSE-CRON", 3..=3, " <0|1>", "Whether periodic work rests.", pause_cron),
     sub("POPULATE", 3..=5, " <count> [prefix] [size]", "Add keys <prefix>:<number> that are not there yet, with values of this size.\nThey are not propagated.", populate),
     sub("PROTOCOL", 3..=3, " <type>", "Reply with a sample of a protocol type: string, integer, double, bignum,\nnull, array, set, map, attrib, push, verbatim, true, false.", protocol),
+    sub("QUICKLIST", 3..=4, " <key> [0|1]", "Write a quicklist's nodes to the log, and with 1 their elements.", collections::quicklist),
     sub("QUICKLIST-PACKED-THRESHOLD", 3..=3, " <size>", "From which size on a list element gets a node of its own; 0 for the default.", packed_threshold),
     sub("RELOAD", 2..=ANY, " [NOSAVE] [NOFLUSH] [MERGE]", "Save the data and load it again.", needs_persistence),
     sub("REPLICATE", 3..=ANY, " <arg> [arg ...]", "Send a command to replicas without running it.", replicate),
@@ -197,15 +203,13 @@ fn reply_buffer(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 fn packed_threshold(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let Some(bytes) = parse_memory(args.bytes(2)).filter(|bytes| *bytes <= 4 << 30) else {
+    let bytes = parse_memory(args.bytes(2)).and_then(|bytes| u64::try_from(bytes).ok());
+    let Some(bytes) = bytes.filter(|bytes| *bytes <= PACKED_THRESHOLD_MAX) else {
         return Err(CommandError::text(
             "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
         ));
     };
-    ctx.server.debug.quicklist_packed_threshold = match bytes {
-        0 => QUICKLIST_PACKED_THRESHOLD,
-        bytes => bytes.unsigned_abs(),
-    };
+    ctx.server.debug.quicklist_packed_threshold = bytes;
     ctx.client.reply.ok();
     Ok(())
 }
@@ -367,12 +371,13 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::NoSuchKey);
     };
     let text = format!(
-        "Value at:{place:#x} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        "Value at:{place:#x} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}{}",
         refcount(entry),
         entry.encoding().name(),
         serialized_len(entry),
         entry.lru(),
         idle_secs(clock, entry.lru()),
+        entry.object().map_or_else(String::new, collections::extra),
     );
     ctx.client.reply.simple(&text);
     Ok(())

@@ -10,6 +10,7 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::entry::Kind;
+use crate::keyspace::object::Object;
 use crate::resp::Args;
 use crate::state::{Client, Server};
 
@@ -567,20 +568,31 @@ fn keysizes(out: &mut Report<'_, '_>, is_named: bool) {
     if keys > KEYSIZES_KEYS_MAX && !is_named {
         return;
     }
+    const SIZED: [(Kind, &str); 5] = [
+        (Kind::String, "strings_sizes"),
+        (Kind::List, "lists_items"),
+        (Kind::Set, "sets_items"),
+        (Kind::ZSet, "zsets_items"),
+        (Kind::Hash, "hashes_items"),
+    ];
     for (dbid, db) in out.server().dbs.iter().enumerate() {
         // Class 0 counts what is empty, class `i` lengths from 2^(i-1) to below 2^i.
-        let mut strings = [0u64; 65];
-        for entry in db.table.iter().filter(|entry| entry.kind() == Kind::String) {
-            let len = entry.str_len() as u64;
-            strings[(u64::BITS - len.leading_zeros()) as usize] += 1;
+        let mut classes = [[0u64; 65]; SIZED.len()];
+        for entry in db.table.iter() {
+            let kind = entry.kind();
+            let len = entry.object().map_or_else(|| entry.str_len(), Object::len) as u64;
+            if let Some(row) = SIZED.iter().position(|(of, _)| *of == kind) {
+                classes[row][(u64::BITS - len.leading_zeros()) as usize] += 1;
+            }
         }
-        let classes = strings.iter().enumerate().filter(|(_, count)| **count > 0);
-        let values: Vec<String> = classes
-            .map(|(class, count)| format!("{}={count}", size_label(class)))
-            .collect();
-        if !values.is_empty() {
-            let name = format!("db{dbid}_distrib_strings_sizes");
-            out.line(&name, values.join(","));
+        for ((_, name), counts) in SIZED.iter().zip(classes) {
+            let used = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+            let values: Vec<String> = used
+                .map(|(class, count)| format!("{}={count}", size_label(class)))
+                .collect();
+            if !values.is_empty() {
+                out.line(&format!("db{dbid}_distrib_{name}"), values.join(","));
+            }
         }
     }
 }

@@ -18,14 +18,18 @@ pub mod introspection;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
+pub mod list;
 pub mod memory;
 pub mod registry;
 pub mod scan;
 pub mod server;
+pub mod set;
 pub mod slowlog;
+pub mod sort;
 pub mod spec;
 pub mod string;
 pub mod syntax;
+pub mod zset;
 
 pub use ctx::Ctx;
 pub use registry::{Command, Registry};
@@ -67,6 +71,18 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::range::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::random::COMMANDS,
+    sort::COMMANDS,
+    zset::COMMANDS,
+    zset::combine::COMMANDS,
+    zset::pop::COMMANDS,
+    zset::range::COMMANDS,
     hyperloglog::COMMANDS,
     dump::COMMANDS,
+    list::COMMANDS,
+    list::moves::COMMANDS,
+    list::pops::COMMANDS,
+    list::search::COMMANDS,
 ];

@@ -25,6 +25,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use super::table::Element;
+use crate::types::btree::Named;
 use crate::types::size_class::class_size;
 
 const WORD: usize = 8;
@@ -69,6 +70,24 @@ impl<const VALUED: bool> Drop for Member<VALUED> {
 impl<const VALUED: bool> Clone for Member<VALUED> {
     fn clone(&self) -> Self {
         Member::build(self.key(), self.value(), self.word())
+    }
+}
+
+/// A handle that does not own its element, see [`Member::to_ref`].
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct MemberRef<const VALUED: bool>(NonNull<u8>);
+
+// SAFETY: it is a shared reference by another name, and members have no interior mutability.
+unsafe impl<const VALUED: bool> Send for MemberRef<VALUED> {}
+// SAFETY: as above.
+unsafe impl<const VALUED: bool> Sync for MemberRef<VALUED> {}
+
+impl<const VALUED: bool> Named for MemberRef<VALUED> {
+    #[inline]
+    fn name(&self) -> &[u8] {
+        // SAFETY: both are a `NonNull<u8>` alone; the element lives, as whoever made the handle has promised.
+        unsafe { &*ptr::from_ref(self).cast::<Member<VALUED>>() }.key()
     }
 }
 
@@ -292,6 +311,16 @@ impl<const VALUED: bool> Member<VALUED> {
     #[inline]
     pub fn address(&self) -> usize {
         self.base().addr()
+    }
+
+    /// A second handle, for an index beside the table that owns the element.
+    ///
+    /// # Safety
+    /// The handle is let go of before the element: nothing may be asked of it once the element is gone. Replacing
+    /// the element's block counts as its end; [`Member::set_score`](Member::set_score) of a scored member keeps it.
+    #[inline]
+    pub unsafe fn to_ref(&self) -> MemberRef<VALUED> {
+        MemberRef(self.0)
     }
 
     /// The handle as a plain pointer, for an index beside the table that owns the element.

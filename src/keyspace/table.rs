@@ -74,6 +74,8 @@ const AT_ONCE_BITS: u32 = 3;
 const EMPTY_VISITS: usize = 10;
 /// Random bucket picks before `random` falls back to walking, for tables much larger than their contents.
 const RANDOM_TRIES: usize = 128;
+/// Places of a chain that `random_fair` chooses from at least; it takes two more for each element of a mean chain.
+const FAIR_PLACES_MIN: usize = 5;
 /// Classes of the histogram in [`ArrayStats`]; the last one also counts everything longer.
 pub const CHAIN_CLASSES: usize = 32;
 
@@ -651,6 +653,36 @@ impl<E: Element> Table<E> {
             };
         }
         None
+    }
+
+    /// A random element, all about equally likely: a random place in a random bucket, again and again until
+    /// something is there. Only what lies beyond the longest chains to be expected comes up a little less often.
+    pub fn random_fair(&self, rand: &mut dyn FnMut(u64) -> u64) -> Option<&E> {
+        if self.len == 0 {
+            return None;
+        }
+        let left = self.arrays[0].buckets() - self.migrated;
+        let (total, smaller) = if self.rehashing {
+            let second = self.arrays[1].buckets();
+            (left + second, second.min(self.arrays[0].buckets()))
+        } else {
+            (left, left)
+        };
+        let load = self.len.div_ceil(smaller);
+        let places = (2 * load + FAIR_PLACES_MIN) as u64;
+        for _ in 0..RANDOM_TRIES {
+            let pick = rand(total as u64) as usize;
+            let head = if pick < left {
+                self.arrays[0].bucket(self.migrated + pick)
+            } else {
+                self.arrays[1].bucket(pick - left)
+            };
+            let place = rand(places) as usize;
+            if let Some(element) = self.chain(head).nth(place) {
+                return Some(element);
+            }
+        }
+        self.random(rand)
     }
 
     /// Every element, in the order of the buckets.
@@ -1390,6 +1422,30 @@ mod tests {
                 assert_eq!(table.iter().count() as u32, len - 1);
                 assert!((0..len).all(|key| find(&table, key).is_some() == (key != hole)));
             }
+        }
+    }
+
+    #[test]
+    fn a_fair_pick_prefers_no_element() {
+        // Sizes in the middle of a rehash are among them.
+        for len in [1u32, 7, 8, 50, 777, 6200] {
+            let mut table = Table::new(SEED);
+            for key in 0..len {
+                insert(&mut table, key, 0);
+            }
+            let (mut state, mut seen) = (1, vec![0u32; len as usize]);
+            let mut rand = |bound: u64| (lcg(&mut state) >> 3) % bound;
+            for _ in 0..len * 100 {
+                let picked = table.random_fair(&mut rand).map(number);
+                seen[picked.expect("an element") as usize] += 1;
+            }
+            // A hundred each are expected, ten more or less is one standard deviation.
+            let chi: f64 = seen
+                .iter()
+                .map(|n| (f64::from(*n) - 100.0).powi(2) / 100.0)
+                .sum();
+            let bound = f64::from(len) + 4.0 * (2.0 * f64::from(len)).sqrt();
+            assert!(chi < bound, "{len} elements: {chi}");
         }
     }
 

@@ -202,7 +202,21 @@ impl Reply {
     }
 
     /// A double; in RESP2 a bulk string.
+    #[inline]
     pub fn double(&mut self, value: f64) {
+        if let Some(whole) = as_whole(value)
+            && !self.muted
+        {
+            return if self.resp3 {
+                self.header(b',', whole);
+            } else {
+                self.bulk_int(whole);
+            };
+        }
+        self.double_text(value);
+    }
+
+    fn double_text(&mut self, value: f64) {
         let text = format_double(value);
         if self.resp3 {
             self.raw(b",");
@@ -439,6 +453,15 @@ impl Reply {
     }
 }
 
+/// Doubles that are printed in full, as integers: whole ones up to 2^62, but not minus zero.
+#[inline]
+fn as_whole(value: f64) -> Option<i64> {
+    const WHOLE_MAX: f64 = (1u64 << 62) as f64;
+    let whole = value as i64;
+    let is_whole = whole as f64 == value && value.abs() <= WHOLE_MAX;
+    (is_whole && (whole != 0 || value.is_sign_positive())).then_some(whole)
+}
+
 /// A double as replies show it: the shortest digits that read back the same, `inf`, `-inf`, `nan`.
 pub fn format_double(value: f64) -> String {
     if value.is_nan() {
@@ -450,9 +473,8 @@ pub fn format_double(value: f64) -> String {
     if value == 0.0 {
         return if value.is_sign_negative() { "-0" } else { "0" }.into();
     }
-    // Whole numbers that an i64 holds are printed in full. 2^63 itself is the first that it does not hold.
-    if value.fract() == 0.0 && value.abs() < 9_223_372_036_854_775_808.0 {
-        return itoa::Buffer::new().format(value as i64).to_owned();
+    if let Some(whole) = as_whole(value) {
+        return itoa::Buffer::new().format(whole).to_owned();
     }
     place_digits(zmij::Buffer::new().format_finite(value))
 }
@@ -568,6 +590,8 @@ mod tests {
             (-0.0, "-0"),
             (1e20, "1e+20"),
             (1e18, "1000000000000000000"),
+            (4611686018427387904.0, "4611686018427387904"),
+            (5e18, "5e+18"),
             (1e-6, "0.000001"),
             (12345.67890123456, "1.234567890123456e+4"),
             (1.5e300, "1.5e+300"),

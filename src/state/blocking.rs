@@ -32,14 +32,17 @@ pub struct Wait {
     pub memo: Vec<u64>,
 }
 
+/// The number of a database and a key in it.
+type Place = (u32, Vec<u8>);
+
 /// Who waits for which keys, which of those keys have changed, and when the waits end.
 #[derive(Default)]
 pub struct Waiters {
     /// By database and key, those who wait, in the order in which they came.
-    queues: BTreeMap<(u32, Vec<u8>), VecDeque<ConnId>>,
+    queues: BTreeMap<Place, VecDeque<ConnId>>,
     deadlines: BTreeSet<(i64, ConnId)>,
     /// Keys that changed and are waited for, in the order of their changes, each once.
-    ready: VecDeque<(u32, Vec<u8>)>,
+    ready: VecDeque<Place>,
     blocked: usize,
 }
 
@@ -124,7 +127,7 @@ impl Waiters {
     }
 
     /// The next key that changed, with those who wait for it.
-    pub fn take_ready(&mut self) -> Option<((u32, Vec<u8>), Vec<ConnId>)> {
+    pub fn take_ready(&mut self) -> Option<(Place, Vec<ConnId>)> {
         let place = self.ready.pop_front()?;
         let waiting = self
             .queues

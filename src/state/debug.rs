@@ -1,8 +1,5 @@
 //! Switches that DEBUG sets for tests.
 
-/// See [`Switches::quicklist_packed_threshold`].
-pub const QUICKLIST_PACKED_THRESHOLD: u64 = 1 << 30;
-
 /// What DEBUG has switched; each stands at its default unless a test said otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switches {
@@ -16,7 +13,8 @@ pub struct Switches {
     pub deny_scripts_disabled: bool,
     /// Checksums of RDB files and payloads are not looked at (SET-SKIP-CHECKSUM-VALIDATION).
     pub skip_checksum: bool,
-    /// List elements from this size on get a node of their own (QUICKLIST-PACKED-THRESHOLD).
+    /// List elements from this size on get a node of their own; zero leaves it to `list-max-listpack-size`
+    /// (QUICKLIST-PACKED-THRESHOLD).
     pub quicklist_packed_threshold: u64,
 }
 
@@ -28,7 +26,7 @@ impl Default for Switches {
             reply_buffer_resizing: true,
             deny_scripts_disabled: false,
             skip_checksum: false,
-            quicklist_packed_threshold: QUICKLIST_PACKED_THRESHOLD,
+            quicklist_packed_threshold: 0,
         }
     }
 }

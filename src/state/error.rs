@@ -47,6 +47,10 @@ pub enum CommandError {
     SameObject,
     #[error("ERR no such key")]
     NoSuchKey,
+    #[error("ERR numkeys should be greater than 0")]
+    NumKeysNotPositive,
+    #[error("ERR count should be greater than 0")]
+    CountNotPositive,
     #[error("ERR DB index is out of range")]
     DbIndex,
     #[error("NOAUTH Authentication required.")]

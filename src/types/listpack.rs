@@ -316,7 +316,8 @@ impl Listpack {
         is_sound(bytes).then(|| Listpack::from_sound(bytes))
     }
 
-    fn from_sound(bytes: &[u8]) -> Listpack {
+    /// A copy of bytes that came out of [`Listpack::as_bytes`].
+    pub(super) fn from_sound(bytes: &[u8]) -> Listpack {
         let layout = layout(bytes.len());
         // SAFETY: a listpack has at least its header, so the layout is not empty; the block holds the bytes.
         unsafe {
@@ -425,8 +426,13 @@ impl Listpack {
 
     /// The elements in order.
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
+        self.iter_from(Pos(HEADER as u32))
+    }
+
+    /// The elements in order, from the one at `pos` on.
+    pub fn iter_from(&self, pos: Pos) -> impl Iterator<Item = Item<'_>> {
         let bytes = self.as_bytes();
-        let mut at = HEADER;
+        let mut at = pos.byte();
         std::iter::from_fn(move || {
             let (item, body) = decode(bytes, at)?;
             at += body + back_len_size(body);

@@ -1,11 +1,14 @@
 //! Data types and small algorithms that know nobody above them.
 
 pub mod bits;
+pub mod btree;
 pub mod decimal;
 pub mod digest;
 pub mod glob;
 pub mod hyperloglog;
+pub mod intset;
 pub mod listpack;
 pub mod long_double;
 pub mod lzf;
+pub mod quicklist;
 pub mod size_class;

@@ -10,6 +10,9 @@
     reason = "these tests stand outside the server, where sockets, files and clocks are"
 )]
 
+pub mod grammar;
+pub mod pair;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,46 +1,253 @@
-//! List: placeholder until the family's branch lands.
+//! List: a listpack while it is small, then a quicklist.
+//!
+//! Lives here: which of the two it is, and every operation in both. May not: commands, config (callers pass limits).
 
 use crate::keyspace::entry::Encoding;
 use crate::keyspace::table::ArrayStats;
 use crate::types::digest::Digest;
 use crate::types::listpack::Listpack;
+use crate::types::quicklist::{
+    Element, End, Fill, Needle, NewElement, Quicklist, edge, remove_from_packed, walk_packed,
+};
+
+/// What decides a list's encoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub fill: Fill,
+    /// How many nodes at each end are never compressed; zero compresses none.
+    pub depth: u16,
+    /// Elements from this size on get a node of their own; zero leaves that to `fill`.
+    pub packed_threshold: u64,
+}
+
+impl Limits {
+    /// The limits as they are configured.
+    pub fn new(fill: i64, depth: i64, packed_threshold: u64) -> Limits {
+        Limits {
+            fill: Fill::new(fill),
+            depth: depth.clamp(0, u16::MAX.into()) as u16,
+            packed_threshold,
+        }
+    }
+}
 
 /// A list.
-pub struct List(pub Listpack);
+pub enum List {
+    Listpack(Listpack),
+    Quicklist(Box<Quicklist>),
+}
+
+impl Default for List {
+    fn default() -> List {
+        List::Listpack(Listpack::new())
+    }
+}
 
 impl List {
     /// What OBJECT ENCODING says now.
     pub fn encoding(&self) -> Encoding {
-        Encoding::Listpack
+        match self {
+            List::Listpack(_) => Encoding::Listpack,
+            List::Quicklist(_) => Encoding::Quicklist,
+        }
     }
 
     /// How many elements there are.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.0.len()
+        match self {
+            List::Listpack(list) => list.len(),
+            List::Quicklist(list) => list.len(),
+        }
     }
 
     /// Whether there is no element.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match self {
+            List::Listpack(list) => list.is_empty(),
+            List::Quicklist(list) => list.is_empty(),
+        }
     }
 
     /// A deep copy.
     pub fn duplicate(&self) -> List {
-        List(self.0.clone())
+        match self {
+            List::Listpack(list) => List::Listpack(list.clone()),
+            List::Quicklist(list) => List::Quicklist(list.clone()),
+        }
     }
 
     /// Adds the value to a digest of the data set.
     pub fn digest(&self, digest: &mut Digest) {
-        digest.mix(self.0.as_bytes());
+        let mut digits = itoa::Buffer::new();
+        self.walk(0, End::Tail, |element| {
+            digest.mix(element.bytes(&mut digits));
+            true
+        });
     }
 
-    /// The table that holds the elements.
+    /// The table that holds the elements: lists have none.
     pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
         None
     }
 
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
-        self.0.memory_bytes()
+        match self {
+            List::Listpack(list) => list.memory_bytes(),
+            List::Quicklist(list) => list.memory_bytes(),
+        }
+    }
+
+    /// The quicklist, if it is one.
+    pub fn quicklist(&self) -> Option<&Quicklist> {
+        match self {
+            List::Listpack(_) => None,
+            List::Quicklist(list) => Some(list),
+        }
+    }
+
+    /// The listpack, if it is one.
+    pub fn listpack(&self) -> Option<&Listpack> {
+        match self {
+            List::Listpack(list) => Some(list),
+            List::Quicklist(_) => None,
+        }
+    }
+
+    /// Turns a listpack into a quicklist if `count` more elements of `bytes` together would be too much for it.
+    #[inline]
+    pub fn grow(&mut self, limits: &Limits, bytes: usize, count: usize) {
+        if let List::Listpack(list) = self
+            && limits
+                .fill
+                .is_exceeded_by(list.byte_len().saturating_add(bytes), list.len() + count)
+        {
+            let mut quicklist = Box::new(Quicklist::new(limits.fill, limits.depth));
+            quicklist.push_listpack(std::mem::take(list));
+            *self = List::Quicklist(quicklist);
+        }
+    }
+
+    /// Turns a quicklist of one node into a listpack if it fills no more than half of what one may hold.
+    #[inline]
+    pub fn shrink(&mut self, limits: &Limits) {
+        self.shrink_below(limits, 2);
+    }
+
+    /// Turns a quicklist of one node into a listpack if it is within the limits: what has been loaded is brought
+    /// into the encoding that this server would have chosen.
+    pub fn shrink_loaded(&mut self, limits: &Limits) {
+        self.shrink_below(limits, 1);
+    }
+
+    #[inline]
+    fn shrink_below(&mut self, limits: &Limits, divisor: usize) {
+        let List::Quicklist(list) = self else {
+            return;
+        };
+        let Some((bytes, count)) = list.single_packed() else {
+            return;
+        };
+        let (bytes_max, count_max) = limits.fill.limits();
+        if bytes <= bytes_max / divisor
+            && count <= count_max / divisor
+            && let Some(packed) = list.take_single()
+        {
+            *self = List::Listpack(packed);
+        }
+    }
+
+    /// Adds an element at one end. The caller has made room by [`List::grow`].
+    #[inline]
+    pub fn push(&mut self, end: End, element: NewElement<'_>, limits: &Limits) {
+        match (self, end) {
+            (List::Listpack(list), End::Head) => list.push_front(element.text),
+            (List::Listpack(list), End::Tail) => list.push(element.text),
+            (List::Quicklist(list), end) => list.push(end, element, limits.packed_threshold),
+        }
+    }
+
+    /// Takes the element at one end out, after `f` has seen it.
+    #[inline]
+    pub fn pop<R>(&mut self, end: End, f: impl FnOnce(Element<'_>) -> R) -> Option<R> {
+        match self {
+            List::Listpack(list) => {
+                let pos = edge(list, end)?;
+                let result = f(Element::Packed(list.get(pos)));
+                list.remove(pos, 1);
+                Some(result)
+            }
+            List::Quicklist(list) => list.pop(end, f),
+        }
+    }
+
+    /// Calls `f` with the elements from number `index` on, towards the tail or towards the head, until it returns
+    /// false.
+    #[inline]
+    pub fn walk(&self, index: usize, towards: End, mut f: impl FnMut(Element<'_>) -> bool) {
+        match self {
+            List::Listpack(list) => {
+                walk_packed(list, index, towards, &mut f);
+            }
+            List::Quicklist(list) => list.walk(index, towards, f),
+        }
+    }
+
+    /// Adds an element before or behind element number `index`, which is there. The caller has made room by
+    /// [`List::grow`].
+    pub fn insert(&mut self, index: usize, behind: bool, element: NewElement<'_>, limits: &Limits) {
+        match self {
+            List::Listpack(list) => {
+                let pos = list.seek((index + usize::from(behind)) as i64);
+                list.insert(pos, element.text);
+            }
+            List::Quicklist(list) => list.insert(index, behind, element, limits.packed_threshold),
+        }
+    }
+
+    /// Puts another element in the place of number `index`; says whether that is there. The caller has made room by
+    /// [`List::grow`].
+    pub fn replace(&mut self, index: usize, element: NewElement<'_>, limits: &Limits) -> bool {
+        match self {
+            List::Listpack(list) => match list.seek(index as i64) {
+                Some(pos) => {
+                    list.replace(pos, element.text);
+                    true
+                }
+                None => false,
+            },
+            List::Quicklist(list) => list.replace(index, element, limits.packed_threshold),
+        }
+    }
+
+    /// Removes `count` elements from number `index` on, or as many as there are.
+    pub fn remove_range(&mut self, index: usize, count: usize) {
+        match self {
+            List::Listpack(list) => list.remove_range(index as i64, count),
+            List::Quicklist(list) => list.remove_range(index, count),
+        }
+    }
+
+    /// Removes up to `limit` elements that are `needle`, from the given end on; says how many.
+    pub fn remove_matching(&mut self, needle: &Needle<'_>, from: End, limit: usize) -> usize {
+        match self {
+            List::Listpack(list) => remove_from_packed(list, needle, from, limit),
+            List::Quicklist(list) => list.remove_matching(needle, from, limit),
+        }
+    }
+
+    /// The number of the first element that is `needle`.
+    pub fn position(&self, needle: &Needle<'_>) -> Option<usize> {
+        let (mut index, mut found) = (0, None);
+        self.walk(0, End::Tail, |element| {
+            if needle.is(element) {
+                found = Some(index);
+            }
+            index += 1;
+            found.is_none()
+        });
+        found
     }
 }

@@ -1,0 +1,382 @@
+//! Intset: a set of integers as one sorted block, as RDB files and DUMP payloads hold it.
+//!
+//! Lives here: the format, its edits, and the check of a block from outside. May not: when a set stops being one.
+//!
+//! The handle is one pointer; the block says its own length:
+//!
+//! ```text
+//! [width: u32 le, 2, 4 or 8] [values: u32 le] [value: width bytes, le, signed]*
+//! ```
+//!
+//! The width grows with the first value that does not fit and never shrinks again.
+//!
+//! Invariants:
+//! 1. The pointer is of a live block of `class_size(byte_len())` bytes that this handle alone owns.
+//! 2. The first `byte_len()` bytes are initialised; the width is 2, 4 or 8.
+//! 3. Values ascend, none comes twice.
+#![allow(
+    unsafe_code,
+    reason = "a one-word handle: small sets would pay 8 to 16 bytes each for a boxed slice"
+)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::ptr::NonNull;
+use std::slice;
+
+use super::size_class::class_size;
+
+const HEADER: usize = 8;
+/// Values that an intset takes at most, whatever is configured: its length has to fit 32 bits of bytes.
+pub const LEN_MAX: usize = 1 << 28;
+
+/// An owned intset.
+#[repr(transparent)]
+pub struct Intset(NonNull<u8>);
+
+// SAFETY: an intset owns its block alone (invariant 1) and has no interior mutability.
+unsafe impl Send for Intset {}
+// SAFETY: as above.
+unsafe impl Sync for Intset {}
+
+impl Default for Intset {
+    fn default() -> Intset {
+        Intset::new()
+    }
+}
+
+impl Clone for Intset {
+    fn clone(&self) -> Intset {
+        Intset::from_sound(self.as_bytes())
+    }
+}
+
+impl Drop for Intset {
+    fn drop(&mut self) {
+        // SAFETY: invariant 1.
+        unsafe { dealloc(self.0.as_ptr(), layout(self.byte_len())) }
+    }
+}
+
+fn layout(total: usize) -> Layout {
+    Layout::from_size_align(class_size(total), 8)
+        .expect("intsets stay far below the largest layout")
+}
+
+/// Bytes that a value needs at least.
+fn width_for(value: i64) -> usize {
+    if i16::try_from(value).is_ok() {
+        2
+    } else if i32::try_from(value).is_ok() {
+        4
+    } else {
+        8
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<usize> {
+    let le = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_le_bytes(le) as usize)
+}
+
+/// Value number `index` of a block whose values are `width` bytes each.
+#[inline]
+fn value_at(values: &[u8], width: usize, index: usize) -> i64 {
+    let at = index * width;
+    match width {
+        2 => i16::from_le_bytes([values[at], values[at + 1]]).into(),
+        4 => {
+            let le = [values[at], values[at + 1], values[at + 2], values[at + 3]];
+            i32::from_le_bytes(le).into()
+        }
+        _ => {
+            let mut le = [0; 8];
+            le.copy_from_slice(&values[at..at + 8]);
+            i64::from_le_bytes(le)
+        }
+    }
+}
+
+impl Intset {
+    /// An intset without values.
+    pub fn new() -> Intset {
+        Intset::from_sound(&[2, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    /// A copy of bytes from outside, if they are a sound intset to the last byte.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Intset> {
+        let width = u32_at(bytes, 0).filter(|width| matches!(width, 2 | 4 | 8))?;
+        let len = u32_at(bytes, 4).filter(|len| *len <= LEN_MAX)?;
+        let values = bytes.get(HEADER..)?;
+        let ascends = |at: usize| value_at(values, width, at - 1) < value_at(values, width, at);
+        (values.len() == len * width && (1..len).all(ascends)).then(|| Intset::from_sound(bytes))
+    }
+
+    fn from_sound(bytes: &[u8]) -> Intset {
+        let layout = layout(bytes.len());
+        // SAFETY: an intset has at least its header, so the layout is not empty; the block holds the bytes.
+        unsafe {
+            let block = NonNull::new(alloc(layout)).unwrap_or_else(|| handle_alloc_error(layout));
+            block.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+            Intset(block)
+        }
+    }
+
+    /// The whole block, as it is saved.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: invariants 1 and 2.
+        unsafe { slice::from_raw_parts(self.0.as_ptr(), self.byte_len()) }
+    }
+
+    #[inline]
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: invariants 1 and 2; the borrow is unique.
+        unsafe { slice::from_raw_parts_mut(self.0.as_ptr(), self.byte_len()) }
+    }
+
+    #[inline]
+    fn header(&self) -> [usize; 2] {
+        // SAFETY: invariants 1 and 2: the block begins with the header and is aligned for it.
+        let header = unsafe { self.0.cast::<[u32; 2]>().read() };
+        header.map(|word| u32::from_le(word) as usize)
+    }
+
+    fn set_header(&mut self, width: usize, len: usize) {
+        let header = [width, len].map(|word| (word as u32).to_le());
+        // SAFETY: as in `header`; the borrow is unique.
+        unsafe { self.0.cast::<[u32; 2]>().write(header) }
+    }
+
+    /// Bytes of each value.
+    #[inline]
+    pub fn width(&self) -> usize {
+        self.header()[0]
+    }
+
+    /// How many values there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.header()[1]
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
+    fn byte_len(&self) -> usize {
+        let [width, len] = self.header();
+        HEADER + width * len
+    }
+
+    /// Bytes that the block takes.
+    pub fn memory_bytes(&self) -> usize {
+        class_size(self.byte_len())
+    }
+
+    /// Value number `index` from the smallest one on.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<i64> {
+        let [width, len] = self.header();
+        (index < len).then(|| value_at(&self.as_bytes()[HEADER..], width, index))
+    }
+
+    /// The smallest value.
+    pub fn first(&self) -> Option<i64> {
+        self.get(0)
+    }
+
+    /// The largest value.
+    pub fn last(&self) -> Option<i64> {
+        self.get(self.len().checked_sub(1)?)
+    }
+
+    /// The values in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = i64> + '_ {
+        let width = self.width();
+        let values = &self.as_bytes()[HEADER..];
+        (0..self.len()).map(move |index| value_at(values, width, index))
+    }
+
+    /// Whether `value` is in the set.
+    #[inline]
+    pub fn contains(&self, value: i64) -> bool {
+        self.find(value).is_ok()
+    }
+
+    /// The value's index, or where it would be inserted.
+    fn find(&self, value: i64) -> Result<usize, usize> {
+        let [width, len] = self.header();
+        let values = &self.as_bytes()[HEADER..];
+        // Values are often added in ascending order.
+        if len == 0 || value_at(values, width, len - 1) < value {
+            return Err(len);
+        }
+        let (mut start, mut end) = (0, len);
+        while start < end {
+            let middle = start.midpoint(end);
+            let at_middle = value_at(values, width, middle);
+            if at_middle == value {
+                return Ok(middle);
+            }
+            if at_middle < value {
+                start = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        Err(start)
+    }
+
+    /// Adds a value; whether it was not there yet. The caller keeps below [`LEN_MAX`].
+    pub fn insert(&mut self, value: i64) -> bool {
+        let Err(index) = self.find(value) else {
+            return false;
+        };
+        if width_for(value) > self.width() {
+            self.widen(width_for(value));
+        }
+        let [width, len] = self.header();
+        assert!(len < LEN_MAX, "callers keep below `LEN_MAX`");
+        self.resize(width, len + 1);
+        let (at, old_end) = (HEADER + index * width, HEADER + len * width);
+        let bytes = self.as_bytes_mut();
+        bytes.copy_within(at..old_end, at + width);
+        bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        true
+    }
+
+    /// Removes a value; whether it was there.
+    pub fn remove(&mut self, value: i64) -> bool {
+        let Ok(index) = self.find(value) else {
+            return false;
+        };
+        let [width, len] = self.header();
+        let at = HEADER + index * width;
+        self.as_bytes_mut().copy_within(at + width.., at);
+        self.resize(width, len - 1);
+        true
+    }
+
+    fn widen(&mut self, width: usize) {
+        let [old_width, len] = self.header();
+        let mut wide = Intset::new();
+        wide.resize(width, len);
+        let old = &self.as_bytes()[HEADER..];
+        let new = &mut wide.as_bytes_mut()[HEADER..];
+        for (index, out) in new.chunks_exact_mut(width).enumerate() {
+            out.copy_from_slice(&value_at(old, old_width, index).to_le_bytes()[..width]);
+        }
+        *self = wide;
+    }
+
+    /// Makes room for `len` values of this width, or takes it away at the end; new ones are for the caller to fill.
+    fn resize(&mut self, width: usize, len: usize) {
+        let (old, total) = (self.byte_len(), HEADER + width * len);
+        if class_size(total) != class_size(old) {
+            // SAFETY: invariant 1: the block has that layout; the new size is not zero.
+            unsafe {
+                let block = realloc(self.0.as_ptr(), layout(old), layout(total).size());
+                self.0 = NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout(total)));
+            }
+        }
+        if total > old {
+            // SAFETY: invariant 1: the block holds `total` bytes; this initialises those that are new.
+            unsafe { self.0.add(old).write_bytes(0, total - old) };
+        }
+        self.set_header(width, len);
+    }
+}
+
+impl FromIterator<i64> for Intset {
+    fn from_iter<T: IntoIterator<Item = i64>>(values: T) -> Intset {
+        let mut set = Intset::new();
+        for value in values {
+            set.insert(value);
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::state::rng::Rng;
+
+    #[test]
+    fn random_edits_agree_with_a_plain_set() {
+        for seed in 0..40 {
+            let mut rng = Rng::new(seed);
+            let (mut set, mut model) = (Intset::new(), BTreeSet::new());
+            // Each width gets its share of seeds that never leave it.
+            let bits = [8, 20, 40, 64][seed as usize % 4];
+            for _ in 0..400 {
+                let value = (rng.next_u64() as i64) >> (64 - bits);
+                let value = if rng.below(2) == 0 { value } else { value % 50 };
+                if rng.below(3) == 0 {
+                    assert_eq!(set.remove(value), model.remove(&value), "seed {seed}");
+                } else {
+                    assert_eq!(set.insert(value), model.insert(value), "seed {seed}");
+                }
+                assert_eq!(set.contains(value), model.contains(&value));
+                assert_eq!(set.len(), model.len());
+            }
+            assert!(set.iter().eq(model.iter().copied()), "seed {seed}");
+            assert_eq!(
+                (set.first(), set.last()),
+                (model.first().copied(), model.last().copied())
+            );
+            let copy = Intset::from_bytes(set.as_bytes()).expect("its own bytes are sound");
+            assert!(copy.iter().eq(set.iter()));
+        }
+    }
+
+    #[test]
+    fn the_width_follows_the_widest_value() {
+        let mut set = Intset::new();
+        for (value, width) in [
+            (1, 2),
+            (i64::from(i16::MAX), 2),
+            (i64::from(i16::MIN), 2),
+            (i64::from(i16::MAX) + 1, 4),
+            (i64::from(i32::MIN), 4),
+            (i64::from(i32::MIN) - 1, 8),
+            (i64::MAX, 8),
+            (i64::MIN, 8),
+        ] {
+            assert!(set.insert(value));
+            assert_eq!(set.width(), width, "{value}");
+        }
+        assert_eq!(set.first(), Some(i64::MIN));
+        assert_eq!(set.len(), 8);
+    }
+
+    #[test]
+    fn the_bytes_are_those_that_a_real_server_dumps() {
+        let set: Intset = [3, 1, -1].into_iter().collect();
+        assert_eq!(
+            set.as_bytes(),
+            [2, 0, 0, 0, 3, 0, 0, 0, 0xff, 0xff, 1, 0, 3, 0]
+        );
+    }
+
+    #[test]
+    fn unsound_bytes_are_refused() {
+        for bytes in [
+            &[][..],
+            &[2, 0, 0, 0, 0, 0, 0],
+            &[3, 0, 0, 0, 0, 0, 0, 0],
+            &[2, 0, 0, 0, 1, 0, 0, 0],
+            &[2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0],
+            &[2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 1, 0],
+            &[2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 1, 0],
+            &[8, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+        ] {
+            assert!(Intset::from_bytes(bytes).is_none(), "{bytes:?}");
+        }
+        assert!(Intset::from_bytes(&[4, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0]).is_some());
+    }
+}
