@@ -14,14 +14,8 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::pair::{OPTIONS, Pair, comparable, difference, fail_with};
+use support::pair::{OPTIONS, Pair, comparable, difference, fail_with, words};
 use support::{Server, oracle_server, request};
-
-/// The words of a line, quoted as in redis-cli.
-fn words(line: &str) -> Vec<Vec<u8>> {
-    retrace::config::split_args(line.as_bytes())
-        .unwrap_or_else(|| panic!("unbalanced quotes: {line}"))
-}
 
 /// Sends one file's commands in RESP2, then in RESP3, on empty servers.
 fn compare_file(name: &str) {

@@ -290,6 +290,7 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     }
     client.dbid = 0;
     client.name.clear();
+    client.fieldsets.clear();
     client.user = String::from_utf8_lossy(DEFAULT_USER).into_owned();
     client.authenticated = is_open;
     client.reply.set_resp3(false);

@@ -402,7 +402,7 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("sync_full", 0);
     out.line("sync_partial_ok", 0);
     out.line("sync_partial_err", 0);
-    out.line("expired_subkeys", 0);
+    out.line("expired_subkeys", stats.expired_subkeys);
     out.line("expired_keys", stats.expired_keys);
     let stale = server.stale_share * 100.0;
     out.line("expired_stale_perc", format_args!("{stale:.2}"));
@@ -552,10 +552,11 @@ fn keyspace(out: &mut Report<'_, '_>, _: bool) {
     for (dbid, db) in out.server().dbs.iter().enumerate() {
         if !db.is_empty() {
             let value = format!(
-                "keys={},expires={},avg_ttl={},subexpiry=0",
+                "keys={},expires={},avg_ttl={},subexpiry={}",
                 db.len(),
                 db.volatile_len(),
-                db.avg_ttl_ms
+                db.avg_ttl_ms,
+                db.field_volatile_len()
             );
             out.line(&format!("db{dbid}"), value);
         }

@@ -528,7 +528,7 @@ fn lrem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// The limits of lists as they are configured.
 #[inline]
-fn limits(server: &Server) -> Limits {
+pub fn limits(server: &Server) -> Limits {
     Limits::new(
         server.config.list_max_listpack_size,
         server.config.list_compress_depth,

@@ -12,6 +12,7 @@ pub mod debug;
 pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod hash;
 pub mod hyperloglog;
 pub mod info;
 pub mod introspection;
@@ -85,4 +86,9 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     list::moves::COMMANDS,
     list::pops::COMMANDS,
     list::search::COMMANDS,
+    hash::COMMANDS,
+    hash::expire::COMMANDS,
+    hash::extended::COMMANDS,
+    hash::import::COMMANDS,
+    hash::walk::COMMANDS,
 ];

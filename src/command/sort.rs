@@ -8,11 +8,13 @@
 use std::cmp::Ordering;
 
 use crate::command::ctx::int_arg;
+use crate::command::list::limits;
 use crate::command::spec::{
     Arg, ArgKind, BeginSearch, Categories, FindKeys, Flags, Group, KeyFlags, KeySpec, Spec,
 };
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Kind, ValueRef};
+use crate::keyspace::object::list::Limits;
 use crate::keyspace::object::{Hash, List, Object, ZSet};
 use crate::resp::Args;
 use crate::state::effects::Event;
@@ -20,6 +22,7 @@ use crate::state::error::up_to_nul;
 use crate::state::keys::{Access, Key};
 use crate::types::decimal::parse_double;
 use crate::types::listpack::Item;
+use crate::types::quicklist::End;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SORT, SORT_RO];
@@ -239,22 +242,31 @@ fn elements_of(object: &Object, reversed: bool) -> Option<Vec<Vec<u8>>> {
 }
 
 fn list_elements(list: &List) -> Vec<Vec<u8>> {
-    list.0.iter().map(Item::to_vec).collect()
+    let mut elements = Vec::with_capacity(list.len());
+    list.walk(0, End::Tail, |element| {
+        elements.push(element.bytes(&mut itoa::Buffer::new()).to_vec());
+        true
+    });
+    elements
 }
 
 fn zset_elements(zset: &ZSet) -> Vec<Vec<u8>> {
-    zset.0.iter().step_by(2).map(Item::to_vec).collect()
+    zset.iter().map(|(member, _)| member.to_vec()).collect()
 }
 
 fn hash_value(ctx: &mut Ctx<'_>, key: Key<'_>, field: &[u8]) -> Option<Vec<u8>> {
+    let horizon_ms = ctx.server.field_horizon();
     let hash = ctx.object::<Hash>(key, Access::Read).ok()??;
-    let pos = hash.0.find(hash.0.first()?, field, 1)?;
-    Some(hash.0.get(hash.0.next(pos)?).to_vec())
+    let found = hash.get(field)?;
+    (!found.is_due(horizon_ms)).then(|| found.value.to_vec())
 }
 
-fn new_list(elements: &[Vec<u8>]) -> List {
-    let mut list = List(crate::types::listpack::Listpack::new());
-    elements.iter().for_each(|element| list.0.push(element));
+fn new_list(elements: &[Vec<u8>], limits: &Limits) -> List {
+    let mut list = List::default();
+    for element in elements {
+        list.grow(limits, element.len(), 1);
+        list.push(End::Tail, element.as_slice().into(), limits);
+    }
     list
 }
 
@@ -357,7 +369,7 @@ fn store(ctx: &mut Ctx<'_>, key: Key<'_>, elements: &[Vec<u8>], options: &Option
         &found
     };
     if !values.is_empty() {
-        let list = new_list(values);
+        let list = new_list(values, &limits(ctx.server));
         ctx.server.store_object(dbid, key, Object::List(list));
         ctx.touch(key.bytes, Event::list("sortstore"));
         ctx.server.effects.dirty += values.len() as u64 - 1;

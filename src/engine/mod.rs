@@ -63,6 +63,7 @@ pub struct Engine {
     last_expire: UnixMicros,
     /// The database that the expire cycle begins with.
     expire_db: usize,
+    expire_fields_db: usize,
     /// Reused space for the keys that a sample found expired.
     due_keys: Vec<u8>,
     /// The expire cycle left work behind, so the next tick comes soon.
@@ -110,6 +111,7 @@ impl Engine {
             next_cron: boot.now,
             last_expire: boot.now,
             expire_db: 0,
+            expire_fields_db: 0,
             due_keys: Vec::new(),
             expire_backlog: false,
             last_rate_sample: boot.now,

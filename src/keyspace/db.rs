@@ -1,9 +1,12 @@
 //! Db: one numbered database, a table of entries.
 //!
-//! Lives here: the table, the count of keys with a deadline, the cursor of the expire cycle. May not: effects,
-//! statistics, replies (`state::keys` adds these).
+//! Lives here: the table, the count of keys with a deadline, the cursor of the expire cycle, the order in which
+//! hashes have fields to lose. May not: effects, statistics, replies (`state::keys` adds these).
+
+use std::collections::BTreeSet;
 
 use crate::keyspace::entry::Entry;
+use crate::keyspace::object::{Hash, Object};
 use crate::keyspace::table::{Element, HashSeed, Table};
 
 /// What one more sample leaves of the mean time to live, and after how many samples nothing is left.
@@ -15,6 +18,8 @@ pub struct Db {
     pub table: Table<Entry>,
     /// Keys that have a deadline.
     volatile: usize,
+    /// The soonest deadline of a field, and the key's hash, of each key that holds a hash with such fields.
+    field_deadlines: BTreeSet<(i64, u64)>,
     /// Where the expire cycle goes on.
     pub expire_cursor: u64,
     /// Mean time to live of the keys that the expire cycle saw lately, in milliseconds.
@@ -27,6 +32,7 @@ impl Db {
         Db {
             table: Table::new(seed),
             volatile: 0,
+            field_deadlines: BTreeSet::new(),
             expire_cursor: 0,
             avg_ttl_ms: 0,
         }
@@ -65,6 +71,9 @@ impl Db {
     #[inline]
     pub fn insert(&mut self, hash: u64, entry: Entry) {
         self.volatile += usize::from(entry.is_volatile());
+        if let Some(deadline) = first_field_deadline(&entry) {
+            self.field_deadlines.insert((deadline, hash));
+        }
         self.table.insert(hash, entry);
     }
 
@@ -72,7 +81,45 @@ impl Db {
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
         let entry = self.table.remove(hash, key)?;
         self.volatile -= usize::from(entry.is_volatile());
+        if let Some(deadline) = first_field_deadline(&entry) {
+            self.field_deadlines.remove(&(deadline, hash));
+        }
         Some(entry)
+    }
+
+    /// How many keys hold a hash in which fields have deadlines.
+    pub fn field_volatile_len(&self) -> usize {
+        self.field_deadlines.len()
+    }
+
+    /// The soonest of a hash's field deadlines has changed in place.
+    #[inline]
+    pub fn move_field_deadline(&mut self, hash: u64, before: Option<i64>, after: Option<i64>) {
+        if before == after {
+            return;
+        }
+        if let Some(deadline) = before {
+            self.field_deadlines.remove(&(deadline, hash));
+        }
+        if let Some(deadline) = after {
+            self.field_deadlines.insert((deadline, hash));
+        }
+    }
+
+    /// The hash that has the field with the soonest deadline, if that lies before `horizon_ms`.
+    pub fn first_due_hash(&mut self, horizon_ms: i64) -> Option<&Entry> {
+        loop {
+            let (deadline, hash) = *self.field_deadlines.first()?;
+            if deadline >= horizon_ms {
+                return None;
+            }
+            let is_it = |entry: &Entry| first_field_deadline(entry) == Some(deadline);
+            if self.table.find_by_hash(hash, is_it).is_some() {
+                return self.table.find_by_hash(hash, is_it);
+            }
+            // Two keys with the same hash and the same deadline had one place between them.
+            self.field_deadlines.remove(&(deadline, hash));
+        }
     }
 
     /// Takes `samples` more times to live into the mean, `sum_ms` together; older ones fade.
@@ -100,5 +147,14 @@ impl Db {
         let after = entry.is_volatile();
         self.volatile = self.volatile + usize::from(after) - usize::from(before);
         true
+    }
+}
+
+/// The soonest deadline of a field, if the entry holds a hash that has some.
+#[inline]
+fn first_field_deadline(entry: &Entry) -> Option<i64> {
+    match entry.object()? {
+        Object::Hash(hash) => Hash::min_deadline(hash),
+        _ => None,
     }
 }

@@ -54,7 +54,7 @@ const HAS_EXPIRE: usize = 1;
 const AREA_VEC: usize = mem::size_of::<Vec<u8>>();
 const AREA_BYTES: usize = mem::size_of::<Bytes>();
 const AREA_OBJECT: usize = mem::size_of::<Object>();
-const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32 && AREA_OBJECT <= 24);
+const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32 && AREA_OBJECT == AREA_VEC);
 /// A key of this length or more has its length in a word before it.
 const LONG_KEY: usize = 255;
 
@@ -927,13 +927,10 @@ impl Entry {
         self.assert_debug();
     }
 
-    /// Writes a `Vec`, `Bytes` or box into the area.
+    /// Writes a `Vec`, `Bytes` or object into the area.
     #[inline]
     fn finish_area<T>(&mut self, label: Label, value: T) {
-        debug_assert!(matches!(
-            mem::size_of::<T>(),
-            AREA_VEC | AREA_BYTES | AREA_OBJECT
-        ));
+        debug_assert!(matches!(mem::size_of::<T>(), AREA_VEC | AREA_BYTES));
         self.set_header(self.header().with_value(label, mem::size_of::<T>(), 0));
         // SAFETY: `build` or `reshape` has made an area of this size, aligned to 8; nothing live is in it.
         unsafe { self.area_at().cast::<T>().write(value) };

@@ -513,6 +513,19 @@ impl<E: Element> Table<E> {
         Some(unsafe { &mut *(&raw mut (*found.bucket).slots[found.slot].element).cast::<E>() })
     }
 
+    /// The first element with this hash of which `is_it` says that it is the one: for a caller that has kept the
+    /// hash and not the key.
+    pub fn find_by_hash(&self, hash: u64, is_it: impl Fn(&E) -> bool) -> Option<&E> {
+        let tag = tag_of(hash);
+        self.chain_buckets(self.head(hash)).find_map(|bucket| {
+            (0..bucket.count())
+                .filter(|slot| bucket.tag(*slot) == tag)
+                // SAFETY: invariant 2: present slots stand at the front.
+                .map(|slot| unsafe { bucket.element(slot) })
+                .find(|element| self.hash(element.key()) == hash && is_it(element))
+        })
+    }
+
     /// Adds an element whose key is not in the table yet, as the caller has checked. Does a bounded piece of
     /// a pending rehash first.
     #[inline]

@@ -1,6 +1,6 @@
 //! Clients: what the server knows of each connection.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -153,6 +153,8 @@ pub struct Client {
     pub name: Vec<u8>,
     pub lib_name: Vec<u8>,
     pub lib_ver: Vec<u8>,
+    /// Lists of fields by name (HIMPORT).
+    pub fieldsets: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
     pub created: UnixMicros,
     pub last_interaction: UnixMicros,
     pub last_command: Option<CommandId>,
@@ -203,6 +205,7 @@ impl Client {
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
+            fieldsets: BTreeMap::new(),
             created: now,
             last_interaction: now,
             last_command: None,

@@ -192,7 +192,13 @@ impl Server {
         }
         let clock = self.lru_clock;
         let db = self.db(dbid);
-        if let Some(entry) = db.get_mut(key.hash, key.bytes) {
+        let found = db.get_mut(key.hash, key.bytes);
+        let is_object = found
+            .as_ref()
+            .is_some_and(|entry| entry.kind() != Kind::String);
+        if let Some(entry) = found
+            && !is_object
+        {
             let resets = entry.is_volatile() || deadline_ms.is_some();
             match value {
                 NewValue::Int(value) => entry.set_int(value),
@@ -210,7 +216,13 @@ impl Server {
             NewValue::Str(bytes) => Entry::new_str(key.bytes, bytes, deadline_ms, clock),
             NewValue::Shared(bytes) => Entry::new_bytes(key.bytes, bytes, deadline_ms, clock),
         };
-        self.insert(dbid, key, entry);
+        if is_object {
+            // It goes as a whole, with what the database knows of it; the key itself is not new.
+            self.delete(dbid, key);
+            self.db(dbid).insert(key.hash, entry);
+        } else {
+            self.insert(dbid, key, entry);
+        }
     }
 
     /// Whether CLIENT PAUSE keeps the key in memory though its deadline has passed: readers do not see it.

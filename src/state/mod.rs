@@ -9,6 +9,7 @@ pub mod client;
 pub mod debug;
 pub mod effects;
 pub mod error;
+pub mod fields;
 pub mod histogram;
 pub mod keys;
 pub mod latency;

@@ -13,6 +13,8 @@ pub struct Stats {
     pub reads_processed: u64,
     pub writes_processed: u64,
     pub expired_keys: u64,
+    /// Fields of hashes.
+    pub expired_subkeys: u64,
     pub expired_time_cap_reached: u64,
     pub expire_cycle_cpu_us: u64,
     pub lazy_expired_keys: u64,

@@ -523,6 +523,12 @@ impl Listpack {
         self.insert_all(at, &[first, second]);
     }
 
+    /// Adds three elements that belong together before the one at `pos`, or at the end.
+    pub fn insert_triple(&mut self, pos: Option<Pos>, texts: [&[u8]; 3]) {
+        let at = pos.map_or(self.byte_len() - 1, Pos::byte);
+        self.splice(at..at, &texts.map(Encoded::new), 0);
+    }
+
     fn insert_all(&mut self, at: usize, texts: &[&[u8]]) {
         match texts {
             [text] => self.splice(at..at, &[Encoded::new(text)], 0),

@@ -138,3 +138,9 @@ pub fn fail_with(differences: Vec<String>, what: &str) {
     }
     panic!("{what}: {} replies differ", differences.len());
 }
+
+/// The words of a line, quoted as in redis-cli.
+pub fn words(line: &str) -> Vec<Vec<u8>> {
+    retrace::config::split_args(line.as_bytes())
+        .unwrap_or_else(|| panic!("unbalanced quotes: {line}"))
+}

@@ -138,7 +138,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Absent => None,
             Source::ZSet(zset) => zset.score(member),
-            Source::Set(set) => set.0.iter().any(|item| item.is(member)).then_some(1.0),
+            Source::Set(set) => set.contains(member).then_some(1.0),
         }
     }
 
@@ -146,7 +146,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Absent => Box::new(std::iter::empty()),
             Source::ZSet(zset) => Box::new(zset.iter()),
-            Source::Set(set) => Box::new(set.0.iter().map(|item| (item, 1.0))),
+            Source::Set(set) => Box::new(set.iter().map(|item| (item, 1.0))),
         }
     }
 }

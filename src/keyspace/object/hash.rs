@@ -1,46 +1,653 @@
-//! Hash: placeholder until the family's branch lands.
+//! Hash: fields with their values, of which each may have a deadline of its own.
+//!
+//! Lives here: the three encodings, when one turns into the next, and the order of deadlines. May not: clocks
+//! (callers pass the time before which a deadline has passed), replies, events.
+//!
+//! ```text
+//! Listpack    field, value, field, value ...               no field has or had a deadline
+//! ListpackEx  field, value, deadline, field ...            deadline 0: none
+//! Table       a block for each field, its word the deadline; and the deadlines in order
+//! ```
+//!
+//! Invariants:
+//! 1. Packed fields are distinct and come in pairs or triples.
+//! 2. Triples are in the order of their deadlines, those without one last: as RDB files have them.
+//! 3. `Fields::deadlines` has the deadline and the hash of every field of the table that has a deadline. Two fields
+//!    that share both share the entry too, so that one of them may outlive its deadline until it is looked up:
+//!    with 64 bits of a keyed hash, and in one millisecond, that is not going to happen.
+
+use std::collections::BTreeSet;
 
 use crate::keyspace::entry::Encoding;
-use crate::keyspace::table::ArrayStats;
+use crate::keyspace::member::HashField;
+use crate::keyspace::table::{ArrayStats, HashSeed, Table};
+use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
-use crate::types::listpack::Listpack;
+use crate::types::listpack::{Item, Listpack, Pos};
+
+const PAIR: usize = 2;
+const TRIPLE: usize = 3;
+
+/// What a node of a `BTreeSet` adds to each entry, about.
+const INDEX_BYTES: usize = 24;
 
 /// A hash.
-pub struct Hash(pub Listpack);
+pub enum Hash {
+    Listpack(Listpack),
+    ListpackEx(Listpack),
+    Table(Box<Fields>),
+}
+
+/// The fields of a hash that is not packed.
+pub struct Fields {
+    table: Table<HashField>,
+    /// Deadline and hash of each field that has a deadline, the soonest first.
+    deadlines: BTreeSet<(i64, u64)>,
+}
+
+/// Up to where a hash stays packed, and the seed of the table that it becomes.
+#[derive(Clone, Copy, Debug)]
+pub struct HashLimits {
+    pub entries: usize,
+    pub value_bytes: usize,
+    pub seed: HashSeed,
+}
+
+/// A field's value and deadline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found<'a> {
+    pub value: Item<'a>,
+    pub deadline_ms: Option<i64>,
+}
+
+impl Found<'_> {
+    /// Whether the deadline lies before `horizon_ms`.
+    #[inline]
+    pub fn is_due(&self, horizon_ms: i64) -> bool {
+        self.deadline_ms.is_some_and(|at| at < horizon_ms)
+    }
+}
+
+/// What becomes of the deadline of a field that is given another value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldDeadline {
+    Keep,
+    Clear,
+}
+
+impl Default for Hash {
+    fn default() -> Hash {
+        Hash::Listpack(Listpack::new())
+    }
+}
+
+impl Fields {
+    fn new(seed: HashSeed, capacity: usize) -> Fields {
+        Fields {
+            table: Table::with_capacity(seed, capacity),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a field that is not there.
+    #[inline]
+    fn add(&mut self, hash: u64, field: &[u8], value: &[u8], deadline_ms: Option<i64>) {
+        if let Some(deadline) = deadline_ms {
+            self.deadlines.insert((deadline, hash));
+        }
+        self.table
+            .insert(hash, HashField::new(field, value, deadline_ms));
+    }
+
+    fn remove(&mut self, hash: u64, field: &[u8]) -> Option<HashField> {
+        let removed = self.table.remove(hash, field)?;
+        if let Some(deadline) = removed.deadline_ms() {
+            self.deadlines.remove(&(deadline, hash));
+        }
+        Some(removed)
+    }
+
+    fn set_deadline(&mut self, hash: u64, field: &[u8], deadline_ms: Option<i64>) -> bool {
+        let Some(found) = self.table.find_mut(hash, field) else {
+            return false;
+        };
+        if let Some(old) = found.deadline_ms() {
+            self.deadlines.remove(&(old, hash));
+        }
+        if let Some(new) = deadline_ms {
+            self.deadlines.insert((new, hash));
+        }
+        found.set_deadline_ms(deadline_ms);
+        true
+    }
+}
 
 impl Hash {
+    /// A hash from the listpack of an RDB file or a DUMP payload, which has been checked to be sound; `None` if
+    /// it is not made of pairs, or of triples with deadlines in order, or if a field comes twice.
+    pub fn from_listpack(list: Listpack, has_deadlines: bool) -> Option<Hash> {
+        let step = if has_deadlines { TRIPLE } else { PAIR };
+        if !list.len().is_multiple_of(step) {
+            return None;
+        }
+        let hash = if has_deadlines {
+            Hash::ListpackEx(list)
+        } else {
+            Hash::Listpack(list)
+        };
+        let mut names: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let mut last = Some(i64::MIN);
+        for (field, found) in hash.iter() {
+            let in_order = match (last, found.deadline_ms) {
+                (Some(last), Some(deadline)) => last <= deadline,
+                (None, Some(_)) => false,
+                (_, None) => true,
+            };
+            if !in_order || !names.insert(field.to_vec()) {
+                return None;
+            }
+            last = found.deadline_ms;
+        }
+        drop(names);
+        // A deadline that is no number would read as none; it is refused here and never met later.
+        let is_number = |list: &Listpack| {
+            list.iter()
+                .skip(PAIR)
+                .step_by(TRIPLE)
+                .all(|item| item.int().is_some_and(|deadline| deadline >= 0))
+        };
+        match &hash {
+            Hash::ListpackEx(list) if !is_number(list) => None,
+            _ => Some(hash),
+        }
+    }
+
     /// What OBJECT ENCODING says now.
     pub fn encoding(&self) -> Encoding {
-        Encoding::Listpack
+        match self {
+            Hash::Listpack(_) => Encoding::Listpack,
+            Hash::ListpackEx(_) => Encoding::ListpackEx,
+            Hash::Table(_) => Encoding::Hashtable,
+        }
     }
 
-    /// How many elements there are.
+    /// How many fields there are, those whose deadline has passed included.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.0.len()
+        match self {
+            Hash::Listpack(list) => list.len() / PAIR,
+            Hash::ListpackEx(list) => list.len() / TRIPLE,
+            Hash::Table(fields) => fields.table.len(),
+        }
     }
 
-    /// Whether there is no element.
+    /// Whether there is no field.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match self {
+            Hash::Listpack(list) | Hash::ListpackEx(list) => list.is_empty(),
+            Hash::Table(fields) => fields.table.is_empty(),
+        }
     }
 
     /// A deep copy.
     pub fn duplicate(&self) -> Hash {
-        Hash(self.0.clone())
+        match self {
+            Hash::Listpack(list) => Hash::Listpack(list.clone()),
+            Hash::ListpackEx(list) => Hash::ListpackEx(list.clone()),
+            Hash::Table(fields) => {
+                let table = &fields.table;
+                let mut copy = Fields::new(*table.seed(), table.len());
+                for field in table.iter() {
+                    copy.table.insert(table.hash(field.key()), field.clone());
+                }
+                copy.deadlines.clone_from(&fields.deadlines);
+                Hash::Table(Box::new(copy))
+            }
+        }
     }
 
     /// Adds the value to a digest of the data set.
     pub fn digest(&self, digest: &mut Digest) {
-        digest.mix(self.0.as_bytes());
+        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
+        let [first, second] = &mut digits;
+        for (field, found) in self.iter() {
+            let mut one = Digest::default();
+            one.mix(field.bytes(first));
+            one.mix(found.value.bytes(second));
+            if found.deadline_ms.is_some() {
+                one.merge(b"!!hexpire!!");
+            }
+            digest.merge_digest(&one);
+        }
     }
 
-    /// The table that holds the elements.
+    /// The table that holds the fields.
     pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
-        None
+        match self {
+            Hash::Table(fields) => Some(fields.table.stats()),
+            _ => None,
+        }
     }
 
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
-        self.0.memory_bytes()
+        match self {
+            Hash::Listpack(list) | Hash::ListpackEx(list) => list.memory_bytes(),
+            Hash::Table(fields) => {
+                let blocks: usize = fields.table.iter().map(HashField::memory_bytes).sum();
+                size_of::<Fields>()
+                    + fields.table.memory_bytes()
+                    + blocks
+                    + fields.deadlines.len() * INDEX_BYTES
+            }
+        }
+    }
+
+    /// The listpack of a packed hash, as it is saved, and whether it has deadlines in it.
+    pub fn packed(&self) -> Option<(&Listpack, bool)> {
+        match self {
+            Hash::Listpack(list) => Some((list, false)),
+            Hash::ListpackEx(list) => Some((list, true)),
+            Hash::Table(_) => None,
+        }
+    }
+
+    /// The table of a hash that is not packed.
+    #[inline]
+    pub fn table(&self) -> Option<&Table<HashField>> {
+        match self {
+            Hash::Table(fields) => Some(&fields.table),
+            _ => None,
+        }
+    }
+
+    /// Every field with what belongs to it.
+    pub fn iter(&self) -> Iter<'_> {
+        match self {
+            Hash::Listpack(list) => Iter::Packed {
+                list,
+                at: list.first(),
+                has_deadlines: false,
+            },
+            Hash::ListpackEx(list) => Iter::Packed {
+                list,
+                at: list.first(),
+                has_deadlines: true,
+            },
+            Hash::Table(fields) => Iter::Table(Box::new(fields.table.iter())),
+        }
+    }
+
+    /// A field's value and deadline.
+    #[inline]
+    pub fn get(&self, field: &[u8]) -> Option<Found<'_>> {
+        match self {
+            Hash::Listpack(list) => {
+                let at = find(list, field, PAIR)?;
+                Some(Found {
+                    value: list.get(list.next(at)?),
+                    deadline_ms: None,
+                })
+            }
+            Hash::ListpackEx(list) => {
+                let value = list.next(find(list, field, TRIPLE)?)?;
+                Some(Found {
+                    value: list.get(value),
+                    deadline_ms: deadline_at(list, list.next(value)?),
+                })
+            }
+            Hash::Table(fields) => {
+                let found = fields.table.find(fields.table.hash(field), field)?;
+                Some(Found {
+                    value: Item::Str(found.value()),
+                    deadline_ms: found.deadline_ms(),
+                })
+            }
+        }
+    }
+
+    /// Makes the hash ready for `texts`, `len` fields and values: it stops being packed here if one of them is
+    /// too long, or if there are too many of them.
+    pub fn prepare<'a>(
+        &mut self,
+        texts: impl Iterator<Item = &'a [u8]>,
+        len: usize,
+        limits: &HashLimits,
+    ) {
+        let Some((list, _)) = self.packed() else {
+            return;
+        };
+        let count = len / PAIR;
+        if count > limits.entries {
+            return self.unpack(limits, count);
+        }
+        let mut total = 0usize;
+        for text in texts {
+            if text.len() > limits.value_bytes {
+                return self.unpack(limits, count);
+            }
+            total = total.saturating_add(text.len());
+        }
+        if !list.has_room(total, count * TRIPLE) {
+            self.unpack(limits, count);
+        }
+    }
+
+    /// Gives a field a value; says whether the field is new. A field that has a deadline keeps or loses it.
+    #[inline]
+    pub fn set(
+        &mut self,
+        field: &[u8],
+        value: &[u8],
+        old_deadline: OldDeadline,
+        limits: &HashLimits,
+    ) -> bool {
+        if let Some((list, _)) = self.packed() {
+            let longest = field.len().max(value.len());
+            let total = field.len().saturating_add(value.len());
+            if longest > limits.value_bytes || !list.has_room(total, TRIPLE) {
+                self.unpack(limits, 1);
+            }
+        }
+        let is_new = match self {
+            Hash::Listpack(list) => match find(list, field, PAIR).and_then(|at| list.next(at)) {
+                Some(at) => {
+                    list.replace(at, value);
+                    false
+                }
+                None => {
+                    list.extend(&[field, value]);
+                    true
+                }
+            },
+            Hash::ListpackEx(list) => match find(list, field, TRIPLE) {
+                Some(at) => {
+                    let value_at = list.next(at);
+                    if let Some(value_at) = value_at {
+                        list.replace(value_at, value);
+                    }
+                    let deadline = value_at
+                        .and_then(|at| list.next(at))
+                        .and_then(|at| deadline_at(list, at));
+                    if old_deadline == OldDeadline::Clear && deadline.is_some() {
+                        list.remove(at, TRIPLE);
+                        insert_by_deadline(list, field, value, None);
+                    }
+                    false
+                }
+                None => {
+                    insert_by_deadline(list, field, value, None);
+                    true
+                }
+            },
+            Hash::Table(fields) => {
+                let hash = fields.table.hash(field);
+                match fields.table.find_mut(hash, field) {
+                    Some(found) => {
+                        found.set_value(value);
+                        if old_deadline == OldDeadline::Clear
+                            && let Some(deadline) = found.deadline_ms()
+                        {
+                            found.set_deadline_ms(None);
+                            fields.deadlines.remove(&(deadline, hash));
+                        }
+                        false
+                    }
+                    None => {
+                        fields.add(hash, field, value, None);
+                        true
+                    }
+                }
+            }
+        };
+        if is_new && self.packed().is_some() && self.len() > limits.entries {
+            self.unpack(limits, 0);
+        }
+        is_new
+    }
+
+    /// Gives a field that is there a deadline, another one or none; says whether it is there.
+    pub fn set_deadline(&mut self, field: &[u8], deadline_ms: Option<i64>) -> bool {
+        self.admit_deadlines();
+        match self {
+            Hash::Listpack(_) => false,
+            Hash::ListpackEx(list) => {
+                let Some(at) = find(list, field, TRIPLE) else {
+                    return false;
+                };
+                let Some(value) = list.next(at).map(|at| list.get(at).to_vec()) else {
+                    return false;
+                };
+                list.remove(at, TRIPLE);
+                insert_by_deadline(list, field, &value, deadline_ms);
+                true
+            }
+            Hash::Table(fields) => {
+                let hash = fields.table.hash(field);
+                fields.set_deadline(hash, field, deadline_ms)
+            }
+        }
+    }
+
+    /// Turns pairs into triples, so that fields can have deadlines.
+    pub fn admit_deadlines(&mut self) {
+        let Hash::Listpack(list) = self else {
+            return;
+        };
+        let mut with_deadlines = Listpack::new();
+        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
+        let [first, second] = &mut digits;
+        let mut items = list.iter();
+        while let (Some(field), Some(value)) = (items.next(), items.next()) {
+            let triple = [field.bytes(first), value.bytes(second), b"0"];
+            with_deadlines.insert_triple(None, triple);
+        }
+        drop(items);
+        *self = Hash::ListpackEx(with_deadlines);
+    }
+
+    /// Takes a field out; says whether it was there.
+    #[inline]
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        match self {
+            Hash::Listpack(list) => remove_packed(list, field, PAIR),
+            Hash::ListpackEx(list) => remove_packed(list, field, TRIPLE),
+            Hash::Table(fields) => {
+                let hash = fields.table.hash(field);
+                fields.remove(hash, field).is_some()
+            }
+        }
+    }
+
+    /// The soonest deadline of a field, passed or not.
+    #[inline]
+    pub fn min_deadline(&self) -> Option<i64> {
+        match self {
+            Hash::Listpack(_) => None,
+            Hash::ListpackEx(list) => deadline_at(list, list.seek(PAIR as i64)?),
+            Hash::Table(fields) => fields.deadlines.first().map(|(deadline, _)| *deadline),
+        }
+    }
+
+    /// How many fields have a deadline before `horizon_ms`.
+    pub fn due_len(&self, horizon_ms: i64) -> usize {
+        if self.min_deadline().is_none_or(|first| first >= horizon_ms) {
+            return 0;
+        }
+        match self {
+            Hash::Table(fields) => fields.deadlines.range(..(horizon_ms, 0)).count(),
+            _ => self
+                .iter()
+                .take_while(|(_, found)| found.is_due(horizon_ms))
+                .count(),
+        }
+    }
+
+    /// Takes the fields out whose deadline lies before `horizon_ms`, the soonest first and `max` at most, and
+    /// calls `f` with each field's name; says how many there were.
+    pub fn take_due(&mut self, horizon_ms: i64, max: usize, mut f: impl FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        match self {
+            Hash::Listpack(_) => {}
+            Hash::ListpackEx(list) => {
+                let mut digits = itoa::Buffer::new();
+                let mut at = list.first();
+                while taken < max
+                    && let Some(field) = at
+                {
+                    let deadline = list
+                        .next(field)
+                        .and_then(|value| list.next(value))
+                        .and_then(|at| deadline_at(list, at));
+                    if deadline.is_none_or(|deadline| deadline >= horizon_ms) {
+                        break;
+                    }
+                    f(list.get(field).bytes(&mut digits));
+                    // One step behind the triple's last element.
+                    at = list
+                        .next(field)
+                        .and_then(|value| list.next(value))
+                        .and_then(|deadline| list.next(deadline));
+                    taken += 1;
+                }
+                if let Some(first) = list.first() {
+                    list.remove(first, taken * TRIPLE);
+                }
+            }
+            Hash::Table(fields) => {
+                while taken < max
+                    && let Some((deadline, hash)) = fields.deadlines.first().copied()
+                    && deadline < horizon_ms
+                {
+                    let is_it = |field: &HashField| field.deadline_ms() == Some(deadline);
+                    let name = fields
+                        .table
+                        .find_by_hash(hash, is_it)
+                        .map(|field| field.key().to_vec());
+                    if let Some(name) = name {
+                        fields.table.remove(hash, &name);
+                        f(&name);
+                        taken += 1;
+                    }
+                    fields.deadlines.remove(&(deadline, hash));
+                }
+            }
+        }
+        taken
+    }
+
+    /// Calls `f` for some fields of a hash that is not packed and returns the next cursor, as [`Table::scan`].
+    pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(&HashField)) -> u64 {
+        match self {
+            Hash::Table(fields) => fields.table.scan(cursor, f),
+            _ => 0,
+        }
+    }
+
+    /// Puts the fields into a table with room for `more`.
+    fn unpack(&mut self, limits: &HashLimits, more: usize) {
+        let Some((list, _)) = self.packed() else {
+            return;
+        };
+        let len = list.len() / PAIR + more;
+        let mut fields = Fields::new(limits.seed, len);
+        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
+        let [first, second] = &mut digits;
+        for (field, found) in self.iter() {
+            let (field, value) = (field.bytes(first), found.value.bytes(second));
+            fields.add(limits.seed.hash(field), field, value, found.deadline_ms);
+        }
+        *self = Hash::Table(Box::new(fields));
+    }
+}
+
+/// The place of a packed field.
+#[inline]
+fn find(list: &Listpack, field: &[u8], step: usize) -> Option<Pos> {
+    list.find(list.first()?, field, step - 1)
+}
+
+fn remove_packed(list: &mut Listpack, field: &[u8], step: usize) -> bool {
+    let at = find(list, field, step);
+    if let Some(at) = at {
+        list.remove(at, step);
+    }
+    at.is_some()
+}
+
+fn deadline_at(list: &Listpack, at: Pos) -> Option<i64> {
+    as_deadline(list.get(at))
+}
+
+fn as_deadline(item: Item<'_>) -> Option<i64> {
+    let deadline = match item {
+        Item::Int(deadline) => deadline,
+        Item::Str(text) => parse_i64(text)?,
+    };
+    (deadline != 0).then_some(deadline)
+}
+
+/// Adds a triple where its deadline belongs, behind those that have the same (invariant 2).
+fn insert_by_deadline(list: &mut Listpack, field: &[u8], value: &[u8], deadline_ms: Option<i64>) {
+    let mut before = None;
+    if let Some(deadline) = deadline_ms {
+        let mut at = list.first();
+        while let Some(start) = at {
+            let Some(deadline_pos) = list.next(start).and_then(|value| list.next(value)) else {
+                break;
+            };
+            if deadline_at(list, deadline_pos).is_none_or(|other| other > deadline) {
+                before = Some(start);
+                break;
+            }
+            at = list.next(deadline_pos);
+        }
+    }
+    let mut digits = itoa::Buffer::new();
+    let deadline = digits.format(deadline_ms.unwrap_or(0)).as_bytes();
+    list.insert_triple(before, [field, value, deadline]);
+}
+
+/// All fields of a hash, with their values and deadlines.
+pub enum Iter<'a> {
+    Packed {
+        list: &'a Listpack,
+        at: Option<Pos>,
+        has_deadlines: bool,
+    },
+    Table(Box<dyn Iterator<Item = &'a HashField> + 'a>),
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (Item<'a>, Found<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Iter::Packed {
+                list,
+                at,
+                has_deadlines,
+            } => {
+                let field = (*at)?;
+                let value = list.next(field)?;
+                *at = list.next(value);
+                let mut deadline_ms = None;
+                if *has_deadlines && let Some(pos) = *at {
+                    deadline_ms = deadline_at(list, pos);
+                    *at = list.next(pos);
+                }
+                let value = list.get(value);
+                Some((list.get(field), Found { value, deadline_ms }))
+            }
+            Iter::Table(fields) => {
+                let field = fields.next()?;
+                let found = Found {
+                    value: Item::Str(field.value()),
+                    deadline_ms: field.deadline_ms(),
+                };
+                Some((Item::Str(field.key()), found))
+            }
+        }
     }
 }

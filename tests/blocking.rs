@@ -1,0 +1,120 @@
+//! Blocking: scenarios of several clients, with the same transcript as a real server's.
+//!
+//! `differential/blocking.txt` holds them. Where there is no real server the test says so and passes.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside the server, where sockets, files and clocks are"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::pair::{OPTIONS, fail_with, words};
+use support::{Client, Server, oracle_server, request, wait_for};
+
+/// One server with a scenario's clients, by name.
+struct Stage<'a> {
+    server: &'a Server,
+    clients: BTreeMap<String, (Client, String)>,
+    control: Client,
+}
+
+impl<'a> Stage<'a> {
+    fn new(server: &'a Server) -> Stage<'a> {
+        let mut control = server.connect();
+        control.run("FLUSHALL");
+        Stage {
+            server,
+            clients: BTreeMap::new(),
+            control,
+        }
+    }
+
+    fn client(&mut self, name: &str) -> &mut (Client, String) {
+        let server = self.server;
+        self.clients.entry(name.to_owned()).or_insert_with(|| {
+            let mut client = server.connect();
+            let id = client.run("CLIENT ID").to_string();
+            (client, id.trim_start_matches(':').to_owned())
+        })
+    }
+
+    /// Plays one line; returns what was read.
+    fn play(&mut self, line: &str) -> Option<String> {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["!blocked", count] => {
+                let wanted = format!("blocked_clients:{count}\r\n");
+                let control = &mut self.control;
+                wait_for(&wanted, || {
+                    let info = control.run("INFO clients").text();
+                    info.contains(&wanted).then_some(())
+                });
+                None
+            }
+            ["!unblock", name, ref reason @ ..] => {
+                let id = self.client(name).1.clone();
+                let command = format!("CLIENT UNBLOCK {id} {}", reason.join(" "));
+                Some(self.control.run(command.trim_end()).to_string())
+            }
+            ["!close", name] => {
+                self.clients.remove(name);
+                None
+            }
+            _ => {
+                let (name, rest) = line.split_at(1);
+                let client = &mut self.client(name).0;
+                let reads = !rest.starts_with('>');
+                if !rest.starts_with('<') {
+                    client.send(&request(&words(rest[1..].trim())));
+                }
+                if rest.trim() == ": CLIENT ID" {
+                    client.read();
+                    return None;
+                }
+                reads.then(|| client.read().to_string())
+            }
+        }
+    }
+}
+
+fn transcript(server: &Server, scenario: &str) -> String {
+    let mut stage = Stage::new(server);
+    let mut text = String::new();
+    for line in scenario.lines().filter(|line| !line.trim().is_empty()) {
+        text.push_str(line);
+        if let Some(read) = stage.play(line) {
+            text.push_str(" -> ");
+            text.push_str(&read);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn waiting_clients_are_served_as_by_a_real_server() {
+    let Some(real) = oracle_server(OPTIONS) else {
+        return;
+    };
+    let ours = Server::start(OPTIONS);
+    let only = std::env::var("RETRACE_SCENARIO").unwrap_or_default();
+    let mut differences = Vec::new();
+    let text = include_str!("differential/blocking.txt");
+    for scenario in text.split("\n== ").skip(1) {
+        let (name, body) = scenario.split_once('\n').expect("a name on its line");
+        if !name.contains(&only) {
+            continue;
+        }
+        println!("{name}");
+        let (ours_said, real_said) = (transcript(&ours, body), transcript(&real, body));
+        if ours_said != real_said {
+            differences.push(format!(
+                "{name}\n--- ours\n{ours_said}--- real\n{real_said}"
+            ));
+        }
+    }
+    fail_with(differences, "blocking.txt");
+}
