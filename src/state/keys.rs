@@ -328,8 +328,20 @@ impl Server {
         }
     }
 
+    /// All watched keys of database `dbid` that are there, or in database `other`, are about to change.
+    pub fn dirty_watched(&mut self, dbid: u32, other: u32) {
+        for key in self.watchers.keys_of(dbid) {
+            let hash = self.hash_seed.hash(&key);
+            let mut dbs = [dbid, other].into_iter();
+            if dbs.any(|dbid| self.db(dbid).get(hash, &key).is_some()) {
+                self.watchers.signal(dbid, &key);
+            }
+        }
+    }
+
     /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
     pub fn flush(&mut self, dbid: u32, is_async: bool) -> u64 {
+        self.dirty_watched(dbid, dbid);
         let empty = Db::new(self.hash_seed);
         let old = std::mem::replace(self.db(dbid), empty);
         let removed = old.len() as u64;
@@ -381,6 +393,9 @@ impl Server {
         }
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);
+        }
+        if !self.watchers.is_empty() {
+            self.watchers.signal(dbid, key);
         }
     }
 }

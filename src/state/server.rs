@@ -12,6 +12,7 @@ use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
+use crate::state::multi::Watchers;
 use crate::state::rng::Rng;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
@@ -111,6 +112,8 @@ pub struct Server {
     pub unpaused: bool,
     /// Clients to be told goodbye by the engine after this command.
     pub doomed: Vec<ConnId>,
+    /// Who watches keys.
+    pub watchers: Watchers,
     /// Who waits for keys.
     pub waiters: Waiters,
     /// Clients whose wait CLIENT UNBLOCK ends after this command; with an error or as at a timeout.
@@ -182,6 +185,7 @@ impl Server {
             pause: None,
             unpaused: false,
             doomed: Vec::new(),
+            watchers: Watchers::default(),
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
