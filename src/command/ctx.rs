@@ -12,7 +12,7 @@ use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
 use crate::state::{Client, ClientFlags, Server};
-use crate::types::decimal::{parse_double, parse_i64};
+use crate::types::decimal::parse_i64;
 use crate::types::long_double::LongDouble;
 
 /// How many keys of one command are asked for ahead of use.
@@ -158,12 +158,8 @@ impl<'a> Ctx<'a> {
 
     /// When a timeout in seconds at argument `index`, fractions allowed, is over; `None` for zero, which never is.
     pub fn timeout_arg(&self, args: Args<'_>, index: usize) -> Result<Option<i64>, CommandError> {
-        let text = args.bytes(index);
-        // Rarely is a timeout written in hexadecimal, as C's functions read it too.
-        let hexadecimal = || LongDouble::parse(text)?.to_text().parse().ok();
-        let seconds: f64 = parse_double(text)
-            .or_else(hexadecimal)
-            .ok_or(CommandError::TimeoutNotFloat)?;
+        let seconds = LongDouble::parse(args.bytes(index)).ok_or(CommandError::TimeoutNotFloat)?;
+        let seconds = seconds.to_f64(); // a finite number may become infinite, which is out of range too
         let ms = (seconds * 1000.0).ceil();
         if ms < 0.0 {
             return Err(CommandError::TimeoutNegative);
