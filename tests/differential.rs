@@ -70,6 +70,11 @@ fn keys_by_hand() {
 }
 
 #[test]
+fn lists_by_hand() {
+    compare_file("lists.txt");
+}
+
+#[test]
 fn bits_by_hand() {
     compare_file("bits.txt");
 }
