@@ -314,6 +314,13 @@ impl Set {
         picked
     }
 
+    /// Does up to `buckets` pieces of a rehash that is under way, for commands that only read.
+    pub fn rehash_step(&mut self, buckets: usize) {
+        if let Set::Table(table) = self {
+            table.rehash_step(buckets);
+        }
+    }
+
     /// Calls `f` for the members at `cursor` and returns the next cursor; 0 starts and ends a walk. What is not a
     /// table is walked in one go.
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Item<'_>)) -> u64 {
@@ -354,6 +361,22 @@ impl Set {
         match self {
             Set::Table(table) => Some(table.stats()),
             _ => None,
+        }
+    }
+
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        match self {
+            Set::Table(table) => table.drain_some(budget, &mut drop),
+            Set::Intset(_) | Set::Listpack(_) => 0,
+        }
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            Set::Table(table) => table.is_empty(),
+            Set::Intset(_) | Set::Listpack(_) => true,
         }
     }
 

@@ -18,9 +18,9 @@
 use crate::keyspace::entry::Encoding;
 use crate::keyspace::member::{MemberRef, ScoredMember};
 use crate::keyspace::table::{ArrayStats, HashSeed, Table};
-use crate::resp::writer::format_double;
+use crate::resp::writer::{format_double, format_shortest};
 use crate::types::btree::{Named, OrderTree, Scored};
-use crate::types::decimal::{format_g17, parse_double};
+use crate::types::decimal::parse_double;
 use crate::types::digest::Digest;
 use crate::types::listpack::{Item, Listpack, Pos};
 use crate::types::size_class::class_size;
@@ -346,7 +346,7 @@ impl ZSet {
         for (item, score) in self.iter() {
             let mut one = Digest::default();
             one.mix(item.bytes(&mut itoa::Buffer::new()));
-            one.mix(format_g17(score).as_bytes());
+            one.mix(format_shortest(score).as_bytes());
             digest.merge_digest(&one);
         }
     }
@@ -356,6 +356,24 @@ impl ZSet {
         match self {
             ZSet::Listpack(_) => None,
             ZSet::Tree(tree) => Some(tree.table.stats()),
+        }
+    }
+
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        let ZSet::Tree(tree) = self else {
+            return 0;
+        };
+        // The order goes first, with its references to the members.
+        tree.order = OrderTree::new();
+        tree.table.drain_some(budget, &mut drop)
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            ZSet::Tree(tree) => tree.table.is_empty(),
+            ZSet::Listpack(_) => true,
         }
     }
 
