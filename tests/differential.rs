@@ -85,6 +85,11 @@ fn hyperloglogs_by_hand() {
 }
 
 #[test]
+fn hashes() {
+    compare_file("hashes.txt");
+}
+
+#[test]
 fn connections_by_hand() {
     compare_file("connection.txt");
 }
