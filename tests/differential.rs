@@ -80,6 +80,16 @@ fn hyperloglogs_by_hand() {
 }
 
 #[test]
+fn sets_by_hand() {
+    compare_file("sets.txt");
+}
+
+#[test]
+fn sort_by_hand() {
+    compare_file("sort.txt");
+}
+
+#[test]
 fn connections_by_hand() {
     compare_file("connection.txt");
 }
