@@ -18,9 +18,9 @@
 use crate::keyspace::entry::Encoding;
 use crate::keyspace::member::{MemberRef, ScoredMember};
 use crate::keyspace::table::{ArrayStats, HashSeed, Table};
-use crate::resp::writer::format_double;
+use crate::resp::writer::{format_double, format_shortest};
 use crate::types::btree::{Named, OrderTree, Scored};
-use crate::types::decimal::{format_g17, parse_double};
+use crate::types::decimal::parse_double;
 use crate::types::digest::Digest;
 use crate::types::listpack::{Item, Listpack, Pos};
 use crate::types::size_class::class_size;
@@ -346,7 +346,7 @@ impl ZSet {
         for (item, score) in self.iter() {
             let mut one = Digest::default();
             one.mix(item.bytes(&mut itoa::Buffer::new()));
-            one.mix(format_g17(score).as_bytes());
+            one.mix(format_shortest(score).as_bytes());
             digest.merge_digest(&one);
         }
     }
