@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod ctx;
 pub mod debug;
+pub mod dump;
 pub mod expire;
 pub mod generic;
 pub mod geo;
@@ -93,6 +94,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     zset::pop::COMMANDS,
     zset::range::COMMANDS,
     hyperloglog::COMMANDS,
+    dump::COMMANDS,
     list::COMMANDS,
     list::moves::COMMANDS,
     list::pops::COMMANDS,
