@@ -87,6 +87,13 @@ fn hyperloglogs_by_hand() {
 #[test]
 fn hashes() {
     compare_file("hashes.txt");
+fn sets_by_hand() {
+    compare_file("sets.txt");
+}
+
+#[test]
+fn sort_by_hand() {
+    compare_file("sort.txt");
 }
 
 #[test]

@@ -173,9 +173,18 @@ impl Server {
     /// Gives `key` this value of another type than string, whatever it held, and no deadline. The caller touches
     /// it.
     pub fn store_object(&mut self, dbid: u32, key: Key<'_>, value: Object) {
-        self.delete(dbid, key);
+        if self.db(dbid).volatile_len() > 0 {
+            self.expire_if_due(dbid, key);
+        }
         let entry = Entry::new_object(key.bytes, value, None, self.lru_clock);
-        self.insert(dbid, key, entry);
+        match self.db(dbid).remove(key.hash, key.bytes) {
+            // The key was there before, so it is not a new one.
+            Some(old) => {
+                self.release(old);
+                self.db(dbid).insert(key.hash, entry);
+            }
+            None => self.insert(dbid, key, entry),
+        }
     }
 
     /// Gives `key` this value, whatever it held, and this deadline or none. The caller touches it.
