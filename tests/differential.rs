@@ -80,6 +80,16 @@ fn hyperloglogs_by_hand() {
 }
 
 #[test]
+fn sorted_sets_by_hand() {
+    compare_file("zsets.txt");
+}
+
+#[test]
+fn places_by_hand() {
+    compare_file("geo.txt");
+}
+
+#[test]
 fn connections_by_hand() {
     compare_file("connection.txt");
 }
