@@ -19,6 +19,7 @@ pub mod engine;
 pub mod journal;
 pub mod keyspace;
 pub mod net;
+pub mod persist;
 pub mod resp;
 pub mod state;
 pub mod types;

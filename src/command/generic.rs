@@ -503,7 +503,7 @@ fn object_freq(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Whether entries count how often they are used, not when.
-fn is_lfu(ctx: &Ctx<'_>) -> bool {
+pub fn is_lfu(ctx: &Ctx<'_>) -> bool {
     matches!(
         ctx.server.config.maxmemory_policy,
         EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu

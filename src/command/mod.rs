@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod ctx;
 pub mod debug;
+pub mod dump;
 pub mod expire;
 pub mod generic;
 pub mod geo;
@@ -28,6 +29,7 @@ pub mod set;
 pub mod slowlog;
 pub mod sort;
 pub mod spec;
+pub mod stream;
 pub mod string;
 pub mod syntax;
 pub mod zset;
@@ -70,6 +72,15 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::many::COMMANDS,
     string::number::COMMANDS,
     string::range::COMMANDS,
+    stream::add::COMMANDS,
+    stream::claim::COMMANDS,
+    stream::delete::COMMANDS,
+    stream::group::COMMANDS,
+    stream::idempotence::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::range::COMMANDS,
+    stream::read::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
     geo::COMMANDS,
@@ -83,6 +94,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     zset::pop::COMMANDS,
     zset::range::COMMANDS,
     hyperloglog::COMMANDS,
+    dump::COMMANDS,
     list::COMMANDS,
     list::moves::COMMANDS,
     list::pops::COMMANDS,

@@ -14,3 +14,4 @@ pub mod long_double;
 pub mod lzf;
 pub mod quicklist;
 pub mod size_class;
+pub mod stream;

@@ -204,6 +204,15 @@ impl ZSet {
         }
     }
 
+    /// Prepares for up to `len` members at once: more than a listpack may hold make it a tree, even if in the end
+    /// few of them are new.
+    #[inline]
+    pub fn expect(&mut self, len: usize, limits: &ZSetLimits) {
+        if len > limits.entries && matches!(self, ZSet::Listpack(_)) {
+            self.unpack(limits.seed);
+        }
+    }
+
     /// Adds a member, or gives it another score.
     pub fn set(&mut self, member: &[u8], score: f64, limits: &ZSetLimits) {
         self.upsert(member, limits, |_| Some(score));

@@ -1,0 +1,161 @@
+//! Hashes as RDB files hold them.
+//!
+//! ```text
+//! listpack:            [string: pairs]                  (once a ziplist, before that a zipmap)
+//! listpack, deadlines: [soonest: millis] [string: triples]
+//! plain:               [fields] ([string] [string])*
+//! plain, deadlines:    [soonest: millis] [fields] ([0, or deadline - soonest + 1] [string] [string])*
+//! ```
+//!
+//! The release candidates that had deadlines first wrote no soonest one; deadlines were absolute then.
+
+use super::RdbError;
+use super::reader::Reader;
+use super::value::kind;
+use super::writer::Writer;
+use super::ziplist::{Ziplist, pack, zipmap};
+use crate::keyspace::object::Hash;
+use crate::keyspace::object::hash::{HashLimits, OldDeadline};
+use crate::types::listpack::{Item, Listpack};
+
+/// The latest deadline that real servers can represent.
+const DEADLINE_MAX: i64 = (1 << 48) - 2;
+
+const BAD_DEADLINE: RdbError = RdbError::Corrupt("hash: a deadline is out of range");
+const TWICE: RdbError = RdbError::Corrupt("hash: a field comes twice");
+
+/// Writes a hash in the form of its encoding.
+pub fn encode(hash: &Hash, writer: &mut Writer<'_>) {
+    let soonest = hash.min_deadline();
+    if let Some((list, has_deadlines)) = hash.packed() {
+        if has_deadlines {
+            writer.millis(soonest.unwrap_or(0));
+        }
+        return writer.string(list.as_bytes());
+    }
+    if let Some(soonest) = soonest {
+        writer.millis(soonest);
+    }
+    writer.count(hash.len());
+    let mut digits = itoa::Buffer::new();
+    for (field, found) in hash.iter() {
+        if let Some(soonest) = soonest {
+            let after = found.deadline_ms.map(|at| at.abs_diff(soonest) + 1);
+            writer.number(after.unwrap_or(0));
+        }
+        writer.string(field.bytes(&mut digits));
+        writer.string(found.value.bytes(&mut digits));
+    }
+}
+
+/// Reads a hash of any of its types.
+pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Hash, RdbError> {
+    let soonest = match kind {
+        kind::HASH_DEADLINES | kind::HASH_LISTPACK_DEADLINES => Some(reader.millis()?),
+        _ => None,
+    };
+    if soonest.is_some_and(|at| !(0..=DEADLINE_MAX + 1).contains(&at)) {
+        return Err(BAD_DEADLINE);
+    }
+    let (list, has_deadlines) = match kind {
+        kind::HASH => return plain(reader, limits),
+        kind::HASH_DEADLINES => return with_deadlines(reader, soonest, limits),
+        kind::HASH_DEADLINES_OLD => return with_deadlines(reader, None, limits),
+        kind::HASH_LISTPACK => (Listpack::from_bytes(&reader.string()?), false),
+        kind::HASH_ZIPLIST => {
+            let text = reader.string()?;
+            (Ziplist::new(&text).and_then(Ziplist::to_listpack), false)
+        }
+        kind::HASH_ZIPMAP => {
+            let text = reader.string()?;
+            let items = zipmap(&text).and_then(|texts| pack(texts.into_iter().map(Item::Str)));
+            (items, false)
+        }
+        _ => (Listpack::from_bytes(&reader.string()?), true),
+    };
+    let list = list.ok_or(RdbError::Corrupt("listpack"))?;
+    if list.is_empty() {
+        return Err(RdbError::Empty);
+    }
+    let hash = Hash::from_listpack(list, has_deadlines).ok_or(RdbError::Corrupt("hash"))?;
+    let is_old = matches!(kind, kind::HASH_ZIPLIST | kind::HASH_ZIPMAP);
+    let is_long = |item: Item<'_>| item.len() > limits.value_bytes;
+    let has_long = || {
+        hash.iter()
+            .any(|(field, found)| is_long(field) || is_long(found.value))
+    };
+    if hash.len() > limits.entries || (is_old && has_long()) {
+        return Ok(unpacked(&hash, limits));
+    }
+    Ok(hash)
+}
+
+/// An empty hash that is to take so many fields.
+fn hash_for(count: usize, limits: &HashLimits) -> Hash {
+    let mut hash = Hash::default();
+    hash.prepare(std::iter::empty(), 2 * count, limits);
+    hash
+}
+
+/// The same hash in a table.
+fn unpacked(hash: &Hash, limits: &HashLimits) -> Hash {
+    let limits = HashLimits {
+        entries: 0,
+        ..*limits
+    };
+    let mut table = hash_for(hash.len(), &limits);
+    let mut digits = (itoa::Buffer::new(), itoa::Buffer::new());
+    for (field, found) in hash.iter() {
+        let (field, value) = (field.bytes(&mut digits.0), found.value.bytes(&mut digits.1));
+        table.set(field, value, OldDeadline::Keep, &limits);
+        if found.deadline_ms.is_some() {
+            table.set_deadline(field, found.deadline_ms);
+        }
+    }
+    table
+}
+
+fn plain(reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Hash, RdbError> {
+    let count = reader.count_not_zero()?;
+    let mut hash = hash_for(count, limits);
+    for _ in 0..count {
+        let (field, value) = (reader.string()?, reader.string()?);
+        if !hash.set(&field, &value, OldDeadline::Keep, limits) {
+            return Err(TWICE);
+        }
+    }
+    Ok(hash)
+}
+
+/// Fields with a deadline before each, relative to `soonest` if there is one.
+fn with_deadlines(
+    reader: &mut Reader<'_>,
+    soonest: Option<i64>,
+    limits: &HashLimits,
+) -> Result<Hash, RdbError> {
+    let count = reader.count_not_zero()?;
+    let mut hash = hash_for(count, limits);
+    hash.admit_deadlines();
+    for _ in 0..count {
+        let deadline = match reader.number()? {
+            0 => None,
+            number => {
+                let number = i64::try_from(number).map_err(|_| BAD_DEADLINE)?;
+                let before = soonest.map_or(0, |soonest| soonest - 1);
+                let deadline = number.checked_add(before).ok_or(BAD_DEADLINE)?;
+                Some(deadline)
+                    .filter(|at| (0..=DEADLINE_MAX).contains(at))
+                    .ok_or(BAD_DEADLINE)?
+                    .into()
+            }
+        };
+        let (field, value) = (reader.string()?, reader.string()?);
+        if !hash.set(&field, &value, OldDeadline::Keep, limits) {
+            return Err(TWICE);
+        }
+        if deadline.is_some() {
+            hash.set_deadline(&field, deadline);
+        }
+    }
+    Ok(hash)
+}

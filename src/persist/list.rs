@@ -1,0 +1,90 @@
+//! Lists as RDB files hold them.
+//!
+//! ```text
+//! quicklist 2: [nodes] ([1: large element, 2: listpack] [string])*
+//! quicklist:   [nodes] [string: ziplist]*
+//! list:        [elements] [string]*
+//! ```
+
+use bytes::Bytes;
+
+use super::RdbError;
+use super::reader::Reader;
+use super::value::kind;
+use super::writer::Writer;
+use super::ziplist::Ziplist;
+use crate::keyspace::object::List;
+use crate::keyspace::object::list::Limits;
+use crate::types::listpack::Listpack;
+use crate::types::quicklist::{End, NewElement, NodeRef, Quicklist};
+
+const PLAIN: u64 = 1;
+const PACKED: u64 = 2;
+
+/// Writes a list; its type is [`kind::LIST_QUICKLIST_2`] whatever its encoding.
+pub fn encode(list: &List, writer: &mut Writer<'_>) {
+    match list {
+        List::Listpack(list) => {
+            writer.count(1);
+            writer.number(PACKED);
+            writer.string(list.as_bytes());
+        }
+        List::Quicklist(list) => {
+            writer.count(list.node_count());
+            list.for_each_node(|node| match node {
+                NodeRef::Packed(list) => {
+                    writer.number(PACKED);
+                    writer.string(list.as_bytes());
+                }
+                NodeRef::Plain(bytes) => {
+                    writer.number(PLAIN);
+                    writer.string(bytes);
+                }
+            });
+        }
+    }
+}
+
+/// Reads a list of any of its types.
+pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List, RdbError> {
+    let mut list = Quicklist::new(limits.fill, limits.depth);
+    let count = match kind {
+        kind::LIST_ZIPLIST => 1,
+        _ => reader.count_not_zero()?,
+    };
+    for _ in 0..count {
+        match kind {
+            kind::LIST => {
+                let text = reader.string()?;
+                let element = NewElement::from(&text[..]);
+                list.push(End::Tail, element, limits.packed_threshold);
+            }
+            kind::LIST_QUICKLIST_2 => push_node(&mut list, reader)?,
+            _ => {
+                let text = reader.string()?;
+                let node = Ziplist::new(&text).and_then(Ziplist::to_listpack);
+                list.push_listpack(node.ok_or(RdbError::Corrupt("ziplist"))?);
+            }
+        }
+    }
+    if list.is_empty() {
+        return Err(RdbError::Empty);
+    }
+    let mut list = List::Quicklist(Box::new(list));
+    list.shrink_loaded(limits);
+    Ok(list)
+}
+
+fn push_node(list: &mut Quicklist, reader: &mut Reader<'_>) -> Result<(), RdbError> {
+    let container = reader.number()?;
+    let text = reader.string()?;
+    match container {
+        PLAIN => list.push_plain(Bytes::from(text.into_owned())),
+        PACKED => {
+            let node = Listpack::from_bytes(&text).ok_or(RdbError::Corrupt("listpack"))?;
+            list.push_listpack(node);
+        }
+        _ => return Err(RdbError::Corrupt("quicklist")),
+    }
+    Ok(())
+}

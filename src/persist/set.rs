@@ -1,0 +1,88 @@
+//! Sets as RDB files hold them: an intset or a listpack as it lies in memory, or members one by one.
+
+use std::collections::BTreeSet;
+
+use super::RdbError;
+use super::reader::Reader;
+use super::value::kind;
+use super::writer::Writer;
+use crate::keyspace::object::Set;
+use crate::keyspace::object::set::SetLimits;
+use crate::types::intset::Intset;
+use crate::types::listpack::{Item, Listpack};
+
+/// Writes a set in the form of its encoding.
+pub fn encode(set: &Set, writer: &mut Writer<'_>) {
+    match set {
+        Set::Intset(ints) => writer.string(ints.as_bytes()),
+        Set::Listpack(list) => writer.string(list.as_bytes()),
+        Set::Table(table) => {
+            writer.count(table.len());
+            for member in table.iter() {
+                writer.string(member.key());
+            }
+        }
+    }
+}
+
+/// Reads a set of any of its types.
+pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<Set, RdbError> {
+    match kind {
+        kind::SET_INTSET => {
+            let text = reader.string()?;
+            let ints = Intset::from_bytes(&text).ok_or(RdbError::Corrupt("intset"))?;
+            if ints.is_empty() {
+                return Err(RdbError::Empty);
+            }
+            if ints.len() <= limits.intset_entries {
+                return Ok(Set::Intset(ints));
+            }
+            table_of(ints.iter().map(Item::Int), limits)
+        }
+        kind::SET_LISTPACK => {
+            let text = reader.string()?;
+            let list = Listpack::from_bytes(&text).ok_or(RdbError::Corrupt("listpack"))?;
+            if list.is_empty() {
+                return Err(RdbError::Empty);
+            }
+            if list.len() > limits.listpack_entries {
+                return table_of(list.iter(), limits);
+            }
+            let mut seen = BTreeSet::new();
+            if !list.iter().all(|item| seen.insert(item.to_vec())) {
+                return Err(TWICE);
+            }
+            Ok(Set::Listpack(list))
+        }
+        _ => {
+            let count = reader.count_not_zero()?;
+            // The first member decides, and the set changes as it grows.
+            let mut set = if count <= limits.intset_entries {
+                Set::Intset(Intset::new())
+            } else {
+                Set::new_table(limits.seed)
+            };
+            for _ in 0..count {
+                if !set.add(&reader.string()?, limits) {
+                    return Err(TWICE);
+                }
+            }
+            Ok(set)
+        }
+    }
+}
+
+const TWICE: RdbError = RdbError::Corrupt("set: a member comes twice");
+
+fn table_of<'a>(
+    items: impl Iterator<Item = Item<'a>>,
+    limits: &SetLimits,
+) -> Result<Set, RdbError> {
+    let mut set = Set::new_table(limits.seed);
+    for item in items {
+        if !set.add_item(item, limits) {
+            return Err(TWICE);
+        }
+    }
+    Ok(set)
+}

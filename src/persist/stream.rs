@@ -1,0 +1,153 @@
+//! Streams as RDB files hold them.
+//!
+//! ```text
+//! [blocks] ([string: ID of 16 bytes] [string: listpack])*
+//! [entries] [last ID] [first ID] [greatest deleted ID] [entries ever added]
+//! [groups] ([string: name] [last ID] [entries read]
+//!     [pending] ([ID of 16 bytes] [delivered: millis] [deliveries])*
+//!     [consumers] ([string: name] [seen: millis] [active: millis] [pending] [ID of 16 bytes]*)*)*
+//! ```
+//!
+//! IDs are two numbers where not said otherwise. The first version lacks what tells how far groups have read, and the
+//! second when consumers were active.
+
+use std::collections::BTreeMap;
+
+use super::RdbError;
+use super::reader::Reader;
+use super::value::kind;
+use super::writer::Writer;
+use crate::keyspace::object::Stream;
+use crate::types::stream::{self, Block, Group, NOBODY, StreamId};
+
+/// How many entries a group has read, where that is not known.
+const UNKNOWN_COUNT: u64 = u64::MAX;
+
+/// Writes a stream; its type is [`kind::STREAM_3`].
+pub fn encode(stream: &stream::Stream, writer: &mut Writer<'_>) {
+    let log = &stream.log;
+    writer.count(log.blocks().len());
+    for block in log.blocks() {
+        writer.string(&block.first().to_bytes());
+        writer.string(block.as_bytes());
+    }
+    writer.number(log.len());
+    for id in [log.last_id, log.first_id(), log.max_deleted_id] {
+        writer.number(id.ms);
+        writer.number(id.seq);
+    }
+    writer.number(log.entries_added);
+    writer.count(stream.groups.len());
+    for (name, group) in &stream.groups {
+        writer.string(name);
+        encode_group(group, writer);
+    }
+}
+
+fn encode_group(group: &Group, writer: &mut Writer<'_>) {
+    writer.number(group.last_id.ms);
+    writer.number(group.last_id.seq);
+    writer.number(group.entries_read.unwrap_or(UNKNOWN_COUNT));
+    writer.count(group.pending().len());
+    for (id, nack) in group.pending() {
+        writer.bytes(&id.to_bytes());
+        writer.millis(nack.delivered_ms);
+        writer.number(nack.deliveries);
+    }
+    writer.count(group.consumers().len());
+    for (_, consumer) in group.consumers() {
+        writer.string(consumer.name());
+        writer.millis(consumer.seen_ms);
+        writer.millis(consumer.active_ms);
+        writer.count(consumer.pending().len());
+        for id in consumer.pending() {
+            writer.bytes(&id.to_bytes());
+        }
+    }
+}
+
+fn id_of(reader: &mut Reader<'_>) -> Result<StreamId, RdbError> {
+    Ok(StreamId::new(reader.number()?, reader.number()?))
+}
+
+/// Reads a stream of any of its types.
+pub fn decode(kind: u8, reader: &mut Reader<'_>) -> Result<Stream, RdbError> {
+    let mut stream = stream::Stream::default();
+    for _ in 0..reader.count()? {
+        let id = reader.string()?;
+        let id = <[u8; 16]>::try_from(&id[..]).map_err(|_| RdbError::Corrupt("stream: ID"))?;
+        let bytes = reader.string()?;
+        let block = Block::from_bytes(StreamId::from_bytes(id), &bytes);
+        let block = block.ok_or(RdbError::Corrupt("stream: block"))?;
+        if !stream.log.push_block(block) {
+            return Err(RdbError::Corrupt("stream: order of blocks"));
+        }
+    }
+    let log = &mut stream.log;
+    if reader.number()? != log.len() {
+        return Err(RdbError::Corrupt("stream: number of entries"));
+    }
+    log.last_id = id_of(reader)?;
+    if kind == kind::STREAM {
+        log.entries_added = log.len();
+    } else {
+        let _first = id_of(reader)?;
+        log.max_deleted_id = id_of(reader)?;
+        log.entries_added = reader.number()?;
+    }
+    if log.edge_id(true) > log.last_id {
+        return Err(RdbError::Corrupt("stream: last ID"));
+    }
+    for _ in 0..reader.count()? {
+        let name = reader.string()?;
+        let group = decode_group(kind, reader, &stream.log)?;
+        if stream.groups.insert(name[..].into(), group).is_some() {
+            return Err(RdbError::Corrupt("stream: a group comes twice"));
+        }
+    }
+    Ok(Stream::new(stream))
+}
+
+fn decode_group(kind: u8, reader: &mut Reader<'_>, log: &stream::Log) -> Result<Group, RdbError> {
+    let last_id = id_of(reader)?;
+    let entries_read = match kind {
+        kind::STREAM => log.position_of(last_id),
+        _ => Some(reader.number()?).filter(|count| *count != UNKNOWN_COUNT),
+    };
+    let mut group = Group::new(last_id, entries_read);
+    // Pending entries become the group's with their consumers, which come later.
+    let mut unowned: BTreeMap<StreamId, (i64, u64)> = BTreeMap::new();
+    for _ in 0..reader.count()? {
+        let id = StreamId::from_bytes(reader.array()?);
+        let delivery = (reader.millis()?, reader.number()?);
+        if unowned.insert(id, delivery).is_some() {
+            return Err(RdbError::Corrupt("stream: a pending entry comes twice"));
+        }
+    }
+    for _ in 0..reader.count()? {
+        let name = reader.string()?;
+        if group.find(&name).is_some() {
+            return Err(RdbError::Corrupt("stream: a consumer comes twice"));
+        }
+        let seen_ms = reader.millis()?;
+        let index = group.add_consumer(&name, seen_ms);
+        if let Some(consumer) = group.consumer_mut(index) {
+            consumer.active_ms = match kind {
+                kind::STREAM_3 => reader.millis()?,
+                _ => seen_ms,
+            };
+        }
+        for _ in 0..reader.count()? {
+            let id = StreamId::from_bytes(reader.array()?);
+            // Each entry is pending once, so it is gone from here when a second consumer names it.
+            let delivery = unowned.remove(&id);
+            let (delivered_ms, deliveries) =
+                delivery.ok_or(RdbError::Corrupt("stream: a consumer's pending entry"))?;
+            group.assign(id, index, delivered_ms, deliveries);
+        }
+    }
+    for (id, (delivered_ms, deliveries)) in unowned {
+        group.assign(id, NOBODY, delivered_ms, deliveries);
+    }
+    Ok(group)
+}

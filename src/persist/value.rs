@@ -1,0 +1,189 @@
+//! Value: what a key holds, as a type number and bytes.
+//!
+//! Lives here: the numbers, and which form is written for which encoding. The forms themselves are in a file for each
+//! type.
+
+use std::borrow::Cow;
+
+use super::reader::{Reader, Text};
+use super::writer::Writer;
+use super::{RdbError, hash, list, set, stream, zset};
+use crate::config::Config;
+use crate::keyspace::entry::{Entry, ValueRef};
+use crate::keyspace::object::hash::HashLimits;
+use crate::keyspace::object::list::Limits as ListLimits;
+use crate::keyspace::object::set::SetLimits;
+use crate::keyspace::object::zset::ZSetLimits;
+use crate::keyspace::object::{Hash, Object, Set, ZSet};
+use crate::keyspace::table::HashSeed;
+use crate::types::decimal::parse_i64;
+
+/// The type numbers of the format. Those marked old are read and never written.
+pub mod kind {
+    pub const STRING: u8 = 0;
+    /// Old: elements one by one.
+    pub const LIST: u8 = 1;
+    /// Members one by one.
+    pub const SET: u8 = 2;
+    /// Old: scores as text.
+    pub const ZSET: u8 = 3;
+    /// Fields and values one by one.
+    pub const HASH: u8 = 4;
+    /// Members and scores one by one.
+    pub const ZSET_2: u8 = 5;
+    /// Old.
+    pub const HASH_ZIPMAP: u8 = 9;
+    /// Old.
+    pub const LIST_ZIPLIST: u8 = 10;
+    pub const SET_INTSET: u8 = 11;
+    /// Old.
+    pub const ZSET_ZIPLIST: u8 = 12;
+    /// Old.
+    pub const HASH_ZIPLIST: u8 = 13;
+    /// Old: nodes are ziplists.
+    pub const LIST_QUICKLIST: u8 = 14;
+    /// Old: groups without a count of entries read.
+    pub const STREAM: u8 = 15;
+    pub const HASH_LISTPACK: u8 = 16;
+    pub const ZSET_LISTPACK: u8 = 17;
+    /// Nodes are listpacks, or large elements.
+    pub const LIST_QUICKLIST_2: u8 = 18;
+    /// Old: consumers without the time of their last success.
+    pub const STREAM_2: u8 = 19;
+    pub const SET_LISTPACK: u8 = 20;
+    pub const STREAM_3: u8 = 21;
+    /// Fields with deadlines as release candidates of 7.4 wrote them.
+    pub const HASH_DEADLINES_OLD: u8 = 22;
+    /// The same in a listpack.
+    pub const HASH_LISTPACK_DEADLINES_OLD: u8 = 23;
+    /// Fields with deadlines, relative to the soonest.
+    pub const HASH_DEADLINES: u8 = 24;
+    pub const HASH_LISTPACK_DEADLINES: u8 = 25;
+}
+
+/// A value that was read.
+pub enum Value<'a> {
+    Int(i64),
+    Str(Cow<'a, [u8]>),
+    Object(Object),
+}
+
+/// What decides the encoding of values that are read.
+pub struct Limits {
+    pub list: ListLimits,
+    pub set: SetLimits,
+    pub zset: ZSetLimits,
+    pub hash: HashLimits,
+}
+
+impl Limits {
+    /// The limits as they are configured, and the seed of tables.
+    pub fn new(config: &Config, packed_threshold: u64, seed: HashSeed) -> Limits {
+        let size = |configured: i64| usize::try_from(configured).unwrap_or(0);
+        Limits {
+            list: ListLimits::new(
+                config.list_max_listpack_size,
+                config.list_compress_depth,
+                packed_threshold,
+            ),
+            set: SetLimits {
+                intset_entries: size(config.set_max_intset_entries),
+                listpack_entries: size(config.set_max_listpack_entries),
+                listpack_value: size(config.set_max_listpack_value),
+                seed,
+            },
+            zset: ZSetLimits {
+                entries: size(config.zset_max_listpack_entries),
+                value: size(config.zset_max_listpack_value),
+                seed,
+            },
+            hash: HashLimits {
+                entries: size(config.hash_max_listpack_entries),
+                value_bytes: size(config.hash_max_listpack_value),
+                seed,
+            },
+        }
+    }
+}
+
+/// Writes an entry's type number and value; long strings are compressed if `packs`.
+pub fn encode(entry: &Entry, packs: bool, out: &mut Vec<u8>) {
+    let mut writer = Writer::new(out, packs);
+    writer.byte(kind_of(entry));
+    match entry.value() {
+        ValueRef::Int(value) => writer.int(value),
+        ValueRef::Str(bytes) => writer.string(bytes),
+        ValueRef::Object(object) => match object {
+            Object::List(value) => list::encode(value, &mut writer),
+            Object::Set(value) => set::encode(value, &mut writer),
+            Object::ZSet(value) => zset::encode(value, &mut writer),
+            Object::Hash(value) => hash::encode(value, &mut writer),
+            Object::Stream(value) => stream::encode(value.get(), &mut writer),
+        },
+    }
+}
+
+/// The type number that an entry's value is written with.
+fn kind_of(entry: &Entry) -> u8 {
+    match entry.value() {
+        ValueRef::Int(_) | ValueRef::Str(_) => kind::STRING,
+        ValueRef::Object(object) => match object {
+            Object::List(_) => kind::LIST_QUICKLIST_2,
+            Object::Set(Set::Intset(_)) => kind::SET_INTSET,
+            Object::Set(Set::Listpack(_)) => kind::SET_LISTPACK,
+            Object::Set(Set::Table(_)) => kind::SET,
+            Object::ZSet(ZSet::Listpack(_)) => kind::ZSET_LISTPACK,
+            Object::ZSet(ZSet::Tree(_)) => kind::ZSET_2,
+            Object::Hash(Hash::Listpack(_)) => kind::HASH_LISTPACK,
+            Object::Hash(Hash::ListpackEx(_)) => kind::HASH_LISTPACK_DEADLINES,
+            Object::Hash(hash @ Hash::Table(_)) => match hash.min_deadline() {
+                Some(_) => kind::HASH_DEADLINES,
+                None => kind::HASH,
+            },
+            Object::Stream(_) => kind::STREAM_3,
+        },
+    }
+}
+
+/// Reads a value of a type.
+pub fn decode<'a>(
+    kind: u8,
+    reader: &mut Reader<'a>,
+    limits: &Limits,
+) -> Result<Value<'a>, RdbError> {
+    let object = match kind {
+        kind::STRING => return string(reader),
+        kind::LIST | kind::LIST_ZIPLIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => {
+            Object::List(list::decode(kind, reader, &limits.list)?)
+        }
+        kind::SET | kind::SET_INTSET | kind::SET_LISTPACK => {
+            Object::Set(set::decode(kind, reader, &limits.set)?)
+        }
+        kind::ZSET | kind::ZSET_2 | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
+            Object::ZSet(zset::decode(kind, reader, &limits.zset)?)
+        }
+        kind::HASH
+        | kind::HASH_ZIPMAP
+        | kind::HASH_ZIPLIST
+        | kind::HASH_LISTPACK
+        | kind::HASH_DEADLINES_OLD
+        | kind::HASH_LISTPACK_DEADLINES_OLD
+        | kind::HASH_DEADLINES
+        | kind::HASH_LISTPACK_DEADLINES => Object::Hash(hash::decode(kind, reader, &limits.hash)?),
+        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
+            Object::Stream(stream::decode(kind, reader)?)
+        }
+        _ => return Err(RdbError::UnknownType(kind)),
+    };
+    Ok(Value::Object(object))
+}
+
+fn string<'a>(reader: &mut Reader<'a>) -> Result<Value<'a>, RdbError> {
+    Ok(match reader.text()? {
+        Text::Int(value) => Value::Int(value),
+        Text::Bytes(bytes) => match parse_i64(&bytes) {
+            Some(value) => Value::Int(value),
+            None => Value::Str(bytes),
+        },
+    })
+}

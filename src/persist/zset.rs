@@ -1,0 +1,68 @@
+//! Sorted sets as RDB files hold them: pairs in a listpack (once a ziplist), or members with scores one by one.
+
+use std::borrow::Cow;
+
+use super::RdbError;
+use super::reader::Reader;
+use super::value::kind;
+use super::writer::Writer;
+use super::ziplist::Ziplist;
+use crate::keyspace::object::ZSet;
+use crate::keyspace::object::zset::ZSetLimits;
+use crate::types::listpack::Listpack;
+
+/// Writes a sorted set in the form of its encoding.
+pub fn encode(zset: &ZSet, writer: &mut Writer<'_>) {
+    if let ZSet::Listpack(list) = zset {
+        return writer.string(list.as_bytes());
+    }
+    writer.count(zset.len());
+    let mut digits = itoa::Buffer::new();
+    // From the greatest down, as real servers do it: who reads them adds each at the front.
+    let last = zset.len().saturating_sub(1);
+    for (member, score) in zset.range(last, usize::MAX, true) {
+        writer.string(member.bytes(&mut digits));
+        writer.double(score);
+    }
+}
+
+/// Reads a sorted set of any of its types.
+pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<ZSet, RdbError> {
+    let pairs = match kind {
+        kind::ZSET_LISTPACK => Listpack::from_bytes(&reader.string()?),
+        kind::ZSET_ZIPLIST => Ziplist::new(&reader.string()?).and_then(Ziplist::to_listpack),
+        _ => return elements(kind, reader, limits),
+    };
+    let pairs = pairs.ok_or(RdbError::Corrupt("listpack"))?;
+    if pairs.is_empty() {
+        return Err(RdbError::Empty);
+    }
+    // A listpack that was saved stays one if it is not too many, however long its members are.
+    let limits = ZSetLimits {
+        value: usize::MAX,
+        ..*limits
+    };
+    ZSet::from_listpack(pairs, &limits).ok_or(RdbError::Corrupt("sorted set"))
+}
+
+fn elements(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<ZSet, RdbError> {
+    let count = reader.count_not_zero()?;
+    let mut elements: Vec<(Cow<'_, [u8]>, f64)> = Vec::new();
+    for _ in 0..count {
+        let member = reader.string()?;
+        let score = match kind {
+            kind::ZSET => reader.double_text()?,
+            _ => reader.double()?,
+        };
+        if score.is_nan() {
+            return Err(RdbError::Corrupt("sorted set: a score is not a number"));
+        }
+        elements.push((member, score));
+    }
+    let pairs = elements.iter().map(|(member, score)| (&member[..], *score));
+    let zset = ZSet::from_elements(pairs, limits);
+    if zset.len() != count {
+        return Err(RdbError::Corrupt("sorted set: a member comes twice"));
+    }
+    Ok(zset)
+}
