@@ -94,6 +94,10 @@ fn sets_by_hand() {
 #[test]
 fn sort_by_hand() {
     compare_file("sort.txt");
+fn sorted_sets_by_hand() {
+    compare_file("zsets.txt");
+fn places_by_hand() {
+    compare_file("geo.txt");
 }
 
 #[test]
