@@ -172,6 +172,23 @@ fn messages_with_an_idempotent_id_are_added_once() {
     let tracked = "\"idmp-duration\" 100 \"idmp-maxsize\" 100 \"pids-tracked\" 2 \"iids-tracked\" 4 \
                    \"iids-added\" 4 \"iids-duplicates\" 2";
     assert!(info.contains(tracked), "{info}");
+    for (options, wanted) in [
+        (
+            &["IDMP", "", "1"][..],
+            "-ERR IDMP requires a non-empty producer ID",
+        ),
+        (
+            &["IDMP", "p", ""],
+            "-ERR IDMP requires a non-empty idempotent ID",
+        ),
+        (
+            &["IDMPAUTO", ""],
+            "-ERR IDMPAUTO requires a non-empty producer ID",
+        ),
+    ] {
+        let command = [&["XADD", "s"], options, &["*", "f", "v"]].concat();
+        assert_eq!(client.call(&command).to_string(), wanted);
+    }
     for (command, wanted) in [
         (
             "XADD s IDMP p 1 1-1 f v",
@@ -180,18 +197,6 @@ fn messages_with_an_idempotent_id_are_added_once() {
         (
             "XADD s IDMP p 1 IDMPAUTO p * f v",
             "-ERR IDMP/IDMPAUTO specified multiple times",
-        ),
-        (
-            "XADD s IDMP \"\" 1 * f v",
-            "-ERR IDMP requires a non-empty producer ID",
-        ),
-        (
-            "XADD s IDMP p \"\" * f v",
-            "-ERR IDMP requires a non-empty idempotent ID",
-        ),
-        (
-            "XADD s IDMPAUTO \"\" * f v",
-            "-ERR IDMPAUTO requires a non-empty producer ID",
         ),
         ("XADD nokey NOMKSTREAM IDMP p 1 * f v", "(nil)"),
         ("XCFGSET s", "-ERR syntax error"),
