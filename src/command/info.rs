@@ -319,8 +319,7 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     let rehashing: usize = rehashing.map(|db| db.table.memory_bytes()).sum();
     out.line("mem_overhead_db_hashtable_rehashing", rehashing);
     out.line("active_defrag_running", 0);
-    let pending: usize = server.dropped.iter().map(|table| table.len()).sum();
-    out.line("lazyfree_pending_objects", pending);
+    out.line("lazyfree_pending_objects", server.garbage.len());
     out.line("lazyfreed_objects", server.stats.lazyfreed_objects);
 }
 

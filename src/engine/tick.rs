@@ -59,7 +59,7 @@ impl Work {
 /// Buckets that a tick migrates of each table that is being resized.
 const REHASH_BUCKETS: usize = 400;
 
-/// Elements of dropped tables that a tick frees.
+/// Keys and elements of removed values that a tick frees.
 const LAZY_FREE: usize = 2000;
 
 /// Clients that a tick looks after, at least.
@@ -80,7 +80,7 @@ impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
         let mut at = self.next_cron;
-        if self.expire_backlog || !self.graveyard.is_empty() {
+        if self.expire_backlog || !self.server.garbage.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
         }
         if let Some(pause) = self.server.pause {
@@ -123,8 +123,8 @@ impl Engine {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
         }
-        self.server.adopt_dropped(&mut self.graveyard);
-        self.free_dropped();
+        let freed = self.server.garbage.free_some(LAZY_FREE);
+        self.server.stats.lazyfreed_objects += freed as u64;
         if cron || expired {
             self.timing_tick = Some(Ticked { expired });
             self.server.want = Some(Want::Clock);
@@ -376,18 +376,6 @@ impl Engine {
             && let Some(conn) = self.released.pop_front()
         {
             self.resume(conn);
-        }
-    }
-
-    /// Frees a piece of what asynchronous flushes left.
-    fn free_dropped(&mut self) {
-        let Some(table) = self.graveyard.last_mut() else {
-            return;
-        };
-        let freed = table.drain_some(LAZY_FREE);
-        self.server.stats.lazyfreed_objects += freed as u64;
-        if table.is_empty() {
-            self.graveyard.pop();
         }
     }
 }

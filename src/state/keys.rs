@@ -257,7 +257,7 @@ impl Server {
         let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
             return false;
         };
-        self.release(entry);
+        self.release(entry, self.config.lazyfree_lazy_expire);
         self.report_expired(dbid, key.bytes);
         true
     }
@@ -282,13 +282,13 @@ impl Server {
         }
     }
 
-    /// Removes a key; says whether it was there and alive. The caller touches it.
-    pub fn delete_live(&mut self, dbid: u32, key: Key<'_>) -> bool {
+    /// Removes a key, its value lazily or at once; says whether it was there and alive. The caller touches it.
+    pub fn delete_live(&mut self, dbid: u32, key: Key<'_>, lazily: bool) -> bool {
         let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
             return false;
         };
         let is_due = self.is_due(&entry);
-        self.release(entry);
+        self.release(entry, lazily);
         if is_due {
             self.stats.lazy_expired_keys += 1;
             self.report_expired(dbid, key.bytes);
@@ -314,16 +314,18 @@ impl Server {
     pub fn delete(&mut self, dbid: u32, key: Key<'_>) -> bool {
         match self.db(dbid).remove(key.hash, key.bytes) {
             Some(entry) => {
-                self.release(entry);
+                self.release(entry, self.config.lazyfree_lazy_server_del);
                 true
             }
             None => false,
         }
     }
 
-    /// Lets a removed entry go.
-    pub fn release(&mut self, entry: Entry) {
-        drop(entry);
+    /// Lets a removed entry go; lazily, that is in ticks, or at once.
+    pub fn release(&mut self, entry: Entry, lazily: bool) {
+        if lazily {
+            self.garbage.add_entry(entry);
+        }
     }
 
     /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
@@ -332,7 +334,7 @@ impl Server {
         let old = std::mem::replace(self.db(dbid), empty);
         let removed = old.len() as u64;
         if is_async && removed > 0 {
-            self.dropped.push(old.table);
+            self.garbage.add_keys(old.table);
         }
         self.waiters.signal_db(dbid);
         removed

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
-use crate::keyspace::entry::Entry;
-use crate::keyspace::table::{HashSeed, Table};
+use crate::keyspace::garbage::Garbage;
+use crate::keyspace::table::HashSeed;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
@@ -133,8 +133,8 @@ pub struct Server {
     pub stale_share: f64,
     /// Milliseconds after which a reply buffer's peak is forgotten (DEBUG REPLYBUFFER PEAK-RESET-TIME).
     pub reply_peak_reset_ms: i64,
-    /// Tables taken out by an asynchronous flush, on their way to be freed in pieces.
-    pub dropped: Vec<Table<Entry>>,
+    /// What was removed lazily, on its way to be freed in pieces.
+    pub garbage: Garbage,
     pub startup_memory: u64,
     pub slowlog: SlowLog,
     pub latency: Latency,
@@ -196,7 +196,7 @@ impl Server {
             peak_memory: 0,
             stale_share: 0.0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
-            dropped: Vec::new(),
+            garbage: Garbage::default(),
             startup_memory: 0,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
@@ -397,11 +397,6 @@ impl Server {
             Guard::Local if client.is_local() => Ok(()),
             Guard::Local | Guard::No => Err(CommandError::DebugNotAllowed),
         }
-    }
-
-    /// Takes over the tables that a flush dropped, to be freed piece by piece.
-    pub fn adopt_dropped(&mut self, graveyard: &mut Vec<Table<Entry>>) {
-        graveyard.append(&mut self.dropped);
     }
 
     /// An expire cycle looked at `seen` keys with a deadline, of which `expired` had passed it.

@@ -358,6 +358,18 @@ impl Quicklist {
         }
     }
 
+    /// Drops up to `budget` nodes of a list that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        let nodes = self.nodes.len().min(budget);
+        self.nodes.truncate(self.nodes.len() - nodes);
+        nodes
+    }
+
+    /// Whether `free_some` has dropped all nodes.
+    pub fn is_freed(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// How many elements there are.
     #[inline]
     pub fn len(&self) -> usize {

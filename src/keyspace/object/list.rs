@@ -92,6 +92,22 @@ impl List {
         None
     }
 
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        match self {
+            List::Listpack(_) => 0,
+            List::Quicklist(list) => list.free_some(budget),
+        }
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            List::Listpack(_) => true,
+            List::Quicklist(list) => list.is_freed(),
+        }
+    }
+
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         match self {

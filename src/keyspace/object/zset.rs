@@ -359,6 +359,24 @@ impl ZSet {
         }
     }
 
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        let ZSet::Tree(tree) = self else {
+            return 0;
+        };
+        // The order goes first, with its references to the members.
+        tree.order = OrderTree::new();
+        tree.table.drain_some(budget, &mut drop)
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            ZSet::Tree(tree) => tree.table.is_empty(),
+            ZSet::Listpack(_) => true,
+        }
+    }
+
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         match self {
