@@ -105,6 +105,11 @@ fn connections_by_hand() {
     compare_file("connection.txt");
 }
 
+#[test]
+fn streams() {
+    compare_file("streams.txt");
+}
+
 /// The bytes of a line of `wire.txt`.
 fn unescape(line: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
