@@ -78,3 +78,23 @@ fn bits() {
 fn hyperloglogs() {
     compare_generated("hyperloglogs");
 }
+
+#[test]
+fn lists() {
+    compare_generated("lists");
+}
+
+#[test]
+fn hashes() {
+    compare_generated("hashes");
+}
+
+#[test]
+fn sets() {
+    compare_generated("sets");
+}
+
+#[test]
+fn zsets() {
+    compare_generated("zsets");
+}

@@ -12,7 +12,8 @@ use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
 use crate::state::{Client, ClientFlags, Server};
-use crate::types::decimal::{parse_double, parse_i64};
+use crate::types::decimal::parse_i64;
+use crate::types::long_double::LongDouble;
 
 /// How many keys of one command are asked for ahead of use.
 const KEYS_AHEAD: usize = 16;
@@ -157,11 +158,12 @@ impl<'a> Ctx<'a> {
 
     /// When a timeout in seconds at argument `index`, fractions allowed, is over; `None` for zero, which never is.
     pub fn timeout_arg(&self, args: Args<'_>, index: usize) -> Result<Option<i64>, CommandError> {
-        let seconds = parse_double(args.bytes(index)).ok_or(CommandError::TimeoutNotFloat)?;
-        if seconds < 0.0 {
+        let seconds = LongDouble::parse(args.bytes(index)).ok_or(CommandError::TimeoutNotFloat)?;
+        let seconds = seconds.to_f64(); // a finite number may become infinite, which is out of range too
+        let ms = (seconds * 1000.0).ceil();
+        if ms < 0.0 {
             return Err(CommandError::TimeoutNegative);
         }
-        let ms = (seconds * 1000.0).ceil();
         // The first number that a 64-bit integer cannot hold is 2^63.
         if ms >= -(i64::MIN as f64) {
             return Err(CommandError::TimeoutOutOfRange);

@@ -557,17 +557,14 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let (key, field) = (ctx.key(args, 1), args.bytes(2));
     let dbid = ctx.client.dbid;
-    let (old, has_deadline) = ctx
+    let old = ctx
         .server
         .live_field(dbid, key, field, Access::Write, |found| {
-            let Some(found) = found else {
-                return Some((LongDouble::ZERO, false));
-            };
-            let old = match found.value {
-                Item::Int(value) => LongDouble::from_i64(value),
-                Item::Str(text) => LongDouble::parse(text)?,
-            };
-            Some((old, found.deadline_ms.is_some()))
+            match found.map(|found| found.value) {
+                None => Some(LongDouble::ZERO),
+                Some(Item::Int(value)) => Some(LongDouble::from_i64(value)),
+                Some(Item::Str(text)) => LongDouble::parse(text),
+            }
         })?
         .ok_or(CommandError::text("ERR hash value is not a float"))?;
     let value = old.plus(by);
@@ -580,13 +577,9 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.server
         .put_field(dbid, key, field, bytes, OldDeadline::Keep)?;
     ctx.touch(key.bytes, Event::hash("hincrbyfloat"));
-    if has_deadline {
-        ctx.propagate(&[
-            b"HSETEX", key.bytes, b"KEEPTTL", b"FIELDS", b"1", field, bytes,
-        ]);
-    } else {
-        ctx.propagate(&[b"HSET", key.bytes, field, bytes]);
-    }
+    ctx.propagate(&[
+        b"HSETEX", key.bytes, b"KEEPTTL", b"FIELDS", b"1", field, bytes,
+    ]);
     ctx.client.reply.text(&text);
     Ok(())
 }

@@ -434,7 +434,8 @@ fn lset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let Some(list) = ctx.object::<List>(key, Access::Write)? else {
         return Err(CommandError::NoSuchKey);
     };
-    let index = int_arg(args, 2)?;
+    // Real servers keep 32 bits of the number, here alone: 4294967296 is the head.
+    let index = i64::from(int_arg(args, 2)? as i32);
     list.grow(&limits, args.bytes(3).len(), 1);
     let replaced = place(index, list.len())
         .is_some_and(|index| list.replace(index, new_element(args, 3), &limits));

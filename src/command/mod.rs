@@ -12,6 +12,7 @@ pub mod debug;
 pub mod dump;
 pub mod expire;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod info;
@@ -28,6 +29,7 @@ pub mod set;
 pub mod slowlog;
 pub mod sort;
 pub mod spec;
+pub mod stream;
 pub mod string;
 pub mod syntax;
 pub mod zset;
@@ -70,8 +72,19 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     string::many::COMMANDS,
     string::number::COMMANDS,
     string::range::COMMANDS,
+    stream::add::COMMANDS,
+    stream::claim::COMMANDS,
+    stream::delete::COMMANDS,
+    stream::group::COMMANDS,
+    stream::idempotence::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::range::COMMANDS,
+    stream::read::COMMANDS,
     bitmap::COMMANDS,
     bitmap::field::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     set::COMMANDS,
     set::algebra::COMMANDS,
     set::random::COMMANDS,

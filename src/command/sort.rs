@@ -6,6 +6,7 @@
 //! unsorted is sorted by bytes, so that replicas store the same list.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::command::ctx::int_arg;
 use crate::command::list::limits;
@@ -14,15 +15,15 @@ use crate::command::spec::{
 };
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Kind, ValueRef};
-use crate::keyspace::object::list::Limits;
-use crate::keyspace::object::{Hash, List, Object, ZSet};
+use crate::keyspace::object::{Hash, List, Object};
 use crate::resp::Args;
+use crate::state::Server;
 use crate::state::effects::Event;
 use crate::state::error::up_to_nul;
 use crate::state::keys::{Access, Key};
 use crate::types::decimal::parse_double;
 use crate::types::listpack::Item;
-use crate::types::quicklist::End;
+use crate::types::quicklist::{End, Quicklist};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SORT, SORT_RO];
@@ -175,11 +176,11 @@ impl<'a> Options<'a> {
     }
 
     /// The part of `len` elements that LIMIT leaves.
-    fn window(&self, len: usize) -> (usize, usize) {
+    fn window(&self, len: usize) -> Range<usize> {
         let offset = usize::try_from(self.offset).unwrap_or(0).min(len);
         let left = len - offset;
         let count = usize::try_from(self.count).map_or(left, |count| count.min(left));
-        (offset, count)
+        offset..offset + count
     }
 }
 
@@ -195,27 +196,34 @@ fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), Command
     let mut options = Options::parse(args, may_store)?;
     let mut keeps_order = options.keeps_order();
     let key = ctx.key(args, 1);
-    let entry = ctx.lookup(key, Access::Read);
-    let elements = match entry.as_ref().map(|entry| (entry.kind(), entry.object())) {
-        None => Vec::new(),
-        Some((kind, Some(object))) => {
-            if kind == Kind::Set && keeps_order && options.store.is_some() {
+    let (elements, window) = match ctx.lookup(key, Access::Read) {
+        None => (Vec::new(), 0..0),
+        Some(entry) => {
+            let sortable = entry
+                .object()
+                .filter(|object| !matches!(object, Object::Hash(_) | Object::Stream(_)));
+            let object = sortable.ok_or(CommandError::WrongType)?;
+            let is_set = object.kind() == Kind::Set;
+            if is_set && keeps_order && options.store.is_some() {
                 keeps_order = false;
                 options.alpha = true;
                 options.by = None;
             }
-            let reversed = keeps_order && options.descending;
-            elements_of(object, reversed).ok_or(CommandError::WrongType)?
+            let window = options.window(object.len());
+            if is_set || !keeps_order {
+                (elements_of(object, 0..object.len(), false), window)
+            } else {
+                let shown = 0..window.len();
+                (elements_of(object, window, options.descending), shown)
+            }
         }
-        Some((_, None)) => return Err(CommandError::WrongType),
     };
-    let (offset, count) = options.window(elements.len());
     let elements = if keeps_order {
         elements
     } else {
         sorted(ctx, elements, &options)?
     };
-    let shown = &elements[offset..offset + count];
+    let shown = &elements[window];
     match options.store {
         Some(index) => {
             let destination = ctx.key(args, index);
@@ -226,34 +234,36 @@ fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), Command
     Ok(())
 }
 
-/// The elements of what can be sorted, in its own order or from the end; `None` for other types.
-fn elements_of(object: &Object, reversed: bool) -> Option<Vec<Vec<u8>>> {
-    let mut elements: Vec<Vec<u8>> = match object {
-        // A set has no order that could be reversed.
-        Object::Set(set) => return Some(set.iter().map(Item::to_vec).collect()),
-        Object::List(list) => list_elements(list),
-        Object::ZSet(zset) => zset_elements(zset),
-        Object::Hash(_) | Object::Stream(_) => return None,
-    };
-    if reversed {
-        elements.reverse();
+/// Some elements of a value that can be sorted, in its own order, or counted from its end. A set is taken whole.
+fn elements_of(object: &Object, range: Range<usize>, from_end: bool) -> Vec<Vec<u8>> {
+    if range.is_empty() {
+        return Vec::new();
     }
-    Some(elements)
+    let first = if from_end {
+        object.len() - 1 - range.start
+    } else {
+        range.start
+    };
+    match object {
+        Object::Set(set) => set.iter().map(Item::to_vec).collect(),
+        Object::ZSet(zset) => zset
+            .range(first, range.len(), from_end)
+            .map(|(item, _)| item.to_vec())
+            .collect(),
+        Object::List(list) => {
+            let towards = if from_end { End::Head } else { End::Tail };
+            let mut elements = Vec::with_capacity(range.len());
+            list.walk(first, towards, |element| {
+                elements.push(element.to_vec());
+                elements.len() < range.len()
+            });
+            elements
+        }
+        Object::Hash(_) | Object::Stream(_) => Vec::new(),
+    }
 }
 
-fn list_elements(list: &List) -> Vec<Vec<u8>> {
-    let mut elements = Vec::with_capacity(list.len());
-    list.walk(0, End::Tail, |element| {
-        elements.push(element.bytes(&mut itoa::Buffer::new()).to_vec());
-        true
-    });
-    elements
-}
-
-fn zset_elements(zset: &ZSet) -> Vec<Vec<u8>> {
-    zset.iter().map(|(member, _)| member.to_vec()).collect()
-}
-
+/// The value of a hash's field. A field whose deadline has passed is gone for readers.
 fn hash_value(ctx: &mut Ctx<'_>, key: Key<'_>, field: &[u8]) -> Option<Vec<u8>> {
     let horizon_ms = ctx.server.field_horizon();
     let hash = ctx.object::<Hash>(key, Access::Read).ok()??;
@@ -261,12 +271,14 @@ fn hash_value(ctx: &mut Ctx<'_>, key: Key<'_>, field: &[u8]) -> Option<Vec<u8>> 
     (!found.is_due(horizon_ms)).then(|| found.value.to_vec())
 }
 
-fn new_list(elements: &[Vec<u8>], limits: &Limits) -> List {
-    let mut list = List::default();
+/// A list of these elements, in the encoding that suits it.
+fn new_list(server: &Server, elements: &[Vec<u8>]) -> List {
+    let limits = limits(server);
+    let mut list = List::Quicklist(Box::new(Quicklist::new(limits.fill, limits.depth)));
     for element in elements {
-        list.grow(limits, element.len(), 1);
-        list.push(End::Tail, element.as_slice().into(), limits);
+        list.push(End::Tail, element.as_slice().into(), &limits);
     }
+    list.shrink_loaded(&limits);
     list
 }
 
@@ -369,7 +381,7 @@ fn store(ctx: &mut Ctx<'_>, key: Key<'_>, elements: &[Vec<u8>], options: &Option
         &found
     };
     if !values.is_empty() {
-        let list = new_list(values, &limits(ctx.server));
+        let list = new_list(ctx.server, values);
         ctx.server.store_object(dbid, key, Object::List(list));
         ctx.touch(key.bytes, Event::list("sortstore"));
         ctx.server.effects.dirty += values.len() as u64 - 1;

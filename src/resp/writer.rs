@@ -213,10 +213,6 @@ impl Reply {
                 self.bulk_int(whole);
             };
         }
-        self.double_text(value);
-    }
-
-    fn double_text(&mut self, value: f64) {
         let text = format_double(value);
         if self.resp3 {
             self.raw(b",");
@@ -464,6 +460,15 @@ fn as_whole(value: f64) -> Option<i64> {
 
 /// A double as replies show it: the shortest digits that read back the same, `inf`, `-inf`, `nan`.
 pub fn format_double(value: f64) -> String {
+    match as_whole(value) {
+        Some(whole) => itoa::Buffer::new().format(whole).to_owned(),
+        None => format_shortest(value),
+    }
+}
+
+/// `format_double` without its rule for whole numbers, which get an exponent here where that is shorter: the form
+/// that digests of the data set are made from.
+pub fn format_shortest(value: f64) -> String {
     if value.is_nan() {
         return "nan".into();
     }
@@ -472,9 +477,6 @@ pub fn format_double(value: f64) -> String {
     }
     if value == 0.0 {
         return if value.is_sign_negative() { "-0" } else { "0" }.into();
-    }
-    if let Some(whole) = as_whole(value) {
-        return itoa::Buffer::new().format(whole).to_owned();
     }
     place_digits(zmij::Buffer::new().format_finite(value))
 }

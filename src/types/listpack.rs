@@ -32,10 +32,12 @@ use std::slice;
 use super::decimal::parse_i64;
 use super::size_class::class_size;
 
-const HEADER: usize = 6;
-const END: u8 = 0xff;
+/// Bytes before the first element.
+pub const HEADER: usize = 6;
+/// The byte behind the last element.
+pub const END: u8 = 0xff;
 /// The element count that says "too many for 16 bits: count them".
-const COUNT_UNKNOWN: usize = u16::MAX as usize;
+pub const COUNT_UNKNOWN: usize = u16::MAX as usize;
 /// Longest text of a 64-bit integer.
 const INT_TEXT_MAX: usize = 20;
 /// Encoding byte, up to four bytes of length or eight of integer, and the length behind.
@@ -270,6 +272,44 @@ fn decode(bytes: &[u8], pos: usize) -> Option<(Item<'_>, usize)> {
         }
         0xf5..=0xff => return None,
     })
+}
+
+/// Appends an element to the bytes of a block whose owner keeps header and end mark itself.
+#[inline]
+pub fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+    write_encoded(out, &Encoded::new(text));
+}
+
+/// Appends an integer in the same way.
+#[inline]
+pub fn write_int(out: &mut Vec<u8>, value: i64) {
+    let head = Head::for_int(value);
+    write_encoded(out, &Encoded { head, text: b"" });
+}
+
+#[inline]
+fn write_encoded(out: &mut Vec<u8>, entry: &Encoded<'_>) {
+    let body = entry.body_len();
+    out.extend_from_slice(&entry.head.bytes[..entry.head.len]);
+    out.extend_from_slice(entry.text);
+    let mut back = [0; 5];
+    let back = &mut back[..back_len_size(body)];
+    write_back_len(back, body);
+    out.extend_from_slice(back);
+}
+
+/// The element at byte `pos` of a block's bytes and where the one behind it begins; `None` at the end mark.
+#[inline]
+pub fn read(bytes: &[u8], pos: usize) -> Option<(Item<'_>, usize)> {
+    let (item, body) = decode(bytes, pos)?;
+    Some((item, pos + body + back_len_size(body)))
+}
+
+/// Where the element begins that ends right before byte `end`.
+#[inline]
+pub fn begin_before(bytes: &[u8], end: usize) -> Option<usize> {
+    let (len, size) = read_back_len(bytes, end)?;
+    end.checked_sub(size + len).filter(|at| *at >= HEADER)
 }
 
 /// An owned listpack.

@@ -6,8 +6,8 @@
 use std::cmp::Ordering;
 
 use num_bigint::BigUint;
-use rustc_apfloat::ieee::X87DoubleExtended;
-use rustc_apfloat::{Float, Round};
+use rustc_apfloat::ieee::{Double, X87DoubleExtended};
+use rustc_apfloat::{Float, FloatConvert, Round};
 
 /// Longest text that is read as a number.
 const TEXT_MAX: usize = 5 * 1024;
@@ -51,6 +51,12 @@ impl LongDouble {
             parse_finite(digits)?
         };
         Some(LongDouble(if negative { -value } else { value }))
+    }
+
+    /// The nearest double; an infinity for what is too large for one.
+    pub fn to_f64(self) -> f64 {
+        let double: Double = self.0.convert_r(Round::NearestTiesToEven, &mut false).value;
+        f64::from_bits(double.to_bits() as u64)
     }
 
     pub fn is_infinite(self) -> bool {

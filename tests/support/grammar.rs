@@ -330,6 +330,28 @@ pub fn generated(rules: &[String], words: &mut Words) -> Vec<Vec<u8>> {
     let mut command = Vec::new();
     let rule = words.rng.pick(rules).as_str();
     expand(rule, words, true, &mut command);
+    // A wrong word here would bring in chance, or a wait without end.
+    const SOUND: [&str; 14] = [
+        "SPOP",
+        "SRANDMEMBER",
+        "HRANDFIELD",
+        "ZRANDMEMBER",
+        "SSCAN",
+        "HSCAN",
+        "ZSCAN",
+        "BLPOP",
+        "BRPOP",
+        "BLMOVE",
+        "BLMPOP",
+        "BZPOPMIN",
+        "BZPOPMAX",
+        "BZMPOP",
+    ];
+    let is_same_scored = command.get(1).is_some_and(|key| key == b"same");
+    let name = String::from_utf8_lossy(&command[0]).into_owned();
+    if SOUND.contains(&name.as_str()) || is_same_scored || rule.contains("BLOCK") {
+        return command;
+    }
     match words.rng.below(40) {
         0 => drop(command.pop()),
         1 => command.push(word("int", words)),

@@ -19,6 +19,8 @@ pub const COMMANDS: &[Spec] = &[SPOP, SRANDMEMBER];
 
 /// Members that one propagated SREM names at most.
 const BATCH: usize = 1024;
+/// Pieces of a running rehash that a choice of several members does on its way at most.
+const REHASH_STEPS_MAX: usize = 100;
 /// A pop that leaves less than one member for this many popped builds the set anew from those left.
 const POPPED_PER_LEFT: usize = 5;
 /// A choice of more than one member in this many walks the set once instead of picking again and again.
@@ -224,6 +226,7 @@ fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         },
         (Some(set), Some(count)) => {
             let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            set.rehash_step(wanted.min(REHASH_STEPS_MAX));
             if count < 0 {
                 reply_repeating(reply, set, wanted, &mut rand);
             } else {

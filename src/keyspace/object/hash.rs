@@ -651,3 +651,195 @@ impl<'a> Iterator for Iter<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::types::listpack::is_sound;
+
+    const SEED: HashSeed = HashSeed(*b"0123456789abcdef");
+
+    type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
+
+    fn limits(entries: usize, value_bytes: usize) -> HashLimits {
+        HashLimits {
+            entries,
+            value_bytes,
+            seed: SEED,
+        }
+    }
+
+    fn contents(hash: &Hash) -> Model {
+        hash.iter()
+            .map(|(field, found)| (field.to_vec(), (found.value.to_vec(), found.deadline_ms)))
+            .collect()
+    }
+
+    fn assert_valid(hash: &Hash) {
+        match hash {
+            Hash::Listpack(list) | Hash::ListpackEx(list) => {
+                assert!(is_sound(list.as_bytes()));
+                let has_deadlines = matches!(hash, Hash::ListpackEx(_));
+                assert!(Hash::from_listpack(list.clone(), has_deadlines).is_some());
+            }
+            Hash::Table(fields) => {
+                fields.table.assert_valid();
+                let indexed: BTreeSet<(i64, u64)> = fields
+                    .table
+                    .iter()
+                    .filter_map(|field| {
+                        let hash = fields.table.hash(field.key());
+                        field.deadline_ms().map(|deadline| (deadline, hash))
+                    })
+                    .collect();
+                assert_eq!(indexed, fields.deadlines);
+            }
+        }
+    }
+
+    #[test]
+    fn edits_do_what_a_plain_map_does() {
+        for (entries, with_deadlines) in [(8, false), (8, true), (512, true), (0, true)] {
+            let limits = limits(entries, 64);
+            let (mut hash, mut model) = (Hash::default(), Model::new());
+            let mut state = 77u64;
+            let mut next = |bound: u64| {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                (state >> 33) % bound
+            };
+            for step in 0..6000 {
+                let field = match next(3) {
+                    0 => next(20).to_string(),
+                    _ => format!("field{}", next(20)),
+                }
+                .into_bytes();
+                let deadline = next(1000) as i64 + 1;
+                match next(8) {
+                    0..3 => {
+                        let value = format!("{}", next(100_000)).into_bytes();
+                        let keep = next(2) == 0;
+                        let old = if keep {
+                            OldDeadline::Keep
+                        } else {
+                            OldDeadline::Clear
+                        };
+                        let before = model.get(&field).cloned();
+                        let is_new = hash.set(&field, &value, old, &limits);
+                        assert_eq!(is_new, before.is_none());
+                        let kept = before.and_then(|(_, at)| at).filter(|_| keep);
+                        model.insert(field, (value, kept));
+                    }
+                    3 => assert_eq!(hash.remove(&field), model.remove(&field).is_some()),
+                    4 | 5 if with_deadlines => {
+                        let to = (next(4) > 0).then_some(deadline);
+                        let entry = model.get_mut(&field);
+                        assert_eq!(hash.set_deadline(&field, to), entry.is_some());
+                        if let Some((_, at)) = entry {
+                            *at = to;
+                        }
+                    }
+                    6 if step % 20 == 0 => {
+                        let horizon = next(300) as i64;
+                        let due = model
+                            .values()
+                            .filter(|(_, at)| at.is_some_and(|at| at < horizon))
+                            .count();
+                        assert_eq!(hash.due_len(horizon), due);
+                        let mut names = Vec::new();
+                        let taken = hash.take_due(horizon, 3, |name| names.push(name.to_vec()));
+                        assert_eq!(taken, due.min(3));
+                        for name in names {
+                            let (_, at) = model.remove(&name).expect("it was there");
+                            assert!(at.is_some_and(|at| at < horizon));
+                        }
+                    }
+                    _ => {
+                        let found = hash
+                            .get(&field)
+                            .map(|found| (found.value.to_vec(), found.deadline_ms));
+                        assert_eq!(found.as_ref(), model.get(&field));
+                    }
+                }
+                let first = model.values().filter_map(|(_, at)| *at).min();
+                assert_eq!(hash.min_deadline(), first, "step {step}");
+                assert_eq!(hash.len(), model.len());
+                if step % 40 == 0 {
+                    assert_valid(&hash);
+                    assert_eq!(contents(&hash), model);
+                    let copy = hash.duplicate();
+                    assert_valid(&copy);
+                    assert_eq!(contents(&copy), model);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_stays_packed_up_to_its_limits() {
+        let limits = limits(3, 5);
+        let set = |hash: &mut Hash, field: &[u8], value: &[u8]| {
+            hash.set(field, value, OldDeadline::Clear, &limits);
+            hash.encoding()
+        };
+        let mut hash = Hash::default();
+        for field in [b"a", b"b", b"c", b"a"] {
+            assert_eq!(set(&mut hash, field, b"12345"), Encoding::Listpack);
+        }
+        assert!(hash.set_deadline(b"b", Some(7)));
+        assert_eq!(hash.encoding(), Encoding::ListpackEx);
+        assert_eq!(set(&mut hash, b"d", b"1"), Encoding::Hashtable);
+        assert_eq!(hash.min_deadline(), Some(7));
+        let mut long = Hash::default();
+        assert_eq!(set(&mut long, b"a", b"123456"), Encoding::Hashtable);
+        let mut many = Hash::default();
+        many.prepare([b"x".as_slice(); 8].into_iter(), 8, &limits);
+        assert_eq!(many.encoding(), Encoding::Hashtable);
+    }
+
+    #[test]
+    fn triples_are_in_the_order_of_their_deadlines() {
+        let limits = limits(512, 64);
+        let mut hash = Hash::default();
+        for field in [b"a", b"b", b"c", b"d"] {
+            hash.set(field, b"v", OldDeadline::Clear, &limits);
+        }
+        hash.set_deadline(b"c", Some(9));
+        hash.set_deadline(b"a", Some(5));
+        hash.set_deadline(b"b", Some(9));
+        let order = |hash: &Hash| -> Vec<u8> {
+            hash.iter().flat_map(|(field, _)| field.to_vec()).collect()
+        };
+        assert_eq!(order(&hash), b"acbd");
+        hash.set(b"a", b"w", OldDeadline::Clear, &limits);
+        assert_eq!(order(&hash), b"cbda");
+        hash.set(b"c", b"w", OldDeadline::Keep, &limits);
+        assert_eq!(order(&hash), b"cbda");
+    }
+
+    #[test]
+    fn listpacks_that_are_no_hash_are_refused() {
+        let list = |items: &[&str]| {
+            let mut list = Listpack::new();
+            items.iter().for_each(|item| list.push(item.as_bytes()));
+            list
+        };
+        for (items, has_deadlines, is_hash) in [
+            (&["a", "1", "b", "2"][..], false, true),
+            (&["a", "1", "b"], false, false),
+            (&["a", "1", "a", "2"], false, false),
+            (&["a", "1", "5", "b", "2", "0"], true, true),
+            (&["a", "1", "0", "b", "2", "5"], true, false),
+            (&["a", "1", "6", "b", "2", "5"], true, false),
+            (&["a", "1", "x", "b", "2", "0"], true, false),
+            (&["a", "1", "-5"], true, false),
+            (&["a", "1", "5", "b", "2"], true, false),
+        ] {
+            let hash = Hash::from_listpack(list(items), has_deadlines);
+            assert_eq!(hash.is_some(), is_hash, "{items:?}");
+        }
+    }
+}

@@ -314,6 +314,13 @@ impl Set {
         picked
     }
 
+    /// Does up to `buckets` pieces of a rehash that is under way, for commands that only read.
+    pub fn rehash_step(&mut self, buckets: usize) {
+        if let Set::Table(table) = self {
+            table.rehash_step(buckets);
+        }
+    }
+
     /// Calls `f` for the members at `cursor` and returns the next cursor; 0 starts and ends a walk. What is not a
     /// table is walked in one go.
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Item<'_>)) -> u64 {

@@ -18,7 +18,7 @@
 use crate::keyspace::entry::Encoding;
 use crate::keyspace::member::{MemberRef, ScoredMember};
 use crate::keyspace::table::{ArrayStats, HashSeed, Table};
-use crate::resp::writer::format_double;
+use crate::resp::writer::{format_double, format_shortest};
 use crate::types::btree::{Named, OrderTree, Scored};
 use crate::types::decimal::parse_double;
 use crate::types::digest::Digest;
@@ -346,7 +346,7 @@ impl ZSet {
         for (item, score) in self.iter() {
             let mut one = Digest::default();
             one.mix(item.bytes(&mut itoa::Buffer::new()));
-            one.mix(format_double(score).as_bytes());
+            one.mix(format_shortest(score).as_bytes());
             digest.merge_digest(&one);
         }
     }
