@@ -129,7 +129,7 @@ fn restored(bytes: &[u8], limits: &Limits) -> Option<Entry> {
 
 /// The value of a DUMP payload is refused, or it is whole: it can be used, and saved and read again.
 pub fn restore(data: &[u8]) {
-    let limits = Limits::new(&Config::default(), 1 << 30, HashSeed::new([7; 16]));
+    let limits = Limits::new(&Config::default(), 1 << 30, HashSeed([7; 16]));
     let Some(entry) = restored(data, &limits) else {
         return;
     };
