@@ -1,7 +1,11 @@
 //! Fuzz: what the fuzz targets do with their bytes, as plain functions, so that a failing input can be a test as well.
 
-use retrace::config::{self, Host};
+use retrace::config::{self, Config, Host};
 use retrace::journal::JournalReader;
+use retrace::keyspace::entry::Entry;
+use retrace::keyspace::table::HashSeed;
+use retrace::persist::reader::Reader;
+use retrace::persist::value::{self, Limits, Value};
 use retrace::resp::parser::QueryView;
 use retrace::resp::{Args, Limits, Parsed, Parser, ProtocolError};
 
@@ -110,4 +114,40 @@ pub fn config(data: &[u8]) {
     }
     let words: Vec<Vec<u8>> = data.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     let _ = config::load(&words, &mut host);
+}
+
+/// An entry with the value in `bytes`, a type number and what follows.
+fn restored(bytes: &[u8], limits: &Limits) -> Option<Entry> {
+    let mut reader = Reader::new(bytes);
+    let kind = reader.byte().ok()?;
+    Some(match value::decode(kind, &mut reader, limits).ok()? {
+        Value::Int(value) => Entry::new_int(b"k", value, None, 0),
+        Value::Str(bytes) => Entry::new_str(b"k", &bytes, None, 0),
+        Value::Object(object) => Entry::new_object(b"k", object, None, 0),
+    })
+}
+
+/// The value of a DUMP payload is refused, or it is whole: it can be used, and saved and read again.
+pub fn restore(data: &[u8]) {
+    let limits = Limits::new(&Config::default(), 1 << 30, HashSeed([7; 16]));
+    let Some(entry) = restored(data, &limits) else {
+        return;
+    };
+    let mut saved = Vec::new();
+    value::encode(&entry, true, &mut saved);
+    let again = restored(&saved, &limits).expect("what was saved is read");
+    let copy = entry.duplicate(b"copy");
+    for other in [&again, &copy] {
+        assert_eq!(other.kind(), entry.kind());
+        if let (Some(other), Some(object)) = (other.object(), entry.object()) {
+            let digests = [other, object].map(|object| {
+                let mut digest = retrace::types::digest::Digest::default();
+                object.digest(&mut digest);
+                digest
+            });
+            assert_eq!(digests[0], digests[1]);
+            assert_eq!(other.len(), object.len());
+            assert!(object.memory_bytes() > 0);
+        }
+    }
 }

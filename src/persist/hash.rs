@@ -78,6 +78,14 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &HashLimits) -> Result<
         return Err(RdbError::Empty);
     }
     let hash = Hash::from_listpack(list, has_deadlines).ok_or(RdbError::Corrupt("hash"))?;
+    let in_range = |at: i64| (0..=DEADLINE_MAX).contains(&at);
+    if has_deadlines
+        && !hash
+            .iter()
+            .all(|(_, found)| found.deadline_ms.is_none_or(in_range))
+    {
+        return Err(BAD_DEADLINE);
+    }
     let is_old = matches!(kind, kind::HASH_ZIPLIST | kind::HASH_ZIPMAP);
     let is_long = |item: Item<'_>| item.len() > limits.value_bytes;
     let has_long = || {
@@ -143,10 +151,10 @@ fn with_deadlines(
                 let number = i64::try_from(number).map_err(|_| BAD_DEADLINE)?;
                 let before = soonest.map_or(0, |soonest| soonest - 1);
                 let deadline = number.checked_add(before).ok_or(BAD_DEADLINE)?;
+                if !(0..=DEADLINE_MAX).contains(&deadline) {
+                    return Err(BAD_DEADLINE);
+                }
                 Some(deadline)
-                    .filter(|at| (0..=DEADLINE_MAX).contains(at))
-                    .ok_or(BAD_DEADLINE)?
-                    .into()
             }
         };
         let (field, value) = (reader.string()?, reader.string()?);

@@ -71,7 +71,10 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List
         return Err(RdbError::Empty);
     }
     let mut list = List::Quicklist(Box::new(list));
-    list.shrink_loaded(limits);
+    // Real servers leave a list as it is that was one ziplist.
+    if kind != kind::LIST_ZIPLIST {
+        list.shrink_loaded(limits);
+    }
     Ok(list)
 }
 

@@ -124,7 +124,9 @@ impl Group {
             active_ms: -1,
             pending: BTreeSet::new(),
         };
-        let vacant = self.consumers.iter().position(Option::is_none);
+        let has_vacant = self.names.len() < self.consumers.len();
+        let vacant = has_vacant.then(|| self.consumers.iter().position(Option::is_none));
+        let vacant = vacant.flatten();
         let index = vacant.unwrap_or(self.consumers.len());
         match self.consumers.get_mut(index) {
             Some(slot) => *slot = Some(consumer),
@@ -151,7 +153,8 @@ impl Group {
             deliveries,
             owner,
         };
-        if let Some(old) = self.pending.insert(id, nack)
+        let old = self.pending.insert(id, nack);
+        if let Some(old) = old
             && old.owner != owner
         {
             self.disown(id, old.owner);
@@ -160,7 +163,7 @@ impl Group {
             Some(consumer) => {
                 consumer.pending.insert(id);
             }
-            None => self.free = self.pending.values().filter(|nack| nack.is_free()).count(),
+            None => self.free += usize::from(old.is_none_or(|old| !old.is_free())),
         }
     }
 

@@ -178,7 +178,9 @@ impl Log {
         }
         self.len += block.len() as u64;
         self.blocks.push_back(block);
-        self.first_id = self.edge_id(false);
+        if self.blocks.len() == 1 {
+            self.first_id = self.edge_id(false);
+        }
         true
     }
 
