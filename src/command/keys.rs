@@ -266,6 +266,7 @@ mod tests {
             container: None,
             subcommands: Vec::new(),
             first_key: None,
+            field: None,
             timed_above: usize::MAX,
         }
     }

@@ -19,6 +19,8 @@ pub struct Command {
     pub subcommands: Vec<CommandId>,
     /// The argument that is the first key, when its place does not depend on the others.
     pub first_key: Option<u8>,
+    /// The argument that names a field of the hash at the first key.
+    pub field: Option<u8>,
     /// With more arguments than this its duration is measured with clock readings of its own; with fewer it
     /// shares its turn's. See `timed_above`.
     pub timed_above: usize,
@@ -36,6 +38,13 @@ pub struct Registry {
     /// Name, lower case, and command, by hash.
     slots: Vec<Option<(Box<[u8]>, CommandId)>>,
     top_level: Vec<CommandId>,
+}
+
+/// Where a command of hashes has its first field: behind the key, when its syntax says so.
+fn field_arg(spec: &Spec) -> Option<u8> {
+    let behind_key = spec.args.get(1).filter(|_| spec.group == Group::Hash)?;
+    let first = behind_key.args.first().unwrap_or(behind_key);
+    (first.name == "field" && behind_key.token.is_none()).then_some(2)
 }
 
 impl Registry {
@@ -101,6 +110,7 @@ impl Registry {
             container,
             subcommands: Vec::new(),
             first_key,
+            field: field_arg(spec),
             timed_above: timed_above(spec),
         });
         for sub in spec.subcommands {

@@ -6,6 +6,8 @@ use crate::border::LogLevel;
 use crate::command::CommandId;
 use crate::engine::exec::Step;
 use crate::engine::{Engine, READ_CHUNK};
+use crate::keyspace::entry::Entry;
+use crate::keyspace::object::Object;
 use crate::resp::parser::QueryView;
 use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
@@ -257,6 +259,7 @@ impl Engine {
             for (_, hash) in batch.iter().filter_map(|request| request.first_key) {
                 db.table.prefetch_element(hash);
             }
+            self.prefetch_fields(client.dbid, query, batch, argv);
         }
         for at in 0..batch.len() {
             let request = &batch[at];
@@ -288,6 +291,49 @@ impl Engine {
             return false;
         }
         true
+    }
+
+    /// Asks for the memory of the fields that the batch will look for in large hashes: first for all their
+    /// buckets, then for what these point to.
+    fn prefetch_fields(&self, dbid: u32, query: &[u8], batch: &[Request], argv: &[ArgPos]) {
+        let Some(db) = self.server.dbs.get(dbid as usize) else {
+            return;
+        };
+        let mut fields = [None; BATCH_MAX];
+        let mut last = None;
+        for (request, wanted) in batch.iter().zip(&mut fields) {
+            let (Some(id), Some((key_at, key_hash))) = (request.command, request.first_key) else {
+                continue;
+            };
+            let Some(field_at) = self.registry.get(id).field else {
+                continue;
+            };
+            let bytes = &query[request.start..request.start + request.len];
+            let args = Args::new(bytes, &argv[request.argv.0..request.argv.1], &request.big);
+            let (Some(key), Some(field)) = (args.get(key_at), args.get(field_at.into())) else {
+                continue;
+            };
+            // Batches mostly stay with one key.
+            let table = match last {
+                Some((known, table)) if known == key => table,
+                _ => {
+                    db.get(key_hash, key)
+                        .and_then(Entry::object)
+                        .and_then(|object| match object {
+                            Object::Hash(hash) => hash.table(),
+                            _ => None,
+                        })
+                }
+            };
+            last = Some((key, table));
+            *wanted = table.map(|table| (table, table.hash(field)));
+            if let Some((table, hash)) = wanted {
+                table.prefetch_bucket(*hash);
+            }
+        }
+        for (table, hash) in fields.into_iter().flatten() {
+            table.prefetch_element(hash);
+        }
     }
 
     /// Answers a request that cannot be understood, and closes.
