@@ -511,3 +511,79 @@ fn sdiffstore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let result = Difference::plan(&sets).collect(Set::Intset(Intset::new()), &limits);
     store(ctx, args, result, "sdiffstore")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::keyspace::table::HashSeed;
+    use crate::state::rng::Rng;
+
+    const LIMITS: SetLimits = SetLimits {
+        intset_entries: 8,
+        listpack_entries: 8,
+        listpack_value: 10,
+        seed: HashSeed(*b"0123456789abcdef"),
+    };
+
+    fn members(items: impl Iterator<Item = Vec<u8>>) -> BTreeSet<Vec<u8>> {
+        items.collect()
+    }
+
+    #[test]
+    fn every_combination_agrees_with_plain_sets() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed);
+            let mut owned: Vec<Set> = Vec::new();
+            for _ in 0..=rng.below(4) {
+                let is_ints = rng.below(2) == 0;
+                let mut set = Set::Intset(Intset::new());
+                for _ in 0..=rng.below(25) {
+                    let number = rng.below(30);
+                    let member = if is_ints || rng.below(2) == 0 {
+                        number.to_string()
+                    } else {
+                        format!("m{number}")
+                    };
+                    set.add(member.as_bytes(), &LIMITS);
+                }
+                owned.push(set);
+            }
+            let sets: Vec<Option<&Set>> = owned.iter().map(Some).collect();
+            let models: Vec<BTreeSet<Vec<u8>>> = owned
+                .iter()
+                .map(|set| members(set.iter().map(Item::to_vec)))
+                .collect();
+            let (first, others) = models.split_first().expect("at least one set");
+
+            let all = smallest_first(&sets).expect("none is missing");
+            let inter = members(common(&all).map(Item::to_vec));
+            let is_common = |member: &&Vec<u8>| others.iter().all(|set| set.contains(*member));
+            assert_eq!(inter, first.iter().filter(is_common).cloned().collect());
+
+            let joined = union(&sets, scratch(&sets, &LIMITS), usize::MAX, &LIMITS);
+            let model: BTreeSet<Vec<u8>> = models.iter().flatten().cloned().collect();
+            assert_eq!(
+                members(joined.iter().map(Item::to_vec)),
+                model,
+                "seed {seed}"
+            );
+            let limit = rng.below(10) as usize + 1;
+            let some = union(&sets, scratch(&sets, &LIMITS), limit, &LIMITS);
+            assert_eq!(some.len(), limit.min(model.len()));
+
+            let plan = Difference::plan(&sets);
+            let rest = plan.collect(Set::Intset(Intset::new()), &LIMITS);
+            let is_own = |member: &&Vec<u8>| !others.iter().any(|set| set.contains(*member));
+            let model: BTreeSet<Vec<u8>> = first.iter().filter(is_own).cloned().collect();
+            assert_eq!(members(rest.iter().map(Item::to_vec)), model, "seed {seed}");
+            let mut seen = 0;
+            plan.for_each(scratch(&sets, &LIMITS), &LIMITS, |_| {
+                seen += 1;
+                seen < limit
+            });
+            assert_eq!(seen, limit.min(model.len()));
+        }
+    }
+}
