@@ -24,7 +24,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use super::table::Element;
+use super::table::{Element, prefetch};
 use crate::types::btree::Named;
 use crate::types::size_class::class_size;
 
@@ -88,6 +88,11 @@ impl<const VALUED: bool> Named for MemberRef<VALUED> {
     fn name(&self) -> &[u8] {
         // SAFETY: both are a `NonNull<u8>` alone; the element lives, as whoever made the handle has promised.
         unsafe { &*ptr::from_ref(self).cast::<Member<VALUED>>() }.key()
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
     }
 }
 
