@@ -11,6 +11,8 @@ pub mod info;
 pub mod pending;
 pub mod range;
 pub mod read;
+#[cfg(test)]
+mod tests;
 
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::object;
@@ -251,39 +253,5 @@ fn propagate_instead(ctx: &mut Ctx<'_>, commands: &[Vec<Vec<u8>>]) {
     for argv in commands {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         ctx.propagate(&argv);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_read_as_the_real_server_reads_them() {
-        let id = |ms, seq| Some(StreamId::new(ms, seq));
-        for (text, want) in [
-            ("5-1", id(5, 1)),
-            ("5", id(5, 9)),
-            ("007-01", id(7, 1)),
-            ("+5- 7", id(5, 7)),
-            ("1- -1", id(1, u64::MAX)),
-            ("1--1", None),
-            ("1--01", id(1, u64::MAX)),
-            ("", None),
-            ("-", None),
-            ("+", None),
-            ("5-", None),
-            ("-5", None),
-            ("5-*", None),
-            (
-                "18446744073709551615-18446744073709551615",
-                Some(StreamId::MAX),
-            ),
-            ("18446744073709551616", None),
-        ] {
-            assert_eq!(parse_strict_id(text.as_bytes(), 9), want, "{text}");
-        }
-        assert_eq!(parse_given_id(b"5-*", 0), Some(GivenId::OpenSeq(5)));
-        assert_eq!(parse_id(b"-", 0), Some(StreamId::MIN));
     }
 }
