@@ -70,6 +70,11 @@ fn keys_by_hand() {
 }
 
 #[test]
+fn lists_by_hand() {
+    compare_file("lists.txt");
+}
+
+#[test]
 fn bits_by_hand() {
     compare_file("bits.txt");
 }
@@ -80,8 +85,29 @@ fn hyperloglogs_by_hand() {
 }
 
 #[test]
+fn hashes() {
+    compare_file("hashes.txt");
+fn sets_by_hand() {
+    compare_file("sets.txt");
+}
+
+#[test]
+fn sort_by_hand() {
+    compare_file("sort.txt");
+fn sorted_sets_by_hand() {
+    compare_file("zsets.txt");
+fn places_by_hand() {
+    compare_file("geo.txt");
+}
+
+#[test]
 fn connections_by_hand() {
     compare_file("connection.txt");
+}
+
+#[test]
+fn streams() {
+    compare_file("streams.txt");
 }
 
 /// The bytes of a line of `wire.txt`.

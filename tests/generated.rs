@@ -98,3 +98,13 @@ fn sets() {
 fn zsets() {
     compare_generated("zsets");
 }
+
+#[test]
+fn geo() {
+    compare_generated("geo");
+}
+
+#[test]
+fn streams() {
+    compare_generated("streams");
+}

@@ -448,8 +448,9 @@ fn line(client: &Client, registry: &Registry, now: UnixMicros, buffers: &Buffers
         .reply
         .pending()
         .saturating_sub(client.reply.shared_len());
+    let queued = client.multi.as_ref().map(|multi| multi.queue.len() as i64);
     format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch={} \
          qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
          cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
          tot-cmds={}\n",
@@ -462,6 +463,8 @@ fn line(client: &Client, registry: &Registry, now: UnixMicros, buffers: &Buffers
         now.since(client.last_interaction) / 1_000_000,
         flag_letters(client),
         client.dbid,
+        queued.unwrap_or(-1),
+        client.watched.len(),
         buffers.query,
         buffers.query_free,
         buffers.argv,
@@ -500,7 +503,11 @@ fn flag_letters(client: &Client) -> String {
     let shown = letters
         .iter()
         .filter(|(flag, _)| client.flags.has_any(*flag));
-    let shown: String = shown.map(|(_, letter)| *letter).collect();
+    let in_multi = client.multi.as_ref().map(|_| 'x');
+    let shown: String = in_multi
+        .into_iter()
+        .chain(shown.map(|(_, letter)| *letter))
+        .collect();
     if shown.is_empty() { "N".into() } else { shown }
 }
 pub const CLIENT_NO_EVICT: Spec = Spec {

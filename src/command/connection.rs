@@ -4,6 +4,7 @@
 
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
+use crate::command::transaction::unwatch_all;
 use crate::command::{CommandError, Ctx};
 use crate::config::REDIS_VERSION;
 use crate::resp::Args;
@@ -288,6 +289,8 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     for mode in modes {
         client.flags.set(mode, false);
     }
+    client.multi = None;
+    unwatch_all(ctx.server, client);
     client.dbid = 0;
     client.name.clear();
     client.fieldsets.clear();

@@ -180,7 +180,10 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let value = decode(ctx, args.bytes(3))?;
 
-    let was_there = options.replaces && ctx.server.delete_live(dbid, key);
+    let was_there = options.replaces
+        && ctx
+            .server
+            .delete_live(dbid, key, ctx.server.config.lazyfree_lazy_server_del);
     let now_ms = ctx.server.now_ms;
     let deadline = match ttl {
         0 => None,

@@ -72,8 +72,12 @@ pub const DEL: Spec = Spec {
 
 /// `DEL key [key ...]`
 fn del(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    remove(ctx, args, ctx.server.config.lazyfree_lazy_user_del)
+}
+
+fn remove(ctx: &mut Ctx<'_>, args: Args<'_>, lazily: bool) -> Result<(), CommandError> {
     let deleted = each_key(ctx, args, |ctx, key| {
-        let was_there = ctx.server.delete_live(ctx.client.dbid, key);
+        let was_there = ctx.server.delete_live(ctx.client.dbid, key, lazily);
         if was_there {
             ctx.touch(key.bytes, Event::generic("del"));
         }
@@ -101,7 +105,7 @@ pub const UNLINK: Spec = Spec {
 
 /// `UNLINK key [key ...]`
 fn unlink(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    del(ctx, args)
+    remove(ctx, args, true)
 }
 
 pub const EXISTS: Spec = Spec {

@@ -232,14 +232,12 @@ fn clients(out: &mut Report<'_, '_>, _: bool) {
     out.line("client_recent_max_input_buffer", input.unwrap_or(0));
     out.line("client_recent_max_output_buffer", output.unwrap_or(0));
     out.line("blocked_clients", out.server().blocked_clients());
-    out.lines(&[
-        ("tracking_clients", "0"),
-        ("pubsub_clients", "0"),
-        ("watching_clients", "0"),
-    ]);
+    out.lines(&[("tracking_clients", "0"), ("pubsub_clients", "0")]);
+    let watchers = &out.server().watchers;
+    out.line("watching_clients", watchers.client_len());
     let waiters = &out.server().waiters;
     out.line("clients_in_timeout_table", waiters.deadline_len());
-    out.line("total_watched_keys", 0);
+    out.line("total_watched_keys", watchers.key_len());
     out.line("total_blocking_keys", waiters.key_len());
     let waits = out
         .clients()
@@ -319,8 +317,7 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     let rehashing: usize = rehashing.map(|db| db.table.memory_bytes()).sum();
     out.line("mem_overhead_db_hashtable_rehashing", rehashing);
     out.line("active_defrag_running", 0);
-    let pending: usize = server.dropped.iter().map(|table| table.len()).sum();
-    out.line("lazyfree_pending_objects", pending);
+    out.line("lazyfree_pending_objects", server.garbage.len());
     out.line("lazyfreed_objects", server.stats.lazyfreed_objects);
 }
 

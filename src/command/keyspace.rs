@@ -137,6 +137,8 @@ fn swapdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             .ok_or(CommandError::DbIndex)
     };
     let (first, second) = (checked(first)?, checked(second)?);
+    ctx.server.dirty_watched(first as u32, second as u32);
+    ctx.server.dirty_watched(second as u32, first as u32);
     ctx.server.dbs.swap(first, second);
     ctx.server.waiters.signal_db(first as u32);
     ctx.server.waiters.signal_db(second as u32);

@@ -32,6 +32,7 @@ pub mod spec;
 pub mod stream;
 pub mod string;
 pub mod syntax;
+pub mod transaction;
 pub mod zset;
 
 pub use ctx::Ctx;
@@ -65,6 +66,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     scan::COMMANDS,
     keyspace::COMMANDS,
     memory::COMMANDS,
+    transaction::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

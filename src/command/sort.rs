@@ -21,7 +21,6 @@ use crate::state::Server;
 use crate::state::effects::Event;
 use crate::state::error::up_to_nul;
 use crate::state::keys::{Access, Key};
-use crate::types::decimal::parse_double;
 use crate::types::listpack::Item;
 use crate::types::quicklist::{End, Quicklist};
 
@@ -329,11 +328,15 @@ fn sorted(
     Ok(rows.into_iter().map(|row| row.element).collect())
 }
 
-/// The number that a text is, read up to a NUL; nothing at all counts as zero.
+/// The number that a text is, read up to a NUL; nothing at all counts as zero. Unlike arguments, elements are never
+/// read as hexadecimal.
 fn number_in(text: &[u8]) -> Option<f64> {
     match up_to_nul(text) {
         b"" => Some(0.0),
-        text => parse_double(text),
+        text => {
+            let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+            (!number.is_nan()).then_some(number)
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::command::{CommandError, Ctx};
 use crate::keyspace::object;
 use crate::resp::Args;
 use crate::resp::writer::Reply;
+use crate::state::effects::Event;
 use crate::state::keys::{Access, Key};
 use crate::types::decimal::parse_i64;
 use crate::types::stream::{Entry, Group, ID_TEXT_MAX, Nack, Stream, StreamId};
@@ -168,7 +169,17 @@ fn no_such_group(key: &[u8], group: &[u8]) -> CommandError {
     CommandError::Bytes([before, group, b"' for key name '", key, b"'"].concat())
 }
 
-/// Counts `count` changes that are no events.
+/// Reports an event of a group: the entries stay as they are, so nobody who watches the key or waits for entries
+/// has to know.
+fn announce(ctx: &mut Ctx<'_>, key: &[u8], event: Event) {
+    count_changes(ctx, 1);
+    if !ctx.server.config.notify_keyspace_events.is_empty() {
+        let dbid = ctx.client.dbid;
+        ctx.server.queue_event(dbid, key, event);
+    }
+}
+
+/// Counts `count` changes of groups that are no events.
 fn count_changes(ctx: &mut Ctx<'_>, count: usize) {
     ctx.server.effects.dirty += count as u64;
 }

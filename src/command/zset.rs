@@ -294,6 +294,7 @@ pub fn add_pairs<'b>(
         })?)
     };
     if let Some(zset) = zset {
+        zset.expect(pairs.clone().count(), &limits);
         for (name, score) in pairs {
             zset.upsert(name, &limits, |old| {
                 let (score, added) = options.decide(score, old);

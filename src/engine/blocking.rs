@@ -137,11 +137,13 @@ impl Engine {
         }
     }
 
-    /// Forgets a client that goes while it waits.
+    /// Forgets what a client that goes was waiting for or watching.
     pub(super) fn forget_blocked(&mut self, conn: ConnId) {
-        if let Some(client) = self.server.clients.get(conn)
-            && let Some(wait) = &client.blocked
-        {
+        let Some(client) = self.server.clients.get_mut(conn) else {
+            return;
+        };
+        self.server.watchers.unwatch(conn, &mut client.watched);
+        if let Some(wait) = &client.blocked {
             self.server.waiters.remove(client.dbid, conn, wait);
         }
     }

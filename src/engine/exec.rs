@@ -4,9 +4,9 @@ use crate::border::{LogLevel, Want};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
-use crate::command::{CommandError, CommandId, Ctx};
+use crate::command::{CommandError, CommandId, Ctx, transaction};
 use crate::engine::Engine;
-use crate::resp::Args;
+use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, ClientFlags, UnixMicros};
@@ -67,7 +67,11 @@ impl Engine {
             client.flags.set(ClientFlags::PAUSED, true);
             return Step::Wait;
         }
-        let flags = self.registry.get(id).spec.flags;
+        let flags = self.flags_of(client, id);
+        if client.multi.is_some() && self.queues(id) {
+            self.queue(client, id, args);
+            return Step::Next;
+        }
         if flags.has(Flags::NEEDS_READING) && !self.reading_is_fresh {
             self.server.want = Some(Want::Reading);
             self.interrupted = Some(client.conn);
@@ -104,11 +108,54 @@ impl Engine {
         (0..TIME_ALL_BELOW_US).contains(&slowlog) || config.latency_monitor_threshold > 0
     }
 
+    /// The command's flags; EXEC has those of all that it will run.
+    fn flags_of(&self, client: &Client, id: CommandId) -> Flags {
+        let spec = &self.registry.get(id).spec;
+        match &client.multi {
+            Some(multi) if spec.name == transaction::EXEC.name => spec.flags.or(multi.flags),
+            _ => spec.flags,
+        }
+    }
+
+    /// Whether a transaction queues the command.
+    fn queues(&self, id: CommandId) -> bool {
+        const RUN_AT_ONCE: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
+        let command = self.registry.get(id);
+        command.container.is_some() || !RUN_AT_ONCE.contains(&command.spec.name)
+    }
+
+    fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
+        let flags = self.registry.get(id).spec.flags;
+        if let Some(multi) = &mut client.multi {
+            multi.queue.push((id, OwnedArgs::new(args)));
+            multi.flags = multi.flags.or(flags);
+        }
+        let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
+        if !client.flags.has_any(skips) {
+            client.reply.simple("QUEUED");
+        }
+    }
+
+    /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it.
+    pub(super) fn run_exec(&mut self, client: &mut Client) {
+        client.flags.set(ClientFlags::IN_EXEC, true);
+        while !client.flags.has(ClientFlags::AWAITING)
+            && let Some((id, args)) = client.exec.pop_front()
+        {
+            self.call(client, args.args(), id, None);
+            match self.untimed.last_mut() {
+                Some((last, count)) if *last == id => *count += 1,
+                _ => self.untimed.push((id, 1)),
+            }
+        }
+        client.flags.set(ClientFlags::IN_EXEC, false);
+    }
+
     fn is_paused(&self, client: &Client, id: CommandId) -> bool {
         let Some(pause) = self.server.pause else {
             return false;
         };
-        let flags = self.registry.get(id).spec.flags;
+        let flags = self.flags_of(client, id);
         // A pause of all commands holds back CLIENT UNPAUSE too: it ends by its time alone.
         let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         let is_held = if pause.writes_only { may_write } else { true };
@@ -149,6 +196,12 @@ impl Engine {
             self.enqueue_blocked(client); // it counts when it is served
         } else {
             self.settle_call(client, id, result);
+        }
+        if client.flags.has(ClientFlags::IN_EXEC) {
+            return; // the rest follows once, behind the last command
+        }
+        if !client.exec.is_empty() {
+            self.run_exec(client);
         }
         if self.server.waiters.has_ready() {
             self.serve_blocked();
@@ -193,6 +246,9 @@ impl Engine {
     fn refuse(&mut self, client: &mut Client, id: Option<CommandId>, error: &CommandError) {
         if let Some(id) = id {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
+        }
+        if let Some(multi) = &mut client.multi {
+            multi.is_aborted = true;
         }
         let line = error.line();
         self.server.count_error(&line);
@@ -350,6 +406,11 @@ fn gate(
     }
     if !command.spec.flags.has(Flags::NO_AUTH) && server.needs_auth(client) {
         return Err(CommandError::NoAuth);
+    }
+    if client.multi.is_some() && command.spec.flags.has(Flags::NO_MULTI) {
+        return Err(CommandError::text(
+            "ERR Command not allowed inside a transaction",
+        ));
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())
 }

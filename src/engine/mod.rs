@@ -17,8 +17,6 @@ use crate::border::{
 };
 use crate::command::{CommandError, CommandId, Registry, config};
 use crate::config::Config;
-use crate::keyspace::entry::Entry;
-use crate::keyspace::table::Table;
 use crate::resp::ArgPos;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
@@ -70,8 +68,6 @@ pub struct Engine {
     expire_backlog: bool,
     last_rate_sample: UnixMicros,
     client_cron_cursor: usize,
-    /// Tables taken out by an asynchronous flush, freed piece by piece.
-    graveyard: Vec<Table<Entry>>,
     /// Blocked clients are being served.
     is_serving: bool,
     signals: u32,
@@ -116,7 +112,6 @@ impl Engine {
             expire_backlog: false,
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
-            graveyard: Vec::new(),
             is_serving: false,
             signals: 0,
             running: None,

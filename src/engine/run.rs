@@ -130,6 +130,9 @@ impl Engine {
         if client.is_closing() || client.flags.has_any(waits) {
             return;
         }
+        if !client.exec.is_empty() {
+            self.run_exec(client); // the shell has answered a command in the middle of a transaction
+        }
         if !self.run_parked(client, query) {
             return;
         }

@@ -59,7 +59,7 @@ impl Work {
 /// Buckets that a tick migrates of each table that is being resized.
 const REHASH_BUCKETS: usize = 400;
 
-/// Elements of dropped tables that a tick frees.
+/// Keys and elements of removed values that a tick frees.
 const LAZY_FREE: usize = 2000;
 
 /// Clients that a tick looks after, at least.
@@ -80,7 +80,7 @@ impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
         let mut at = self.next_cron;
-        if self.expire_backlog || !self.graveyard.is_empty() {
+        if self.expire_backlog || !self.server.garbage.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
         }
         if let Some(pause) = self.server.pause {
@@ -123,8 +123,8 @@ impl Engine {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
         }
-        self.server.adopt_dropped(&mut self.graveyard);
-        self.free_dropped();
+        let freed = self.server.garbage.free_some(LAZY_FREE);
+        self.server.stats.lazyfreed_objects += freed as u64;
         if cron || expired {
             self.timing_tick = Some(Ticked { expired });
             self.server.want = Some(Want::Clock);
@@ -378,25 +378,15 @@ impl Engine {
             self.resume(conn);
         }
     }
-
-    /// Frees a piece of what asynchronous flushes left.
-    fn free_dropped(&mut self) {
-        let Some(table) = self.graveyard.last_mut() else {
-            return;
-        };
-        let freed = table.drain_some(LAZY_FREE);
-        self.server.stats.lazyfreed_objects += freed as u64;
-        if table.is_empty() {
-            self.graveyard.pop();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::border::Boot;
-    use crate::config::Config;
+    use crate::config::{Config, KeyspaceEvents};
+    use crate::keyspace::object::hash::OldDeadline;
+    use crate::keyspace::object::{Hash, ObjectType};
     use crate::state::keys::NewValue;
 
     /// More keys than one step of a walk sees in these tests.
@@ -504,5 +494,66 @@ mod tests {
         assert_eq!(engine.next_tick(), Some(UnixMicros(201_500)));
         engine.handle_time(UnixMicros(201_500));
         assert!(engine.server.db(0).len() < left);
+    }
+
+    #[test]
+    fn fields_that_expire_together_go_in_bounded_cycles() {
+        let mut engine = engine();
+        let config = &mut engine.server.config;
+        config.notify_keyspace_events = KeyspaceEvents::GENERIC;
+        engine.server.effects.propagating = true;
+        let fields = 3 * CYCLE_FIELDS as i64;
+        // One hash loses all its fields, one all but one, one of another database none.
+        for (dbid, name, stays, deadline) in [
+            (0, b"a", false, 1000),
+            (0, b"b", true, 1000),
+            (3, b"c", false, 9000),
+        ] {
+            let limits = engine.server.hash_limits();
+            let mut hash = Hash::default();
+            for number in 0..fields {
+                let field = number.to_be_bytes();
+                hash.set(&field, b"v", OldDeadline::Clear, &limits);
+                hash.set_deadline(&field, Some(deadline));
+            }
+            if stays {
+                hash.set(b"stays", b"v", OldDeadline::Clear, &limits);
+            }
+            let key = engine.server.key(name);
+            engine.server.store_object(dbid, key, hash.into_object());
+        }
+        assert_eq!(engine.server.db(0).field_volatile_len(), 2);
+        let at = |engine: &mut Engine, ms: i64| engine.server.set_now(UnixMicros(ms * 1000));
+        at(&mut engine, 1000);
+        assert_eq!(
+            engine.expire_fields(),
+            0,
+            "the deadline's millisecond is lived through"
+        );
+        at(&mut engine, 1001);
+        let mut cycles = 0;
+        while engine.server.db(0).field_volatile_len() > 0 {
+            engine.expire_backlog = false;
+            assert!(engine.expire_fields() <= CYCLE_FIELDS);
+            cycles += 1;
+            assert_eq!(engine.expire_backlog, cycles < 6);
+        }
+        assert_eq!(cycles, 6);
+        assert_eq!(engine.server.stats.expired_subkeys, 2 * fields as u64);
+        assert_eq!(engine.server.effects.propagated.len(), 2 * fields as usize);
+        let names: Vec<&str> = engine
+            .server
+            .events
+            .iter()
+            .map(|(_, _, event)| event.name)
+            .collect();
+        assert_eq!(names.iter().filter(|name| **name == "del").count(), 1);
+        assert_eq!(
+            (engine.server.db(0).len(), engine.server.db(3).len()),
+            (1, 1)
+        );
+        assert_eq!(engine.server.db(3).field_volatile_len(), 1);
+        engine.server.flush(3, false);
+        assert_eq!(engine.server.db(3).field_volatile_len(), 0);
     }
 }

@@ -89,6 +89,17 @@ impl Object {
         each!(self, value => value.table_stats())
     }
 
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many. [`Object::is_freed`]
+    /// says when what is left can be dropped in no time.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        each!(self, value => value.free_some(budget))
+    }
+
+    /// Whether [`Object::free_some`] has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        each!(self, value => value.is_freed())
+    }
+
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         each!(self, value => value.memory_bytes())

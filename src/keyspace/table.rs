@@ -741,7 +741,7 @@ impl<E: Element> Table<E> {
     /// Drops all elements and gives back all memory, at once.
     pub fn clear(&mut self) {
         while !self.is_empty() {
-            self.drain_some(usize::MAX);
+            self.drain_some(usize::MAX, &mut drop);
         }
         self.arrays[0].free();
         self.arrays[1].free();
@@ -750,9 +750,9 @@ impl<E: Element> Table<E> {
         self.assert_small();
     }
 
-    /// Drops up to `n` elements, and the chunks this empties; returns how many. For a table taken out of use
-    /// whose freeing should not take long: what is left can still be found, but `scan` does not stay cheap.
-    pub fn drain_some(&mut self, n: usize) -> usize {
+    /// Hands up to `n` elements to `f`, and frees the chunks this empties; returns how many. For a table taken out
+    /// of use whose freeing should not take long: what is left can still be found, but `scan` does not stay cheap.
+    pub fn drain_some(&mut self, n: usize, f: &mut dyn FnMut(E)) -> usize {
         let mut dropped = 0;
         while dropped < n && self.len > 0 {
             if !self.rehashing {
@@ -768,9 +768,10 @@ impl<E: Element> Table<E> {
             // SAFETY: invariant 5: a bucket that is not null is live.
             while dropped < n && unsafe { (*head).count() } > 0 {
                 // SAFETY: as above, and the chain is not empty.
-                drop(unsafe { self.pop(head) });
+                let element = unsafe { self.pop(head) };
                 self.len -= 1;
                 dropped += 1;
+                f(element.1);
             }
             // SAFETY: as above.
             if unsafe { (*head).count() } == 0 {
@@ -1317,7 +1318,7 @@ mod tests {
             Op::Resize(len) => _ = table.resize_to(len),
             Op::Drain(n) => {
                 let want = n.min(table.len());
-                assert_eq!(table.drain_some(n), want);
+                assert_eq!(table.drain_some(n, &mut drop), want);
                 let left: BTreeSet<u32> = table.iter().map(number).collect();
                 model.retain(|key, _| left.contains(key));
             }

@@ -5,5 +5,5 @@
 pub mod parser;
 pub mod writer;
 
-pub use parser::{ArgPos, Args, Limits, Parsed, Parser, ProtocolError};
+pub use parser::{ArgPos, Args, Limits, OwnedArgs, Parsed, Parser, ProtocolError};
 pub use writer::Reply;

@@ -125,6 +125,42 @@ impl<'a> Args<'a> {
     }
 }
 
+/// A command's arguments in memory of their own, to be run later.
+#[derive(Clone, Debug, Default)]
+pub struct OwnedArgs {
+    bytes: Vec<u8>,
+    argv: Vec<ArgPos>,
+    big: Vec<Bytes>,
+}
+
+impl OwnedArgs {
+    /// A copy of the arguments; those with a buffer of their own share it.
+    pub fn new(args: Args<'_>) -> OwnedArgs {
+        let mut owned = OwnedArgs::default();
+        for index in 0..args.len() {
+            let len = args.bytes(index).len() as u32;
+            let pos = match args.shared(index) {
+                Some(big) => {
+                    owned.big.push(big);
+                    BIG_MARK | (owned.big.len() - 1) as u32
+                }
+                None => {
+                    let pos = owned.bytes.len() as u32;
+                    owned.bytes.extend_from_slice(args.bytes(index));
+                    pos
+                }
+            };
+            owned.argv.push(ArgPos { pos, len });
+        }
+        owned
+    }
+
+    /// The arguments, as handlers take them.
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.argv, &self.big)
+    }
+}
+
 /// Why a request cannot be understood. `Display` is the error line's text behind `ERR Protocol error: `.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {

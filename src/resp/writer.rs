@@ -9,6 +9,8 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+use crate::types::grisu;
+
 /// From this size on a value is shared with the output instead of copied into it.
 pub const SHARE_MIN: usize = 16 * 1024;
 
@@ -458,17 +460,16 @@ fn as_whole(value: f64) -> Option<i64> {
     (is_whole && (whole != 0 || value.is_sign_positive())).then_some(whole)
 }
 
-/// A double as replies show it: the shortest digits that read back the same, `inf`, `-inf`, `nan`.
+/// A double as replies show it: few digits that read back the same, `inf`, `-inf`, `nan`.
 pub fn format_double(value: f64) -> String {
     match as_whole(value) {
         Some(whole) => itoa::Buffer::new().format(whole).to_owned(),
-        None => format_shortest(value),
+        None => format_digits(value),
     }
 }
 
-/// `format_double` without its rule for whole numbers, which get an exponent here where that is shorter: the form
-/// that digests of the data set are made from.
-pub fn format_shortest(value: f64) -> String {
+/// The same without the exception that integers make: those with many zeros get an exponent.
+pub fn format_digits(value: f64) -> String {
     if value.is_nan() {
         return "nan".into();
     }
@@ -478,26 +479,18 @@ pub fn format_shortest(value: f64) -> String {
     if value == 0.0 {
         return if value.is_sign_negative() { "-0" } else { "0" }.into();
     }
-    place_digits(zmij::Buffer::new().format_finite(value))
+    let sign = if value < 0.0 { "-" } else { "" };
+    let (digits, len, scale) = grisu::digits(value.abs());
+    place_digits(
+        sign,
+        std::str::from_utf8(&digits[..len]).unwrap_or("0"),
+        scale,
+    )
 }
 
-/// Puts the shortest digits into the layout that the real server's printer chooses: plain as long as few
-/// zeros or few digits before the point are needed, with an exponent otherwise.
-fn place_digits(shortest: &str) -> String {
-    let (sign, rest) = match shortest.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", shortest),
-    };
-    let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap_or(0)),
-        None => (rest, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = [whole, fraction].concat();
-    let significant = all.trim_end_matches('0');
-    // The value is DIGITS times ten to the `scale`.
-    let scale = exponent - fraction.len() as i32 + (all.len() - significant.len()) as i32;
-    let digits = significant.trim_start_matches('0');
+/// Puts digits, which are to be multiplied by ten to the `scale`, into the layout that the real server's printer
+/// chooses: plain as long as few zeros or few digits before the point are needed, with an exponent otherwise.
+fn place_digits(sign: &str, digits: &str, scale: i32) -> String {
     let count = digits.len() as i32;
     let point = count + scale;
     let magnitude = (point - 1).abs();

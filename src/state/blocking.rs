@@ -70,13 +70,13 @@ impl Waiters {
 
     /// Puts a client behind those who wait already, or leaves it in its place.
     pub fn add(&mut self, dbid: u32, conn: ConnId, wait: &Wait) {
-        let mut is_new = true;
+        // A key may be named twice.
+        let mut is_new = false;
         for key in &wait.keys {
             let queue = self.queues.entry((dbid, key.clone())).or_default();
-            if queue.contains(&conn) {
-                is_new = false;
-            } else {
+            if !queue.contains(&conn) {
                 queue.push_back(conn);
+                is_new = true;
             }
         }
         if is_new {

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::resp::{ArgPos, Parser, Reply};
+use crate::resp::{ArgPos, OwnedArgs, Parser, Reply};
 use crate::state::blocking::Wait;
+use crate::state::multi::Multi;
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
@@ -99,6 +100,8 @@ impl ClientFlags {
     pub const THROTTLED: ClientFlags = ClientFlags(1 << 12);
     /// The command in front of `parked` waits for a key.
     pub const BLOCKED: ClientFlags = ClientFlags(1 << 14);
+    /// A transaction's commands are being run.
+    pub const IN_EXEC: ClientFlags = ClientFlags(1 << 15);
     /// The last read went into the engine's shared buffer.
     pub const SHARED_READ: ClientFlags = ClientFlags(1 << 13);
 
@@ -170,6 +173,12 @@ pub struct Client {
     pub query_taken: usize,
     /// Parsed commands that could not run yet, oldest first; their bytes stand at `query_pos`.
     pub parked: VecDeque<Parked>,
+    /// What has been queued since MULTI.
+    pub multi: Option<Box<Multi>>,
+    /// What EXEC has still to run.
+    pub exec: VecDeque<(CommandId, OwnedArgs)>,
+    /// The keys that it watches, with their databases.
+    pub watched: Vec<(u32, Vec<u8>)>,
     /// What the command in front of `parked` waits for, once it has blocked.
     pub blocked: Option<Wait>,
     /// The command that ran last, kept until its duration is known.
@@ -216,6 +225,9 @@ impl Client {
             query_peak: 0,
             query_taken: 0,
             parked: VecDeque::new(),
+            multi: None,
+            exec: VecDeque::new(),
+            watched: Vec::new(),
             blocked: None,
             timing: None,
             reply: Reply::default(),

@@ -173,9 +173,18 @@ impl Server {
     /// Gives `key` this value of another type than string, whatever it held, and no deadline. The caller touches
     /// it.
     pub fn store_object(&mut self, dbid: u32, key: Key<'_>, value: Object) {
-        self.delete(dbid, key);
+        if self.db(dbid).volatile_len() > 0 {
+            self.expire_if_due(dbid, key);
+        }
         let entry = Entry::new_object(key.bytes, value, None, self.lru_clock);
-        self.insert(dbid, key, entry);
+        match self.db(dbid).remove(key.hash, key.bytes) {
+            // The key was there before, so it is not a new one.
+            Some(old) => {
+                self.release(old);
+                self.db(dbid).insert(key.hash, entry);
+            }
+            None => self.insert(dbid, key, entry),
+        }
     }
 
     /// Gives `key` this value, whatever it held, and this deadline or none. The caller touches it.
@@ -257,7 +266,7 @@ impl Server {
         let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
             return false;
         };
-        self.release(entry);
+        self.release(entry, self.config.lazyfree_lazy_expire);
         self.report_expired(dbid, key.bytes);
         true
     }
@@ -282,13 +291,13 @@ impl Server {
         }
     }
 
-    /// Removes a key; says whether it was there and alive. The caller touches it.
-    pub fn delete_live(&mut self, dbid: u32, key: Key<'_>) -> bool {
+    /// Removes a key, its value lazily or at once; says whether it was there and alive. The caller touches it.
+    pub fn delete_live(&mut self, dbid: u32, key: Key<'_>, lazily: bool) -> bool {
         let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
             return false;
         };
         let is_due = self.is_due(&entry);
-        self.release(entry);
+        self.release(entry, lazily);
         if is_due {
             self.stats.lazy_expired_keys += 1;
             self.report_expired(dbid, key.bytes);
@@ -314,25 +323,39 @@ impl Server {
     pub fn delete(&mut self, dbid: u32, key: Key<'_>) -> bool {
         match self.db(dbid).remove(key.hash, key.bytes) {
             Some(entry) => {
-                self.release(entry);
+                self.release(entry, self.config.lazyfree_lazy_server_del);
                 true
             }
             None => false,
         }
     }
 
-    /// Lets a removed entry go.
-    pub fn release(&mut self, entry: Entry) {
-        drop(entry);
+    /// Lets a removed entry go; lazily, that is in ticks, or at once.
+    pub fn release(&mut self, entry: Entry, lazily: bool) {
+        if lazily {
+            self.garbage.add_entry(entry);
+        }
+    }
+
+    /// All watched keys of database `dbid` that are there, or in database `other`, are about to change.
+    pub fn dirty_watched(&mut self, dbid: u32, other: u32) {
+        for key in self.watchers.keys_of(dbid) {
+            let hash = self.hash_seed.hash(&key);
+            let mut dbs = [dbid, other].into_iter();
+            if dbs.any(|dbid| self.db(dbid).get(hash, &key).is_some()) {
+                self.watchers.signal(dbid, &key);
+            }
+        }
     }
 
     /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
     pub fn flush(&mut self, dbid: u32, is_async: bool) -> u64 {
+        self.dirty_watched(dbid, dbid);
         let empty = Db::new(self.hash_seed);
         let old = std::mem::replace(self.db(dbid), empty);
         let removed = old.len() as u64;
         if is_async && removed > 0 {
-            self.dropped.push(old.table);
+            self.garbage.add_keys(old.table);
         }
         self.waiters.signal_db(dbid);
         removed
@@ -379,6 +402,9 @@ impl Server {
         }
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);
+        }
+        if !self.watchers.is_empty() {
+            self.watchers.signal(dbid, key);
         }
     }
 }

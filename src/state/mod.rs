@@ -13,6 +13,7 @@ pub mod fields;
 pub mod histogram;
 pub mod keys;
 pub mod latency;
+pub mod multi;
 pub mod rng;
 pub mod server;
 pub mod slowlog;

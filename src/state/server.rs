@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
-use crate::keyspace::entry::Entry;
-use crate::keyspace::table::{HashSeed, Table};
+use crate::keyspace::garbage::Garbage;
+use crate::keyspace::table::HashSeed;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
+use crate::state::multi::Watchers;
 use crate::state::rng::Rng;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
@@ -111,6 +112,8 @@ pub struct Server {
     pub unpaused: bool,
     /// Clients to be told goodbye by the engine after this command.
     pub doomed: Vec<ConnId>,
+    /// Who watches keys.
+    pub watchers: Watchers,
     /// Who waits for keys.
     pub waiters: Waiters,
     /// Clients whose wait CLIENT UNBLOCK ends after this command; with an error or as at a timeout.
@@ -133,8 +136,8 @@ pub struct Server {
     pub stale_share: f64,
     /// Milliseconds after which a reply buffer's peak is forgotten (DEBUG REPLYBUFFER PEAK-RESET-TIME).
     pub reply_peak_reset_ms: i64,
-    /// Tables taken out by an asynchronous flush, on their way to be freed in pieces.
-    pub dropped: Vec<Table<Entry>>,
+    /// What was removed lazily, on its way to be freed in pieces.
+    pub garbage: Garbage,
     pub startup_memory: u64,
     pub slowlog: SlowLog,
     pub latency: Latency,
@@ -182,6 +185,7 @@ impl Server {
             pause: None,
             unpaused: false,
             doomed: Vec::new(),
+            watchers: Watchers::default(),
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
@@ -196,7 +200,7 @@ impl Server {
             peak_memory: 0,
             stale_share: 0.0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
-            dropped: Vec::new(),
+            garbage: Garbage::default(),
             startup_memory: 0,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
@@ -397,11 +401,6 @@ impl Server {
             Guard::Local if client.is_local() => Ok(()),
             Guard::Local | Guard::No => Err(CommandError::DebugNotAllowed),
         }
-    }
-
-    /// Takes over the tables that a flush dropped, to be freed piece by piece.
-    pub fn adopt_dropped(&mut self, graveyard: &mut Vec<Table<Entry>>) {
-        graveyard.append(&mut self.dropped);
     }
 
     /// An expire cycle looked at `seen` keys with a deadline, of which `expired` had passed it.

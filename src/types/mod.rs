@@ -6,6 +6,7 @@ pub mod decimal;
 pub mod digest;
 pub mod geo;
 pub mod glob;
+pub mod grisu;
 pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;

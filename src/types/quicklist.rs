@@ -16,327 +16,22 @@
 //! 2. With a depth, the `depth` nodes at either end are not compressed; with none, no node is.
 //! 3. A compressed block decompresses to what it was made of.
 
+mod node;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::decimal::parse_i64;
-use super::listpack::{Item, Listpack, Pos};
-use super::lzf;
+use super::listpack::Listpack;
 use super::size_class::class_size;
+use node::{ELEMENT_OVERHEAD, Node, has_room};
+pub use node::{
+    Element, End, Fill, Needle, NewElement, NodeRef, edge, remove_from_packed, walk_packed,
+};
 
-/// Node sizes that the fills -1 to -5 stand for.
-const SIZES: [usize; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
-/// With a limit by count, a node still stays within so many bytes.
-const SAFE_SIZE: usize = 8 << 10;
-/// What an element is taken to need beyond its text when a node is asked whether it has room.
-const ELEMENT_OVERHEAD: usize = 8;
 /// What one of two joined listpacks loses: header and end mark.
 const LISTPACK_FRAME: usize = 7;
-/// Nodes shorter than this are not compressed.
-const COMPRESS_MIN: usize = 48;
-/// A compressed node has to be shorter by this at least.
-const COMPRESS_GAIN: usize = 9;
-/// Longest text of an integer.
-const INT_TEXT_MAX: usize = 20;
-
-/// How much goes into a node (`list-max-listpack-size`): a count, or one of five sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fill(i16);
-
-impl Fill {
-    /// The fill that a configured number stands for; numbers out of range count as the nearest in it.
-    pub fn new(configured: i64) -> Fill {
-        Fill(configured.clamp(-(SIZES.len() as i64), i16::MAX.into()) as i16)
-    }
-
-    /// The number, as it is configured.
-    pub fn number(self) -> i16 {
-        self.0
-    }
-
-    /// The limits of a node in bytes and in elements; the one that does not apply is out of reach.
-    pub fn limits(self) -> (usize, usize) {
-        match self.0 {
-            0.. => (usize::MAX, self.0.max(1) as usize),
-            size => (SIZES[usize::from(size.unsigned_abs()) - 1], usize::MAX),
-        }
-    }
-
-    /// Whether a listpack of so many bytes and elements is more than a node may hold.
-    #[inline]
-    pub fn is_exceeded_by(self, bytes: usize, count: usize) -> bool {
-        match self.limits() {
-            (usize::MAX, count_max) => bytes > SAFE_SIZE || count > count_max,
-            (bytes_max, _) => bytes > bytes_max,
-        }
-    }
-
-    /// Whether an element of `len` bytes gets a node of its own. A threshold of zero leaves that to the fill.
-    #[inline]
-    fn is_large(self, len: usize, packed_threshold: u64) -> bool {
-        if packed_threshold != 0 {
-            return len as u64 >= packed_threshold;
-        }
-        match self.limits() {
-            (usize::MAX, _) => len > SAFE_SIZE,
-            (bytes_max, _) => len > bytes_max,
-        }
-    }
-}
-
-/// An end of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Head,
-    Tail,
-}
-
-/// An element on its way in, with the buffer it came in if that may be kept.
-#[derive(Clone, Debug)]
-pub struct NewElement<'a> {
-    pub text: &'a [u8],
-    pub buffer: Option<Bytes>,
-}
-
-impl<'a> From<&'a [u8]> for NewElement<'a> {
-    fn from(text: &'a [u8]) -> NewElement<'a> {
-        NewElement { text, buffer: None }
-    }
-}
-
-impl NewElement<'_> {
-    fn into_plain(self) -> Node {
-        let copy = || Bytes::copy_from_slice(self.text);
-        Node::Plain(Box::new(self.buffer.unwrap_or_else(copy)))
-    }
-
-    fn into_packed(self) -> Node {
-        let mut list = Listpack::new();
-        list.push(self.text);
-        Node::Packed { count: 1, list }
-    }
-}
-
-/// An element in a list.
-#[derive(Clone, Copy, Debug)]
-pub enum Element<'a> {
-    Packed(Item<'a>),
-    Plain(&'a Bytes),
-}
-
-impl<'a> Element<'a> {
-    /// The element as text; integers are written into `digits`.
-    #[inline]
-    pub fn bytes(self, digits: &'a mut itoa::Buffer) -> &'a [u8] {
-        match self {
-            Element::Packed(item) => item.bytes(digits),
-            Element::Plain(bytes) => bytes,
-        }
-    }
-
-    /// The element as text of its own.
-    pub fn to_vec(self) -> Vec<u8> {
-        self.bytes(&mut itoa::Buffer::new()).to_vec()
-    }
-}
-
-/// A text that elements are compared with.
-#[derive(Clone, Copy, Debug)]
-pub struct Needle<'a> {
-    text: &'a [u8],
-    int: Option<i64>,
-}
-
-impl<'a> Needle<'a> {
-    /// Prepares the comparison.
-    pub fn new(text: &'a [u8]) -> Needle<'a> {
-        let short = Some(text).filter(|text| text.len() <= INT_TEXT_MAX);
-        Needle {
-            text,
-            int: short.and_then(parse_i64),
-        }
-    }
-
-    /// Whether the element is this text.
-    #[inline]
-    pub fn is(&self, element: Element<'_>) -> bool {
-        match element {
-            Element::Packed(Item::Int(value)) => self.int == Some(value),
-            Element::Packed(Item::Str(text)) => text == self.text,
-            Element::Plain(bytes) => *bytes == self.text,
-        }
-    }
-}
-
-/// Sixteen bytes each: the deque of them is what a look-up by index walks.
-enum Node {
-    Packed { count: u32, list: Listpack },
-    Plain(Box<Bytes>),
-    Squeezed { count: u32, block: Box<Squeezed> },
-}
-
-/// A compressed node.
-#[derive(Clone)]
-struct Squeezed {
-    is_plain: bool,
-    raw_len: usize,
-    bytes: Box<[u8]>,
-}
-
-impl Clone for Node {
-    fn clone(&self) -> Node {
-        match self {
-            Node::Packed { count, list } => Node::Packed {
-                count: *count,
-                list: list.clone(),
-            },
-            Node::Plain(bytes) => Node::Plain(bytes.clone()),
-            Node::Squeezed { count, block } => Node::Squeezed {
-                count: *count,
-                block: block.clone(),
-            },
-        }
-    }
-}
-
-impl Node {
-    #[inline]
-    fn count(&self) -> usize {
-        match self {
-            Node::Packed { count, .. } | Node::Squeezed { count, .. } => *count as usize,
-            Node::Plain(_) => 1,
-        }
-    }
-
-    /// Bytes of the listpack or of the large element, uncompressed.
-    fn raw_len(&self) -> usize {
-        match self {
-            Node::Packed { list, .. } => list.byte_len(),
-            Node::Plain(bytes) => bytes.len(),
-            Node::Squeezed { block, .. } => block.raw_len,
-        }
-    }
-
-    fn is_plain(&self) -> bool {
-        match self {
-            Node::Packed { .. } => false,
-            Node::Plain(_) => true,
-            Node::Squeezed { block, .. } => block.is_plain,
-        }
-    }
-
-    /// The node as it was before it was compressed, if it is.
-    fn opened(&self) -> Option<Node> {
-        let Node::Squeezed { count, block } = self else {
-            return None;
-        };
-        let raw = lzf::decompress(&block.bytes, block.raw_len).expect("invariant 3");
-        Some(match block.is_plain {
-            true => Node::Plain(Box::new(Bytes::from(raw))),
-            false => Node::Packed {
-                count: *count,
-                list: Listpack::from_sound(&raw),
-            },
-        })
-    }
-
-    /// The node compressed, if it is not and that is worth it.
-    fn squeezed(&self) -> Option<Node> {
-        let raw = match self {
-            Node::Packed { list, .. } => list.as_bytes(),
-            Node::Plain(bytes) => bytes,
-            Node::Squeezed { .. } => return None,
-        };
-        if raw.len() < COMPRESS_MIN {
-            return None;
-        }
-        let block = Box::new(Squeezed {
-            is_plain: self.is_plain(),
-            raw_len: raw.len(),
-            bytes: lzf::compress(raw, COMPRESS_GAIN)?.into_boxed_slice(),
-        });
-        let count = self.count() as u32;
-        Some(Node::Squeezed { count, block })
-    }
-
-    /// Calls `f` with the elements from number `from` on, towards the tail or towards the head, until it returns
-    /// false; says whether it never did.
-    fn walk(&self, from: usize, towards: End, f: &mut impl FnMut(Element<'_>) -> bool) -> bool {
-        match self {
-            Node::Plain(bytes) => f(Element::Plain(bytes)),
-            Node::Packed { list, .. } => walk_packed(list, from, towards, f),
-            Node::Squeezed { .. } => match self.opened() {
-                Some(node) => node.walk(from, towards, f),
-                None => true,
-            },
-        }
-    }
-
-    fn memory_bytes(&self) -> usize {
-        match self {
-            Node::Packed { list, .. } => list.memory_bytes(),
-            Node::Plain(bytes) => class_size(size_of::<Bytes>()) + class_size(bytes.len()),
-            Node::Squeezed { block, .. } => {
-                class_size(size_of::<Squeezed>()) + class_size(block.bytes.len())
-            }
-        }
-    }
-}
-
-/// Calls `f` with a listpack's elements from number `from` on, towards the tail or towards the head, until it returns
-/// false; says whether it never did.
-pub fn walk_packed(
-    list: &Listpack,
-    from: usize,
-    towards: End,
-    f: &mut impl FnMut(Element<'_>) -> bool,
-) -> bool {
-    let Some(pos) = list.seek(from as i64) else {
-        return true;
-    };
-    match towards {
-        End::Tail => list.iter_from(pos).all(|item| f(Element::Packed(item))),
-        End::Head => std::iter::successors(Some(pos), |pos| list.prev(*pos))
-            .all(|pos| f(Element::Packed(list.get(pos)))),
-    }
-}
-
-/// Removes up to `limit` elements that are `needle` from a listpack, from the given end on; says how many.
-pub fn remove_from_packed(
-    list: &mut Listpack,
-    needle: &Needle<'_>,
-    from: End,
-    limit: usize,
-) -> usize {
-    let mut removed = 0;
-    let mut at = edge(list, from);
-    while let Some(pos) = at
-        && removed < limit
-    {
-        let is_it = needle.is(Element::Packed(list.get(pos)));
-        at = match (from, is_it) {
-            (End::Head, true) => list.remove(pos, 1),
-            (End::Head, false) => list.next(pos),
-            (End::Tail, _) => list.prev(pos),
-        };
-        if is_it && from == End::Tail {
-            list.remove(pos, 1);
-        }
-        removed += usize::from(is_it);
-    }
-    removed
-}
-
-/// The element at one end of a listpack.
-#[inline]
-pub fn edge(list: &Listpack, end: End) -> Option<Pos> {
-    match end {
-        End::Head => list.first(),
-        End::Tail => list.last(),
-    }
-}
 
 /// A list of listpacks.
 #[derive(Clone)]
@@ -356,6 +51,18 @@ impl Quicklist {
             fill,
             depth,
         }
+    }
+
+    /// Drops up to `budget` nodes of a list that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        let nodes = self.nodes.len().min(budget);
+        self.nodes.truncate(self.nodes.len() - nodes);
+        nodes
+    }
+
+    /// Whether `free_some` has dropped all nodes.
+    pub fn is_freed(&self) -> bool {
+        self.nodes.is_empty()
     }
 
     /// How many elements there are.
@@ -915,25 +622,167 @@ impl Quicklist {
     }
 }
 
-/// Whether a packed node takes one more element of `len` bytes.
-#[inline]
-fn has_room(
-    fill: Fill,
-    (list, count): (&Listpack, u32),
-    len: usize,
-    packed_threshold: u64,
-) -> bool {
-    !fill.is_large(len, packed_threshold)
-        && !fill.is_exceeded_by(
-            list.byte_len()
-                .saturating_add(len)
-                .saturating_add(ELEMENT_OVERHEAD),
-            count as usize + 1,
-        )
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A node as RDB files know it.
-pub enum NodeRef<'a> {
-    Packed(&'a Listpack),
-    Plain(&'a Bytes),
+    /// Numbers that differ from seed to seed.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            ((self.0 >> 33) as usize) % n.max(1)
+        }
+
+        fn text(&mut self) -> Vec<u8> {
+            match self.below(12) {
+                0..4 => self.below(1000).to_string().into_bytes(),
+                4..8 => vec![b'a' + self.below(3) as u8],
+                8..10 => b"some text, some text".repeat(1 + self.below(9)),
+                10 => vec![b'x'; self.below(2000)],
+                _ => vec![b'L'; 8000 + self.below(500)],
+            }
+        }
+    }
+
+    fn texts(list: &Quicklist, from: usize, towards: End) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        list.walk(from, towards, |element| {
+            all.push(element.to_vec());
+            true
+        });
+        all
+    }
+
+    fn remove_from_model(model: &mut Vec<Vec<u8>>, text: &[u8], from: End, limit: usize) -> usize {
+        let mut removed = 0;
+        for step in 0..model.len() {
+            let at = match from {
+                End::Head => step - removed,
+                End::Tail => model.len() - 1 - (step - removed),
+            };
+            // From the tail, those that were removed no longer count.
+            if removed < limit && model[at] == text {
+                model.remove(at);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Random edits on a list and on a vector.
+    fn compare(fill: i64, depth: u16, packed_threshold: u64, seed: u64) {
+        let mut dice = Dice(seed);
+        let mut list = Quicklist::new(Fill::new(fill), depth);
+        let mut model: Vec<Vec<u8>> = Vec::new();
+        for step in 0..400 {
+            let text = dice.text();
+            let index = dice.below(model.len() + 1);
+            let end = [End::Head, End::Tail][dice.below(2)];
+            let element = NewElement::from(&text[..]);
+            match dice.below(10) {
+                0 | 1 => {
+                    list.push(end, element, packed_threshold);
+                    let at = if end == End::Head { 0 } else { model.len() };
+                    model.insert(at, text);
+                }
+                2 => {
+                    let popped = list.pop(end, |element| element.to_vec());
+                    let wanted = match end {
+                        End::Head if model.is_empty() => None,
+                        End::Head => Some(model.remove(0)),
+                        End::Tail => model.pop(),
+                    };
+                    assert_eq!(popped, wanted);
+                }
+                3..6 if index < model.len() => {
+                    let behind = dice.below(2) == 1;
+                    list.insert(index, behind, element, packed_threshold);
+                    model.insert(index + usize::from(behind), text);
+                }
+                6 | 7 => {
+                    let is_there = list.replace(index, element, packed_threshold);
+                    assert_eq!(is_there, index < model.len());
+                    if is_there {
+                        model[index] = text;
+                    }
+                }
+                8 if model.len() > 40 => {
+                    let count = dice.below(30);
+                    list.remove_range(index, count);
+                    model.drain(index..(index + count).min(model.len()));
+                }
+                9 if dice.below(4) == 0 => {
+                    let limit = 1 + dice.below(3);
+                    let removed = list.remove_matching(&Needle::new(&text), end, limit);
+                    assert_eq!(removed, remove_from_model(&mut model, &text, end, limit));
+                }
+                _ => {}
+            }
+            list.assert_valid();
+            assert_eq!(list.len(), model.len(), "step {step}");
+            if step % 20 == 0 {
+                let from = dice.below(model.len());
+                assert_eq!(
+                    texts(&list, from, End::Tail),
+                    model[from.min(model.len())..]
+                );
+                let mut backwards = texts(&list, from, End::Head);
+                backwards.reverse();
+                assert_eq!(backwards, model[..(from + 1).min(model.len())]);
+            }
+        }
+        assert_eq!(texts(&list.clone(), 0, End::Tail), model);
+    }
+
+    #[test]
+    fn edits_do_what_a_vector_does_whatever_the_limits() {
+        for (number, fill) in [-1, -2, -5, 0, 1, 2, 5, 128].into_iter().enumerate() {
+            for depth in [0, 1, 2] {
+                for packed_threshold in [0, 1, 5, 100] {
+                    compare(fill, depth, packed_threshold, 77 + number as u64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn inner_nodes_are_compressed_and_the_ends_are_not() {
+        let mut list = Quicklist::new(Fill::new(-1), 1);
+        for _ in 0..4000 {
+            list.push(End::Tail, NewElement::from(&b"the same again"[..]), 0);
+        }
+        list.assert_valid();
+        let squeezed = |node: &&Node| matches!(node, Node::Squeezed { .. });
+        let inside = list.nodes.iter().filter(squeezed).count();
+        assert_eq!(inside, list.node_count() - 2);
+        assert!(list.memory_bytes() < list.raw_len() / 4);
+    }
+
+    #[test]
+    fn a_node_of_the_deque_is_two_words() {
+        assert_eq!(size_of::<Node>(), 16);
+    }
+
+    #[test]
+    fn configured_fills_name_their_limits() {
+        for (configured, bytes, count) in [
+            (-1, 4096, usize::MAX),
+            (-2, 8192, usize::MAX),
+            (-5, 65536, usize::MAX),
+            (-99, 65536, usize::MAX),
+            (0, usize::MAX, 1),
+            (7, usize::MAX, 7),
+            (1 << 40, usize::MAX, 32767),
+        ] {
+            assert_eq!(Fill::new(configured).limits(), (bytes, count));
+        }
+        assert!(
+            Fill::new(100).is_exceeded_by(8193, 1) && !Fill::new(100).is_exceeded_by(8192, 100)
+        );
+    }
 }

@@ -84,13 +84,14 @@ impl Stream {
 
     /// Bytes that the stream takes.
     pub fn memory_bytes(&self) -> usize {
-        let group = |(name, group): (&Box<[u8]>, &Group)| {
-            name.len() + size_of::<Group>() + group.memory_bytes()
-        };
+        let groups = self
+            .groups
+            .iter()
+            .map(|(name, group)| name.len() + size_of::<Group>() + group.memory_bytes());
         let producers = self.producers.as_ref();
         size_of::<Stream>()
             + self.log.memory_bytes()
-            + self.groups.iter().map(group).sum::<usize>()
+            + groups.sum::<usize>()
             + producers.map_or(0, |producers| producers.memory_bytes())
     }
 }

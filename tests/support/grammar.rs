@@ -330,7 +330,7 @@ pub fn generated(rules: &[String], words: &mut Words) -> Vec<Vec<u8>> {
     let mut command = Vec::new();
     let rule = words.rng.pick(rules).as_str();
     expand(rule, words, true, &mut command);
-    // A wrong word here would bring in chance, or a wait without end.
+    // A wrong word here would bring in chance, a deadline soon, or a wait without end.
     const SOUND: [&str; 14] = [
         "SPOP",
         "SRANDMEMBER",
@@ -349,7 +349,11 @@ pub fn generated(rules: &[String], words: &mut Words) -> Vec<Vec<u8>> {
     ];
     let is_same_scored = command.get(1).is_some_and(|key| key == b"same");
     let name = String::from_utf8_lossy(&command[0]).into_owned();
-    if SOUND.contains(&name.as_str()) || is_same_scored || rule.contains("BLOCK") {
+    if SOUND.contains(&name.as_str())
+        || is_same_scored
+        || rule.contains("BLOCK")
+        || rule.contains("bad")
+    {
         return command;
     }
     match words.rng.below(40) {

@@ -3,7 +3,7 @@
 use super::switch;
 use crate::border::LogLevel;
 use crate::command::{CommandError, Ctx};
-use crate::keyspace::object::{List, Object};
+use crate::keyspace::object::{Hash, List, Object};
 use crate::resp::Args;
 use crate::state::keys::Access;
 use crate::types::listpack::{Item, Listpack};
@@ -28,6 +28,9 @@ pub(super) fn extra(object: &Object) -> String {
 pub(super) fn listpack(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let text = match object(ctx, args)? {
         Some(Object::List(List::Listpack(list))) => describe_listpack(list),
+        Some(Object::Hash(Hash::Listpack(list) | Hash::ListpackEx(list))) => {
+            describe_listpack(list)
+        }
         _ => return Err(CommandError::text("ERR Not a listpack encoded object.")),
     };
     ctx.server.log(LogLevel::Warning, text);

@@ -254,7 +254,7 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 fn finish(ctx: &mut Ctx<'_>, claim: Claim<'_>, is_new: bool, changes: usize) {
     let Claim { key, commands, .. } = claim;
     if is_new {
-        ctx.touch(key, Event::stream("xgroup-createconsumer"));
+        super::announce(ctx, key, Event::stream("xgroup-createconsumer"));
     }
     super::count_changes(ctx, changes);
     propagate_instead(ctx, &commands);

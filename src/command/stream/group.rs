@@ -1,6 +1,6 @@
 //! XGROUP: the groups of a stream and their consumers.
 
-use super::{find, id_arg, invalid_id, no_such_group, parse_id};
+use super::{announce, count_changes, find, id_arg, invalid_id, no_such_group, parse_id};
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::syntax::container_help;
@@ -135,7 +135,11 @@ fn xgroup_create(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> 
     }
     let group = stream::Group::new(id, options.entries_read);
     stream.groups.insert(name.into(), group);
-    ctx.touch(key.bytes, Event::stream("xgroup-create"));
+    let event = Event::stream("xgroup-create");
+    match last {
+        Some(_) => announce(ctx, key.bytes, event),
+        None => ctx.touch(key.bytes, event),
+    }
     ctx.client.reply.ok();
     Ok(())
 }
@@ -177,7 +181,7 @@ fn xgroup_setid(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         text => parse_id(text, 0).ok_or_else(invalid_id)?,
     };
     group.entries_read = options.entries_read;
-    ctx.touch(args.bytes(2), Event::stream("xgroup-setid"));
+    announce(ctx, args.bytes(2), Event::stream("xgroup-setid"));
     ctx.client.reply.ok();
     Ok(())
 }
@@ -201,7 +205,9 @@ pub const XGROUP_DESTROY: Spec = Spec {
 fn xgroup_destroy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let removed = stream(ctx, args)?.groups.remove(args.bytes(3)).is_some();
     if removed {
-        ctx.touch(args.bytes(2), Event::stream("xgroup-destroy"));
+        // Those who read in the group's name wait in vain.
+        count_changes(ctx, 1);
+        ctx.notify(args.bytes(2), Event::stream("xgroup-destroy"));
     }
     ctx.client.reply.int(removed.into());
     Ok(())
@@ -233,7 +239,7 @@ fn xgroup_createconsumer(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), Comman
     let is_new = group.find(args.bytes(4)).is_none();
     if is_new {
         group.add_consumer(args.bytes(4), now_ms);
-        ctx.touch(args.bytes(2), Event::stream("xgroup-createconsumer"));
+        announce(ctx, args.bytes(2), Event::stream("xgroup-createconsumer"));
     }
     ctx.client.reply.int(is_new.into());
     Ok(())
@@ -263,7 +269,7 @@ fn xgroup_delconsumer(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandEr
     let (group, _) = group(ctx, args)?;
     let pending = group.remove_consumer(args.bytes(4));
     if pending.is_some() {
-        ctx.touch(args.bytes(2), Event::stream("xgroup-delconsumer"));
+        announce(ctx, args.bytes(2), Event::stream("xgroup-delconsumer"));
     }
     ctx.client.reply.len(pending.unwrap_or(0));
     Ok(())

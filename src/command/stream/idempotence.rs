@@ -77,7 +77,7 @@ fn xcfgset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let duration = duration.unwrap_or(producers.duration_secs);
     let max_len = max_len.unwrap_or(producers.max_len);
     producers.configure(duration, max_len);
-    ctx.touch(key.bytes, Event::stream("xcfgset"));
+    super::announce(ctx, key.bytes, Event::stream("xcfgset"));
     ctx.client.reply.ok();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! XLEN, XRANGE, XREVRANGE, XSETID.
 
-use super::{end_arg, find, id_arg, reply_entry, start_arg};
+use super::{announce, end_arg, find, id_arg, reply_entry, start_arg};
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
@@ -212,7 +212,7 @@ fn xsetid(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !max_deleted.is_zero() {
         log.max_deleted_id = max_deleted;
     }
-    ctx.touch(key.bytes, Event::stream("xsetid"));
+    announce(ctx, key.bytes, Event::stream("xsetid"));
     ctx.client.reply.ok();
     Ok(())
 }

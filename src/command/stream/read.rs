@@ -290,8 +290,21 @@ fn read_group(
         consumer.seen_ms = now_ms;
     }
     let reply = &mut ctx.client.reply;
-    let mut delivered = Vec::new();
-    let (mut is_new_read, mut has_claimed) = (false, false);
+    let mut commands: Vec<Vec<Vec<u8>>> = Vec::new();
+    if propagating && known.is_none() {
+        let argv = [b"XGROUP", &b"CREATECONSUMER"[..], key, name, consumer];
+        commands.push(argv.iter().map(|arg| arg.to_vec()).collect());
+    }
+    let mut deliver = |group: &mut stream::Group, id: StreamId, deliveries: u64| {
+        group.assign(id, owner, now_ms, deliveries);
+        if let Some(consumer) = group.consumer_mut(owner) {
+            consumer.active_ms = now_ms;
+        }
+        if let (true, Some(nack)) = (propagating, group.pending().get(&id)) {
+            commands.push(claim_argv(key, name, group, id, consumer, nack));
+        }
+    };
+    let (mut is_new_read, mut claimed) = (false, 0);
     match after {
         Some(after) => {
             output.begin_stream(reply, key);
@@ -321,11 +334,10 @@ fn read_group(
                     if !is_taken {
                         break;
                     }
-                    group.assign(*id, owner, now_ms, nack.deliveries.saturating_add(1));
-                    delivered.push(*id);
-                    has_claimed = true;
+                    deliver(group, *id, nack.deliveries.saturating_add(1));
+                    claimed += 1;
                 }
-                let left = options.count - delivered.len().min(options.count);
+                let left = options.count - claimed;
                 let news = start
                     .into_iter()
                     .flat_map(|start| log.range(start, StreamId::MAX));
@@ -341,37 +353,20 @@ fn read_group(
                     group.advance(log, id);
                     is_new_read = true;
                     if !options.no_ack {
-                        group.assign(id, owner, now_ms, 1);
-                        delivered.push(id);
+                        deliver(group, id, 1);
                     }
                 }
                 output.end_stream(reply);
             }
         }
     }
-    // Entries that are read without becoming pending leave no trace on the consumer.
-    if let (false, Some(consumer)) = (delivered.is_empty(), group.consumer_mut(owner)) {
-        consumer.active_ms = now_ms;
-    }
-    let mut commands = Vec::new();
-    if propagating {
-        if known.is_none() {
-            let argv = [b"XGROUP", &b"CREATECONSUMER"[..], key, name, consumer];
-            commands.push(argv.iter().map(|arg| arg.to_vec()).collect());
-        }
-        for id in &delivered {
-            if let Some(nack) = group.pending().get(id) {
-                commands.push(claim_argv(key, name, group, *id, consumer, nack));
-            }
-        }
-        if is_new_read {
-            commands.push(set_id_argv(key, name, group));
-        }
+    if propagating && is_new_read {
+        commands.push(set_id_argv(key, name, group));
     }
     if known.is_none() {
-        ctx.touch(key, Event::stream("xgroup-createconsumer"));
+        super::announce(ctx, key, Event::stream("xgroup-createconsumer"));
     }
-    super::count_changes(ctx, (is_new_read || has_claimed).into());
+    super::count_changes(ctx, (is_new_read || claimed > 0).into());
     propagate_instead(ctx, &commands);
     Ok(())
 }

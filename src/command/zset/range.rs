@@ -659,7 +659,10 @@ pub fn store_result(ctx: &mut Ctx<'_>, target: Key<'_>, zset: Option<ZSet>, even
             ctx.touch(target.bytes, Event::zset(event));
         }
         _ => {
-            if ctx.server.delete_live(dbid, target) {
+            if ctx
+                .server
+                .delete_live(dbid, target, ctx.server.config.lazyfree_lazy_server_del)
+            {
                 ctx.touch(target.bytes, Event::generic("del"));
             }
         }

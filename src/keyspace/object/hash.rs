@@ -230,6 +230,26 @@ impl Hash {
         }
     }
 
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        let Hash::Table(fields) = self else {
+            return 0;
+        };
+        let deadlines = fields.deadlines.len().min(budget);
+        for _ in 0..deadlines {
+            fields.deadlines.pop_first();
+        }
+        deadlines + fields.table.drain_some(budget - deadlines, &mut drop)
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            Hash::Table(fields) => fields.table.is_empty(),
+            Hash::Listpack(_) | Hash::ListpackEx(_) => true,
+        }
+    }
+
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         match self {

@@ -92,6 +92,22 @@ impl List {
         None
     }
 
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        match self {
+            List::Listpack(_) => 0,
+            List::Quicklist(list) => list.free_some(budget),
+        }
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            List::Listpack(_) => true,
+            List::Quicklist(list) => list.is_freed(),
+        }
+    }
+
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         match self {
@@ -249,5 +265,66 @@ impl List {
             found.is_none()
         });
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(limits: &Limits, count: usize) -> List {
+        let mut list = List::default();
+        for _ in 0..count {
+            list.grow(limits, 10, 1);
+            list.push(End::Tail, NewElement::from(&b"0123456789"[..]), limits);
+        }
+        list
+    }
+
+    #[test]
+    fn a_list_takes_little_room_in_its_entry() {
+        assert!(size_of::<List>() <= 16);
+    }
+
+    #[test]
+    fn a_list_grows_into_a_quicklist_and_shrinks_back_at_half() {
+        for (fill, full, half) in [(-1, 340, 170), (128, 128, 64), (1, 1, 0)] {
+            let limits = Limits::new(fill, 0, 0);
+            let mut list = pushed(&limits, full);
+            assert_eq!(list.encoding(), Encoding::Listpack, "{fill}");
+            list.grow(&limits, 10, 1);
+            assert_eq!(list.encoding(), Encoding::Quicklist, "{fill}");
+            while list.len() > half {
+                list.shrink(&limits);
+                assert_eq!(
+                    list.encoding(),
+                    Encoding::Quicklist,
+                    "{fill} {}",
+                    list.len()
+                );
+                assert_eq!(
+                    list.pop(End::Head, |element| element.to_vec()),
+                    Some(b"0123456789".to_vec())
+                );
+            }
+            list.shrink(&limits);
+            let is_listpack = list.encoding() == Encoding::Listpack;
+            assert_eq!(is_listpack, half > 0, "{fill}");
+            assert_eq!(list.len(), half);
+        }
+    }
+
+    #[test]
+    fn what_was_loaded_may_fill_a_listpack_to_the_brim() {
+        let limits = Limits::new(4, 0, 0);
+        let mut quicklist = Quicklist::new(limits.fill, 0);
+        for _ in 0..4 {
+            quicklist.push(End::Tail, NewElement::from(&b"x"[..]), 0);
+        }
+        let mut list = List::Quicklist(Box::new(quicklist));
+        list.shrink(&limits);
+        assert_eq!(list.encoding(), Encoding::Quicklist);
+        list.shrink_loaded(&limits);
+        assert_eq!((list.encoding(), list.len()), (Encoding::Listpack, 4));
     }
 }

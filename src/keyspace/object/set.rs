@@ -364,6 +364,22 @@ impl Set {
         }
     }
 
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        match self {
+            Set::Table(table) => table.drain_some(budget, &mut drop),
+            Set::Intset(_) | Set::Listpack(_) => 0,
+        }
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            Set::Table(table) => table.is_empty(),
+            Set::Intset(_) | Set::Listpack(_) => true,
+        }
+    }
+
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         match self {

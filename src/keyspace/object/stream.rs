@@ -66,6 +66,16 @@ impl Stream {
         None
     }
 
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        self.0.log.free_some(budget)
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        self.0.log.is_freed()
+    }
+
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         self.0.memory_bytes()

@@ -18,7 +18,7 @@
 use crate::keyspace::entry::Encoding;
 use crate::keyspace::member::{MemberRef, ScoredMember};
 use crate::keyspace::table::{ArrayStats, HashSeed, Table};
-use crate::resp::writer::{format_double, format_shortest};
+use crate::resp::writer::{format_digits, format_double};
 use crate::types::btree::{Named, OrderTree, Scored};
 use crate::types::decimal::parse_double;
 use crate::types::digest::Digest;
@@ -204,6 +204,15 @@ impl ZSet {
         }
     }
 
+    /// Prepares for up to `len` members at once: more than a listpack may hold make it a tree, even if in the end
+    /// few of them are new.
+    #[inline]
+    pub fn expect(&mut self, len: usize, limits: &ZSetLimits) {
+        if len > limits.entries && matches!(self, ZSet::Listpack(_)) {
+            self.unpack(limits.seed);
+        }
+    }
+
     /// Adds a member, or gives it another score.
     pub fn set(&mut self, member: &[u8], score: f64, limits: &ZSetLimits) {
         self.upsert(member, limits, |_| Some(score));
@@ -346,7 +355,7 @@ impl ZSet {
         for (item, score) in self.iter() {
             let mut one = Digest::default();
             one.mix(item.bytes(&mut itoa::Buffer::new()));
-            one.mix(format_shortest(score).as_bytes());
+            one.mix(format_digits(score).as_bytes());
             digest.merge_digest(&one);
         }
     }
@@ -356,6 +365,24 @@ impl ZSet {
         match self {
             ZSet::Listpack(_) => None,
             ZSet::Tree(tree) => Some(tree.table.stats()),
+        }
+    }
+
+    /// Frees about `budget` elements of a value that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        let ZSet::Tree(tree) = self else {
+            return 0;
+        };
+        // The order goes first, with its references to the members.
+        tree.order = OrderTree::new();
+        tree.table.drain_some(budget, &mut drop)
+    }
+
+    /// Whether `free_some` has left nothing to speak of.
+    pub fn is_freed(&self) -> bool {
+        match self {
+            ZSet::Tree(tree) => tree.table.is_empty(),
+            ZSet::Listpack(_) => true,
         }
     }
 

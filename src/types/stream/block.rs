@@ -169,6 +169,11 @@ impl Block {
         self.head_int(0)
     }
 
+    /// Whether there is no entry that was not removed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many removed entries lie here still.
     #[inline]
     pub fn deleted(&self) -> usize {

@@ -87,23 +87,22 @@ impl Producers {
         });
     }
 
-    /// Every producer's name with its idempotent IDs and their entries, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Vec<(&[u8], StreamId, i64)>)> {
-        self.by_name.iter().map(|(name, one)| {
-            let ids = one
-                .order
-                .iter()
-                .filter_map(|(at, message)| Some((&message[..], *one.known.get(message)?, *at)));
-            (&name[..], ids.collect())
+    /// Everything that is remembered, a producer's oldest first: its name, the message's ID, the entry and when it
+    /// was added.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], StreamId, i64)> {
+        self.by_name.iter().flat_map(|(name, one)| {
+            one.order.iter().filter_map(move |(at, message)| {
+                Some((&name[..], &message[..], *one.known.get(message)?, *at))
+            })
         })
     }
 
     /// Bytes that all this takes, about.
     pub fn memory_bytes(&self) -> usize {
-        let one = |(name, one): (&Box<[u8]>, &Producer)| {
+        let producers = self.by_name.iter().map(|(name, one)| {
             let ids: usize = one.known.keys().map(|message| 2 * message.len() + 80).sum();
             name.len() + size_of::<Producer>() + ids
-        };
-        size_of::<Producers>() + self.by_name.iter().map(one).sum::<usize>()
+        });
+        size_of::<Producers>() + producers.sum::<usize>()
     }
 }

@@ -80,6 +80,18 @@ pub enum Keep {
 }
 
 impl Log {
+    /// Drops up to `budget` blocks of a log that nobody will use again; returns how many.
+    pub fn free_some(&mut self, budget: usize) -> usize {
+        let blocks = self.blocks.len().min(budget);
+        self.blocks.truncate(self.blocks.len() - blocks);
+        blocks
+    }
+
+    /// Whether `free_some` has dropped all blocks.
+    pub fn is_freed(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
     /// How many entries there are.
     #[inline]
     pub fn len(&self) -> u64 {

@@ -75,12 +75,12 @@ fn edits_do_what_a_vector_does() {
                     model.retain(|(id, _)| *id >= from);
                 }
                 3 if step % 11 == 0 => {
-                    let mut may_go = |id: StreamId| id.seq % 3 != 0;
+                    let mut may_go = |id: StreamId| !id.seq.is_multiple_of(3);
                     let keep = model.len() as u64 / 2;
                     log.trim(Keep::Newest(keep), false, 0, Some(&mut may_go));
                     let mut left = model.len() as u64;
                     model.retain(|(id, _)| {
-                        let stays = left <= keep || id.seq % 3 == 0;
+                        let stays = left <= keep || id.seq.is_multiple_of(3);
                         left -= u64::from(!stays);
                         stays
                     });

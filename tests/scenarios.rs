@@ -1,6 +1,6 @@
-//! Blocking: scenarios of several clients, with the same transcript as a real server's.
+//! Scenarios: several clients who wait for keys, watch them and queue commands, with the same transcript as a real server's.
 //!
-//! `differential/blocking.txt` holds them. Where there is no real server the test says so and passes.
+//! `differential/scenarios.txt` holds them. Where there is no real server the test says so and passes.
 
 #![allow(
     clippy::disallowed_methods,
@@ -59,6 +59,14 @@ impl<'a> Stage<'a> {
                 let command = format!("CLIENT UNBLOCK {id} {}", reason.join(" "));
                 Some(self.control.run(command.trim_end()).to_string())
             }
+            ["!wait", name, key] => {
+                let client = &mut self.client(name).0;
+                wait_for("the key's end", || {
+                    let left = client.run(&format!("PTTL {key}")).to_string();
+                    (left.trim_start_matches(':') == "-2").then_some(())
+                });
+                None
+            }
             ["!close", name] => {
                 self.clients.remove(name);
                 None
@@ -95,14 +103,14 @@ fn transcript(server: &Server, scenario: &str) -> String {
 }
 
 #[test]
-fn waiting_clients_are_served_as_by_a_real_server() {
+fn clients_are_served_as_by_a_real_server() {
     let Some(real) = oracle_server(OPTIONS) else {
         return;
     };
     let ours = Server::start(OPTIONS);
     let only = std::env::var("RETRACE_SCENARIO").unwrap_or_default();
     let mut differences = Vec::new();
-    let text = include_str!("differential/blocking.txt");
+    let text = include_str!("differential/scenarios.txt");
     for scenario in text.split("\n== ").skip(1) {
         let (name, body) = scenario.split_once('\n').expect("a name on its line");
         if !name.contains(&only) {
@@ -116,5 +124,5 @@ fn waiting_clients_are_served_as_by_a_real_server() {
             ));
         }
     }
-    fail_with(differences, "blocking.txt");
+    fail_with(differences, "scenarios.txt");
 }

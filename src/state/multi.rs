@@ -1,0 +1,87 @@
+//! Multi: a transaction that a client queues, and the keys that it watches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::command::spec::Flags;
+use crate::resp::OwnedArgs;
+use crate::state::{CommandId, ConnId};
+
+/// What a client has said since MULTI.
+#[derive(Default)]
+pub struct Multi {
+    pub queue: Vec<(CommandId, OwnedArgs)>,
+    /// The flags of all queued commands together.
+    pub flags: Flags,
+    /// A command was refused on its way into the queue, so EXEC will run none.
+    pub is_aborted: bool,
+}
+
+/// Who watches which keys, and for whom one of them has changed.
+#[derive(Default)]
+pub struct Watchers {
+    watched: BTreeMap<(u32, Vec<u8>), Vec<ConnId>>,
+    dirty: BTreeSet<ConnId>,
+    clients: usize,
+}
+
+impl Watchers {
+    /// Whether nobody watches a key.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// How many keys are watched.
+    pub fn key_len(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// How many clients watch keys.
+    pub fn client_len(&self) -> usize {
+        self.clients
+    }
+
+    /// The client watches a key from now on; it watches `others` already.
+    pub fn watch(&mut self, conn: ConnId, dbid: u32, key: &[u8], others: &mut Vec<(u32, Vec<u8>)>) {
+        let place = (dbid, key.to_vec());
+        if others.contains(&place) {
+            return;
+        }
+        self.clients += usize::from(others.is_empty());
+        self.watched.entry(place.clone()).or_default().push(conn);
+        others.push(place);
+    }
+
+    /// The client watches nothing any more.
+    pub fn unwatch(&mut self, conn: ConnId, keys: &mut Vec<(u32, Vec<u8>)>) {
+        self.clients -= usize::from(!keys.is_empty());
+        for place in keys.drain(..) {
+            if let Some(conns) = self.watched.get_mut(&place) {
+                conns.retain(|of| *of != conn);
+                if conns.is_empty() {
+                    self.watched.remove(&place);
+                }
+            }
+        }
+        self.dirty.remove(&conn);
+    }
+
+    /// Whether a key that the client watches has changed.
+    pub fn is_dirty(&self, conn: ConnId) -> bool {
+        self.dirty.contains(&conn)
+    }
+
+    /// A key has changed.
+    pub fn signal(&mut self, dbid: u32, key: &[u8]) {
+        if let Some(conns) = self.watched.get(&(dbid, key.to_vec())) {
+            self.dirty.extend(conns);
+        }
+    }
+
+    /// The watched keys of a database.
+    pub fn keys_of(&self, dbid: u32) -> Vec<Vec<u8>> {
+        let keys = self.watched.range((dbid, Vec::new())..);
+        let of_db = keys.take_while(|((of, _), _)| *of == dbid);
+        of_db.map(|((_, key), _)| key.clone()).collect()
+    }
+}
