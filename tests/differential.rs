@@ -85,8 +85,11 @@ fn hyperloglogs_by_hand() {
 }
 
 #[test]
-fn hashes() {
+fn hashes_by_hand() {
     compare_file("hashes.txt");
+}
+
+#[test]
 fn sets_by_hand() {
     compare_file("sets.txt");
 }
@@ -94,8 +97,14 @@ fn sets_by_hand() {
 #[test]
 fn sort_by_hand() {
     compare_file("sort.txt");
+}
+
+#[test]
 fn sorted_sets_by_hand() {
     compare_file("zsets.txt");
+}
+
+#[test]
 fn places_by_hand() {
     compare_file("geo.txt");
 }
@@ -106,7 +115,7 @@ fn connections_by_hand() {
 }
 
 #[test]
-fn streams() {
+fn streams_by_hand() {
     compare_file("streams.txt");
 }
 

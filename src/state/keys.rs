@@ -180,7 +180,7 @@ impl Server {
         match self.db(dbid).remove(key.hash, key.bytes) {
             // The key was there before, so it is not a new one.
             Some(old) => {
-                self.release(old);
+                self.release(old, self.config.lazyfree_lazy_server_del);
                 self.db(dbid).insert(key.hash, entry);
             }
             None => self.insert(dbid, key, entry),

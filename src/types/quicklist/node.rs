@@ -214,7 +214,8 @@ impl Node {
         let Node::Squeezed { count, block } = self else {
             return None;
         };
-        let raw = lzf::decompress(&block.bytes, block.raw_len).expect("invariant 3 of the quicklist");
+        let raw =
+            lzf::decompress(&block.bytes, block.raw_len).expect("invariant 3 of the quicklist");
         Some(match block.is_plain {
             true => Node::Plain(Box::new(Bytes::from(raw))),
             false => Node::Packed {
