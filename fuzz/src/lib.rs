@@ -5,7 +5,7 @@ use retrace::journal::JournalReader;
 use retrace::keyspace::entry::Entry;
 use retrace::keyspace::table::HashSeed;
 use retrace::persist::reader::Reader;
-use retrace::persist::value::{self, Limits, Value};
+use retrace::persist::value::{self, Value};
 use retrace::resp::parser::QueryView;
 use retrace::resp::{Args, Limits, Parsed, Parser, ProtocolError};
 
@@ -117,7 +117,7 @@ pub fn config(data: &[u8]) {
 }
 
 /// An entry with the value in `bytes`, a type number and what follows.
-fn restored(bytes: &[u8], limits: &Limits) -> Option<Entry> {
+fn restored(bytes: &[u8], limits: &value::Limits) -> Option<Entry> {
     let mut reader = Reader::new(bytes);
     let kind = reader.byte().ok()?;
     Some(match value::decode(kind, &mut reader, limits).ok()? {
@@ -129,7 +129,7 @@ fn restored(bytes: &[u8], limits: &Limits) -> Option<Entry> {
 
 /// The value of a DUMP payload is refused, or it is whole: it can be used, and saved and read again.
 pub fn restore(data: &[u8]) {
-    let limits = Limits::new(&Config::default(), 1 << 30, HashSeed([7; 16]));
+    let limits = value::Limits::new(&Config::default(), 1 << 30, HashSeed([7; 16]));
     let Some(entry) = restored(data, &limits) else {
         return;
     };
