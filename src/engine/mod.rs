@@ -129,6 +129,9 @@ impl Engine {
             }
             Input::Read { conn, bytes } => {
                 let mut rest = *bytes;
+                if rest.is_empty() {
+                    self.read_buffer(*conn);
+                }
                 while !rest.is_empty() {
                     let space = self.read_buffer(*conn);
                     if space.is_empty() {

@@ -97,7 +97,16 @@ impl Driver {
     #[inline]
     pub fn read(&mut self, conn: ConnId, stream: &mut Stream) -> io::Result<ReadResult> {
         let space = self.engine.read_buffer(conn);
-        let len = stream.read(space)?;
+        let len = match stream.read(space) {
+            Ok(len) => len,
+            Err(error) => {
+                // Nothing came, but making room for it has grown a buffer, which CLIENT LIST shows.
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.read(conn, b"");
+                }
+                return Err(error);
+            }
+        };
         if len == 0 {
             return Ok(ReadResult::Eof);
         }
