@@ -8,7 +8,7 @@ use crate::command::registry::{Command, Registry};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::object::ObjectType;
 use crate::resp::Args;
-use crate::state::blocking::{TimeoutReply, Wait};
+use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
 use crate::state::{Client, ClientFlags, Server};
@@ -142,9 +142,9 @@ impl<'a> Ctx<'a> {
     /// and returns at once. In a transaction nothing waits: the reply is that of a timeout.
     pub fn block(&mut self, wait: Wait) {
         if self.client.flags.has(ClientFlags::IN_EXEC) {
-            match wait.on_timeout {
-                TimeoutReply::Null => self.client.reply.null(),
-                TimeoutReply::NullArray => self.client.reply.null_array(),
+            match wait.is_single {
+                true => self.client.reply.null(),
+                false => self.client.reply.null_array(),
             }
             return;
         }

@@ -6,7 +6,7 @@
 use crate::command::CommandError;
 use crate::engine::Engine;
 use crate::resp::Args;
-use crate::state::blocking::{TimeoutReply, Wait};
+use crate::state::blocking::Wait;
 use crate::state::client::Parked;
 use crate::state::keys::Access;
 use crate::state::{Client, ClientFlags, ConnId};
@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// Ends a wait without having served it: with this error, or as if its time were up.
-    fn end_wait(&mut self, conn: ConnId, error: Option<&CommandError>) {
+    fn end_wait(&mut self, conn: ConnId, error: Option<CommandError>) {
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
@@ -106,14 +106,11 @@ impl Engine {
                 .flags
                 .has_any(ClientFlags::REPLY_OFF.or(ClientFlags::REPLY_SKIP));
             client.reply.set_muted(is_muted);
-            match (error, wait.on_timeout) {
-                (Some(error), _) => {
-                    let line = error.line();
-                    self.server.count_error(&line);
-                    client.reply.error_bytes(&line);
-                }
-                (None, TimeoutReply::Null) => client.reply.null(),
-                (None, TimeoutReply::NullArray) => client.reply.null_array(),
+            if error.is_none() {
+                client.reply.null_array();
+            }
+            if let Some(id) = client.last_command {
+                self.settle_call(&mut client, id, error.map_or(Ok(()), Err));
             }
             client.reply.set_muted(false);
             self.let_go(&mut client);
@@ -133,7 +130,7 @@ impl Engine {
     pub(super) fn end_unblocked(&mut self) {
         for (conn, with_error) in std::mem::take(&mut self.server.unblocked) {
             let error = with_error.then_some(CommandError::Unblocked);
-            self.end_wait(conn, error.as_ref());
+            self.end_wait(conn, error);
         }
     }
 

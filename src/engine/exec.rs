@@ -224,7 +224,7 @@ impl Engine {
 
     /// Counts a command that has run, and replies its error.
     #[inline]
-    fn settle_call(
+    pub(super) fn settle_call(
         &mut self,
         client: &mut Client,
         id: CommandId,

@@ -9,13 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::keyspace::entry::Kind;
 use crate::state::ConnId;
 
-/// What is replied when the time is up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeoutReply {
-    Null,
-    NullArray,
-}
-
 /// What a handler asks for when it blocks.
 #[derive(Clone, Debug)]
 pub struct Wait {
@@ -27,7 +20,9 @@ pub struct Wait {
     pub on_any_change: bool,
     /// `None` waits for ever. Only the first time counts; a command that blocks again keeps its deadline.
     pub deadline_ms: Option<i64>,
-    pub on_timeout: TimeoutReply,
+    /// The reply is one element, so that in a transaction, where nothing waits, it is a null. Otherwise, and always
+    /// when the time is up, it is a null array.
+    pub is_single: bool,
     /// What the handler wants to know when it runs again, see [`Ctx::memo`](crate::command::Ctx::memo).
     pub memo: Vec<u64>,
 }
@@ -158,7 +153,7 @@ mod tests {
             kind: Kind::List,
             on_any_change: false,
             deadline_ms,
-            on_timeout: TimeoutReply::Null,
+            is_single: false,
             memo: Vec::new(),
         }
     }

@@ -117,7 +117,7 @@ fn blmove(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let argv = [1, 2, 3, 4].map(|index| args.bytes(index));
         ctx.propagate(&[b"LMOVE", argv[0], argv[1], argv[2], argv[3]]);
     } else {
-        wait_for(ctx, args, 1..2, deadline_ms);
+        wait_for(ctx, args, 1..2, deadline_ms, true);
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ fn brpoplpush(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if move_one(ctx, args, End::Tail, End::Head)? {
         ctx.propagate(&[b"RPOPLPUSH", args.bytes(1), args.bytes(2)]);
     } else {
-        wait_for(ctx, args, 1..2, deadline_ms);
+        wait_for(ctx, args, 1..2, deadline_ms, true);
     }
     Ok(())
 }
@@ -235,7 +235,7 @@ fn blmovem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         );
         ctx.propagate(&argv);
     } else {
-        wait_for(ctx, args, 1..2, deadline_ms);
+        wait_for(ctx, args, 1..2, deadline_ms, false);
     }
     Ok(())
 }

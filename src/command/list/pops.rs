@@ -6,7 +6,7 @@ use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::Kind;
 use crate::keyspace::object::List;
 use crate::resp::Args;
-use crate::state::blocking::{TimeoutReply, Wait};
+use crate::state::blocking::Wait;
 use crate::state::keys::{Access, Key};
 use crate::types::decimal::parse_i64;
 use crate::types::quicklist::End;
@@ -69,7 +69,7 @@ fn pop_or_wait(ctx: &mut Ctx<'_>, args: Args<'_>, end: End) -> Result<(), Comman
     let deadline_ms = ctx.timeout_arg(args, last)?;
     let keys = 1..last;
     let Some(key) = first_list(ctx, args, keys.clone())? else {
-        wait_for(ctx, args, keys, deadline_ms);
+        wait_for(ctx, args, keys, deadline_ms, false);
         return Ok(());
     };
     ctx.client.reply.array(2);
@@ -147,7 +147,7 @@ fn blmpop(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let deadline_ms = ctx.timeout_arg(args, 1)?;
     match first_list(ctx, args, request.keys())? {
         Some(key) => request.pop(ctx, key),
-        None => wait_for(ctx, args, request.keys(), deadline_ms),
+        None => wait_for(ctx, args, request.keys(), deadline_ms, false),
     }
     Ok(())
 }
@@ -240,13 +240,14 @@ pub(super) fn wait_for(
     args: Args<'_>,
     keys: std::ops::Range<usize>,
     deadline_ms: Option<i64>,
+    is_single: bool,
 ) {
     ctx.block(Wait {
         keys: keys.map(|index| args.bytes(index).to_vec()).collect(),
         kind: Kind::List,
         on_any_change: false,
         deadline_ms,
-        on_timeout: TimeoutReply::NullArray,
+        is_single,
         memo: Vec::new(),
     });
 }

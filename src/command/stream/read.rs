@@ -13,7 +13,7 @@ use crate::keyspace::entry::Kind;
 use crate::keyspace::object;
 use crate::resp::Args;
 use crate::resp::writer::Reply;
-use crate::state::blocking::{TimeoutReply, Wait};
+use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::Access;
 use crate::types::decimal::parse_i64;
@@ -672,7 +672,7 @@ fn wait(ctx: &mut Ctx<'_>, args: Args<'_>, options: &Options, is_group: bool, me
         kind: Kind::Stream,
         on_any_change: is_group,
         deadline_ms,
-        on_timeout: TimeoutReply::NullArray,
+        is_single: false,
         memo,
     });
 }

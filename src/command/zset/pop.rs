@@ -7,7 +7,7 @@ use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::Kind;
 use crate::keyspace::object::ZSet;
 use crate::resp::Args;
-use crate::state::blocking::{TimeoutReply, Wait};
+use crate::state::blocking::Wait;
 use crate::state::keys::{Access, Key};
 use crate::types::decimal::parse_i64;
 use crate::types::listpack::Item;
@@ -200,7 +200,7 @@ fn wait(ctx: &mut Ctx<'_>, args: Args<'_>, keys: std::ops::Range<usize>, deadlin
         kind: Kind::ZSet,
         on_any_change: false,
         deadline_ms,
-        on_timeout: TimeoutReply::NullArray,
+        is_single: false,
         memo: Vec::new(),
     });
 }
