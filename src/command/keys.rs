@@ -266,7 +266,7 @@ mod tests {
             container: None,
             subcommands: Vec::new(),
             first_key: None,
-            field: None,
+            element: None,
             timed_above: usize::MAX,
         }
     }

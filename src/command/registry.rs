@@ -19,8 +19,8 @@ pub struct Command {
     pub subcommands: Vec<CommandId>,
     /// The argument that is the first key, when its place does not depend on the others.
     pub first_key: Option<u8>,
-    /// The argument that names a field of the hash at the first key.
-    pub field: Option<u8>,
+    /// The argument that names an element (field or member) of the value at the first key.
+    pub element: Option<u8>,
     /// With more arguments than this its duration is measured with clock readings of its own; with fewer it
     /// shares its turn's. See `timed_above`.
     pub timed_above: usize,
@@ -40,11 +40,17 @@ pub struct Registry {
     top_level: Vec<CommandId>,
 }
 
-/// Where a command of hashes has its first field: behind the key, when its syntax says so.
-fn field_arg(spec: &Spec) -> Option<u8> {
-    let behind_key = spec.args.get(1).filter(|_| spec.group == Group::Hash)?;
+/// Where a command of hashes, sets or sorted sets has its first field or member, when its syntax says so: behind the
+/// key, or behind a score there.
+fn element_arg(spec: &Spec) -> Option<u8> {
+    const SCORES: [&str; 2] = ["zadd", "zincrby"];
+    if SCORES.contains(&spec.name) {
+        return Some(3);
+    }
+    let is_of_table = matches!(spec.group, Group::Hash | Group::Set | Group::SortedSet);
+    let behind_key = spec.args.get(1).filter(|_| is_of_table)?;
     let first = behind_key.args.first().unwrap_or(behind_key);
-    (first.name == "field" && behind_key.token.is_none()).then_some(2)
+    (matches!(first.name, "field" | "member") && behind_key.token.is_none()).then_some(2)
 }
 
 impl Registry {
@@ -110,7 +116,7 @@ impl Registry {
             container,
             subcommands: Vec::new(),
             first_key,
-            field: field_arg(spec),
+            element: element_arg(spec),
             timed_above: timed_above(spec),
         });
         for sub in spec.subcommands {

@@ -259,7 +259,7 @@ impl Engine {
             for (_, hash) in batch.iter().filter_map(|request| request.first_key) {
                 db.table.prefetch_element(hash);
             }
-            self.prefetch_fields(client.dbid, query, batch, argv);
+            self.prefetch_elements(client.dbid, query, batch, argv);
         }
         for at in 0..batch.len() {
             let request = &batch[at];
@@ -293,45 +293,41 @@ impl Engine {
         true
     }
 
-    /// Asks for the memory of the fields that the batch will look for in large hashes: first for all their
+    /// Asks for the memory of the elements that the batch will look for in large collections: first for all their
     /// buckets, then for what these point to.
-    fn prefetch_fields(&self, dbid: u32, query: &[u8], batch: &[Request], argv: &[ArgPos]) {
+    fn prefetch_elements(&self, dbid: u32, query: &[u8], batch: &[Request], argv: &[ArgPos]) {
         let Some(db) = self.server.dbs.get(dbid as usize) else {
             return;
         };
-        let mut fields = [None; BATCH_MAX];
+        let mut wanted = [None; BATCH_MAX];
         let mut last = None;
-        for (request, wanted) in batch.iter().zip(&mut fields) {
+        for (request, wanted) in batch.iter().zip(&mut wanted) {
             let (Some(id), Some((key_at, key_hash))) = (request.command, request.first_key) else {
                 continue;
             };
-            let Some(field_at) = self.registry.get(id).field else {
+            let Some(element_at) = self.registry.get(id).element else {
                 continue;
             };
             let bytes = &query[request.start..request.start + request.len];
             let args = Args::new(bytes, &argv[request.argv.0..request.argv.1], &request.big);
-            let (Some(key), Some(field)) = (args.get(key_at), args.get(field_at.into())) else {
+            let (Some(key), Some(element)) = (args.get(key_at), args.get(element_at.into())) else {
                 continue;
             };
             // Batches mostly stay with one key.
             let table = match last {
                 Some((known, table)) if known == key => table,
-                _ => {
-                    db.get(key_hash, key)
-                        .and_then(Entry::object)
-                        .and_then(|object| match object {
-                            Object::Hash(hash) => hash.table(),
-                            _ => None,
-                        })
-                }
+                _ => db
+                    .get(key_hash, key)
+                    .and_then(Entry::object)
+                    .and_then(Object::elements),
             };
             last = Some((key, table));
-            *wanted = table.map(|table| (table, table.hash(field)));
+            *wanted = table.map(|table| (table, self.server.hash_seed.hash(element)));
             if let Some((table, hash)) = wanted {
                 table.prefetch_bucket(*hash);
             }
         }
-        for (table, hash) in fields.into_iter().flatten() {
+        for (table, hash) in wanted.into_iter().flatten() {
             table.prefetch_element(hash);
         }
     }

@@ -10,7 +10,8 @@ pub mod stream;
 pub mod zset;
 
 use super::entry::{Encoding, Kind};
-use super::table::ArrayStats;
+use super::member::{HashField, SetMember};
+use super::table::{ArrayStats, Table};
 use crate::types::digest::Digest;
 pub use hash::Hash;
 pub use list::List;
@@ -89,6 +90,17 @@ impl Object {
         each!(self, value => value.table_stats())
     }
 
+    /// The table that elements are looked up in, if there is one. Its hash is the keyspace's.
+    #[inline]
+    pub fn elements(&self) -> Option<Elements<'_>> {
+        match self {
+            Object::Hash(hash) => hash.table().map(Elements::Fields),
+            Object::Set(set) => set.table().map(Elements::Members),
+            Object::ZSet(zset) => zset.table().map(Elements::Members),
+            Object::List(_) | Object::Stream(_) => None,
+        }
+    }
+
     /// Frees about `budget` elements of a value that nobody will use again; returns how many. [`Object::is_freed`]
     /// says when what is left can be dropped in no time.
     pub fn free_some(&mut self, budget: usize) -> usize {
@@ -103,6 +115,33 @@ impl Object {
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
         each!(self, value => value.memory_bytes())
+    }
+}
+
+/// The table of a collection that is not packed.
+#[derive(Clone, Copy)]
+pub enum Elements<'a> {
+    Fields(&'a Table<HashField>),
+    Members(&'a Table<SetMember>),
+}
+
+impl Elements<'_> {
+    /// Asks for the bucket that an element of this hash would be in.
+    #[inline]
+    pub fn prefetch_bucket(self, hash: u64) {
+        match self {
+            Elements::Fields(table) => table.prefetch_bucket(hash),
+            Elements::Members(table) => table.prefetch_bucket(hash),
+        }
+    }
+
+    /// Asks for the element of this hash, whose bucket is at hand.
+    #[inline]
+    pub fn prefetch_element(self, hash: u64) {
+        match self {
+            Elements::Fields(table) => table.prefetch_element(hash),
+            Elements::Members(table) => table.prefetch_element(hash),
+        }
     }
 }
 

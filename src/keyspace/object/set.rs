@@ -364,6 +364,15 @@ impl Set {
         }
     }
 
+    /// The table of members, unless they are packed.
+    #[inline]
+    pub fn table(&self) -> Option<&Table<SetMember>> {
+        match self {
+            Set::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// Frees about `budget` elements of a value that nobody will use again; returns how many.
     pub fn free_some(&mut self, budget: usize) -> usize {
         match self {

@@ -368,6 +368,15 @@ impl ZSet {
         }
     }
 
+    /// The table of members, unless they are packed.
+    #[inline]
+    pub fn table(&self) -> Option<&Table<ScoredMember>> {
+        match self {
+            ZSet::Tree(tree) => Some(&tree.table),
+            _ => None,
+        }
+    }
+
     /// Frees about `budget` elements of a value that nobody will use again; returns how many.
     pub fn free_some(&mut self, budget: usize) -> usize {
         let ZSet::Tree(tree) = self else {
