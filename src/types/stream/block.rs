@@ -377,8 +377,12 @@ impl Block {
 
     /// No entry will be added any more: memory that is not used goes back.
     pub fn close(&mut self) {
-        if self.memory_bytes() > class_size(self.bytes.len()) {
-            self.bytes.shrink_to(class_size(self.bytes.len()));
+        let fitting = class_size(self.bytes.len());
+        if self.memory_bytes() > fitting {
+            // A copy, because the allocator leaves a block that shrinks by less than half where it is.
+            let mut bytes = Vec::with_capacity(fitting);
+            bytes.extend_from_slice(&self.bytes);
+            self.bytes = bytes;
         }
     }
 
