@@ -7,6 +7,7 @@
 //! - [`engine`]: the deterministic state machine: clients, the way of a request, gates, ticks.
 //! - [`command`]: specs and handlers, one file for each family.
 //! - [`state`]: what handlers see: server, clients, effects, counters.
+//! - [`persist`]: values in the RDB format.
 //! - [`keyspace`], [`config`], [`resp`], [`types`]: data, parameters, wire protocol, data structures.
 
 #![deny(unsafe_code)]

@@ -15,7 +15,8 @@ use crate::command::spec::{
 };
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Kind, ValueRef};
-use crate::keyspace::object::{Hash, List, Object};
+use crate::keyspace::object::hash::Found;
+use crate::keyspace::object::{List, Object};
 use crate::resp::Args;
 use crate::state::Server;
 use crate::state::effects::Event;
@@ -264,10 +265,11 @@ fn elements_of(object: &Object, range: Range<usize>, from_end: bool) -> Vec<Vec<
 
 /// The value of a hash's field. A field whose deadline has passed is gone for readers.
 fn hash_value(ctx: &mut Ctx<'_>, key: Key<'_>, field: &[u8]) -> Option<Vec<u8>> {
-    let horizon_ms = ctx.server.field_horizon();
-    let hash = ctx.object::<Hash>(key, Access::Read).ok()??;
-    let found = hash.get(field)?;
-    (!found.is_due(horizon_ms)).then(|| found.value.to_vec())
+    let dbid = ctx.client.dbid;
+    let read = |found: Option<Found<'_>>| found.map(|found| found.value.to_vec());
+    ctx.server
+        .live_field(dbid, key, field, Access::Read, read)
+        .ok()?
 }
 
 /// A list of these elements, in the encoding that suits it.

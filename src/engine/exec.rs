@@ -138,6 +138,7 @@ impl Engine {
 
     /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it.
     pub(super) fn run_exec(&mut self, client: &mut Client) {
+        let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);
         while !client.flags.has(ClientFlags::AWAITING)
             && let Some((id, args)) = client.exec.pop_front()
@@ -149,6 +150,7 @@ impl Engine {
             }
         }
         client.flags.set(ClientFlags::IN_EXEC, false);
+        client.last_command = exec;
     }
 
     fn is_paused(&self, client: &Client, id: CommandId) -> bool {

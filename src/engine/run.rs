@@ -16,6 +16,9 @@ use crate::state::{Client, ClientFlags, ConnId};
 /// The most commands that are parsed before the first of them runs.
 const BATCH_MAX: usize = 64;
 
+/// Arguments that the list of a batch's arguments keeps room for; what a huge command needed goes back.
+const ARGV_KEEP: usize = 16 * 1024;
+
 /// Pending output from which on no more requests of a client are read until its socket has taken some.
 const PENDING_OUTPUT_MAX: usize = 256 << 20;
 
@@ -157,7 +160,9 @@ impl Engine {
             }
         }
         self.batch = slots;
-        self.argv = argv;
+        if argv.capacity() <= ARGV_KEEP {
+            self.argv = argv;
+        }
     }
 
     /// Runs the commands that had to wait; says whether all of them have run.

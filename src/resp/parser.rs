@@ -388,6 +388,7 @@ impl Parser {
             if self.args_left == 0 {
                 if !direct {
                     argv.append(&mut self.argv);
+                    self.argv = Vec::new(); // commands that come in pieces are few, and some are huge
                 }
                 let len = self.pos;
                 self.pos = 0;
