@@ -68,6 +68,9 @@ impl Engine {
         if let Ok(command) = self.registry.find(args) {
             let id = command.id;
             self.call(client, args, id, None);
+            if !client.flags.has(ClientFlags::BLOCKED) {
+                self.untimed.push((id, 1));
+            }
         }
         client.query = query;
         if client.flags.has(ClientFlags::BLOCKED) {

@@ -136,11 +136,13 @@ impl Engine {
         }
     }
 
-    /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it.
+    /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it. Nobody else runs
+    /// before the shell has answered.
     pub(super) fn run_exec(&mut self, client: &mut Client) {
         let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);
         while !client.flags.has(ClientFlags::AWAITING)
+            && self.server.want.is_none()
             && let Some((id, args)) = client.exec.pop_front()
         {
             self.call(client, args.args(), id, None);
@@ -205,6 +207,15 @@ impl Engine {
         if !client.exec.is_empty() {
             self.run_exec(client);
         }
+        if client.exec.is_empty() {
+            self.follow_up(client);
+        }
+        self.running = None;
+    }
+
+    /// What follows from a command, or from a whole transaction.
+    pub(super) fn follow_up(&mut self, client: &mut Client) {
+        let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if self.server.waiters.has_ready() {
             self.serve_blocked();
         }
@@ -221,7 +232,6 @@ impl Engine {
         if client.flags.has_any(all_skips) || client.reply.is_muted() {
             settle_reply_mode(client);
         }
-        self.running = None;
     }
 
     /// Counts a command that has run, and replies its error.

@@ -137,6 +137,11 @@ impl Engine {
         }
         if !client.exec.is_empty() {
             self.run_exec(client); // the shell has answered a command in the middle of a transaction
+            if !client.exec.is_empty() {
+                self.interrupted = Some(client.conn);
+                return;
+            }
+            self.follow_up(client);
         }
         if !self.run_parked(client, query) {
             return;
