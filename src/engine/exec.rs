@@ -204,10 +204,14 @@ impl Engine {
         if client.flags.has(ClientFlags::IN_EXEC) {
             return; // the rest follows once, behind the last command
         }
-        if !client.exec.is_empty() {
+        let is_exec = !client.exec.is_empty();
+        if is_exec {
             self.run_exec(client);
         }
-        if client.exec.is_empty() {
+        // A transaction that waits for the shell, if only behind its last command, is followed up afterwards.
+        if is_exec && self.server.want.is_some() {
+            self.open_exec = Some(client.conn);
+        } else if client.exec.is_empty() {
             self.follow_up(client);
         }
         self.running = None;

@@ -68,6 +68,8 @@ pub struct Engine {
     expire_backlog: bool,
     last_rate_sample: UnixMicros,
     client_cron_cursor: usize,
+    /// Whose transaction waits for the shell.
+    open_exec: Option<ConnId>,
     /// Blocked clients are being served.
     is_serving: bool,
     signals: u32,
@@ -112,6 +114,7 @@ impl Engine {
             expire_backlog: false,
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
+            open_exec: None,
             is_serving: false,
             signals: 0,
             running: None,
@@ -311,6 +314,10 @@ impl Engine {
 
     /// The clock that was asked for: the command that ran is timed, and its client goes on.
     pub fn handle_clock(&mut self, now: UnixMicros) {
+        // Who slept finds the time gone on, although the turn is the same.
+        if matches!(self.server.want, Some(Want::Sleep { .. })) {
+            self.server.set_now(now);
+        }
         self.server.want = None;
         self.finish_timed(now);
         self.go_on();
@@ -461,6 +468,9 @@ impl Engine {
         self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {
             self.interrupted = None;
+        }
+        if self.open_exec == Some(conn) {
+            self.open_exec = None;
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

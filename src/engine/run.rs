@@ -135,12 +135,13 @@ impl Engine {
         if client.is_closing() || client.flags.has_any(waits) {
             return;
         }
-        if !client.exec.is_empty() {
+        if !client.exec.is_empty() || self.open_exec == Some(client.conn) {
             self.run_exec(client); // the shell has answered a command in the middle of a transaction
-            if !client.exec.is_empty() {
+            if !client.exec.is_empty() || self.server.want.is_some() {
                 self.interrupted = Some(client.conn);
                 return;
             }
+            self.open_exec = None;
             self.follow_up(client);
         }
         if !self.run_parked(client, query) {
