@@ -136,8 +136,8 @@ impl Engine {
         }
     }
 
-    /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it. Nobody else runs
-    /// before the shell has answered.
+    /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it. For a `Want`
+    /// nobody else runs before the answer; an `Order` (CONFIG REWRITE) is carried out at the end of the turn.
     pub(super) fn run_exec(&mut self, client: &mut Client) {
         let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);

@@ -20,7 +20,6 @@
 )]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -312,12 +311,6 @@ impl<const VALUED: bool> Member<VALUED> {
         layout(self.total()).size()
     }
 
-    /// Tells elements apart: two handles never have the same as long as both live.
-    #[inline]
-    pub fn address(&self) -> usize {
-        self.base().addr()
-    }
-
     /// A second handle, for an index beside the table that owns the element.
     ///
     /// # Safety
@@ -326,19 +319,6 @@ impl<const VALUED: bool> Member<VALUED> {
     #[inline]
     pub unsafe fn to_ref(&self) -> MemberRef<VALUED> {
         MemberRef(self.0)
-    }
-
-    /// The handle as a plain pointer, for an index beside the table that owns the element.
-    pub fn into_raw(self) -> NonNull<u8> {
-        ManuallyDrop::new(self).0
-    }
-
-    /// Takes a handle back.
-    ///
-    /// # Safety
-    /// `raw` came from [`Member::into_raw`] of the same kind of member and was not taken back since.
-    pub unsafe fn from_raw(raw: NonNull<u8>) -> Self {
-        Member(raw)
     }
 }
 

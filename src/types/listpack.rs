@@ -508,11 +508,6 @@ impl Listpack {
         }
     }
 
-    /// Bytes by which the block would grow with `text` added.
-    pub fn entry_size(text: &[u8]) -> usize {
-        Encoded::new(text).total()
-    }
-
     /// Whether `more` bytes of text, in `count` elements, can be added without passing [`BYTES_MAX`].
     pub fn has_room(&self, more: usize, count: usize) -> bool {
         more.saturating_add(count.saturating_mul(ENTRY_OVERHEAD_MAX))

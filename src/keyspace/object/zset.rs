@@ -33,8 +33,9 @@ pub enum ZSet {
 
 /// The encoding of large sorted sets.
 pub struct Tree {
-    table: Table<ScoredMember>,
+    /// Refers to the members that the table owns, so it comes first and is dropped first.
     order: OrderTree<MemberRef<false>>,
+    table: Table<ScoredMember>,
     member_bytes: usize,
 }
 
