@@ -15,6 +15,7 @@ pub mod keys;
 pub mod latency;
 pub mod multi;
 pub mod rng;
+pub mod secret;
 pub mod server;
 pub mod slowlog;
 pub mod stats;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::acl::log::Log;
+use crate::acl::{DEFAULT_NAME, User, Users};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
@@ -14,6 +16,7 @@ use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
 use crate::state::multi::Watchers;
 use crate::state::rng::Rng;
+use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
@@ -43,6 +46,10 @@ pub enum Continuation {
     Reply { error_prefix: &'static str },
     /// CONFIG SET goes on with the next thing to apply, or takes everything back.
     ConfigSet(ConfigChange),
+    /// ACL LOAD has the file's text.
+    AclLoad,
+    /// ACL SAVE has written the file.
+    AclSave,
 }
 
 /// A change of the configuration on its way to take effect.
@@ -84,6 +91,8 @@ pub struct Server {
     /// Seconds, 24 bits: the clock of entries' last use.
     pub lru_clock: u32,
     pub rng: Rng,
+    /// The source of what must not be guessed.
+    pub secrets: Secrets,
     pub hash_seed: HashSeed,
     pub config: Config,
     pub process: Process,
@@ -105,6 +114,9 @@ pub struct Server {
     /// Deadlines are not looked at for the moment.
     pub expire_paused: bool,
 
+    pub users: Users,
+    /// What users were refused lately.
+    pub acl_log: Log,
     pub clients: Clients,
     pub next_client_id: u64,
     pub pause: Option<Pause>,
@@ -153,7 +165,12 @@ pub struct Server {
 
 impl Server {
     /// The state at the start.
-    pub fn new(config: Config, process: Process, seed: u64, now: UnixMicros) -> Server {
+    pub fn new(
+        config: Config,
+        process: Process,
+        (seed, secret): (u64, [u8; 32]),
+        now: UnixMicros,
+    ) -> Server {
         let mut rng = Rng::new(seed);
         let mut key = [0; 16];
         key[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
@@ -167,6 +184,7 @@ impl Server {
             now_ms: now.ms(),
             lru_clock: 0,
             rng,
+            secrets: Secrets::new(secret),
             hash_seed,
             config,
             process,
@@ -180,6 +198,8 @@ impl Server {
             active_expire: true,
             debug: Switches::default(),
             expire_paused: false,
+            users: Users::new(User::new(DEFAULT_NAME, false)),
+            acl_log: Log::default(),
             clients: Clients::default(),
             next_client_id: 1,
             pause: None,
@@ -361,12 +381,7 @@ impl Server {
     /// Whether the client has to log in first. Taking the password away lets everyone in.
     #[inline]
     pub fn needs_auth(&self, client: &Client) -> bool {
-        !client.authenticated && !self.config.requirepass.is_empty()
-    }
-
-    /// Whether there is a user of this name.
-    pub fn has_user(&self, name: &[u8]) -> bool {
-        name == b"default"
+        !client.authenticated && !self.users.default_user().is_open()
     }
 
     /// Clients whose next command waits for something; CLIENT PAUSE counts.
