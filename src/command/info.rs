@@ -193,7 +193,7 @@ fn server(out: &mut Report<'_, '_>, _: bool) {
     out.line("server_time_usec", server.now.0);
     out.line("uptime_in_seconds", uptime);
     out.line("uptime_in_days", uptime / 86400);
-    out.line("hz", config.hz);
+    out.line("hz", server.hz());
     out.line("configured_hz", config.hz);
     out.line("lru_clock", server.lru_clock);
     out.line("executable", &server.process.executable);
