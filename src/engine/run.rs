@@ -121,7 +121,7 @@ impl Engine {
         if client.reply.pending() > PENDING_OUTPUT_MAX {
             client.flags.set(ClientFlags::THROTTLED, true);
         }
-        self.check_output_limit(&mut client);
+        self.server.check_output_limit(&mut client);
         let has_output = client.reply.pending() > 0 || client.is_closing();
         if has_output && !client.flags.has(ClientFlags::FLUSH_QUEUED) {
             client.flags.set(ClientFlags::FLUSH_QUEUED, true);
