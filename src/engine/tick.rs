@@ -341,10 +341,7 @@ impl Engine {
         );
         if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
-            if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
-                client.flags.set(ClientFlags::FLUSH_QUEUED, true);
-                self.server.queue_flush(conn);
-            }
+            self.server.queue_output(conn);
             self.server
                 .log(crate::border::LogLevel::Verbose, "Closing idle client");
         }

@@ -13,6 +13,7 @@ use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
 use crate::state::multi::Watchers;
+use crate::state::push::Pushes;
 use crate::state::rng::Rng;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
@@ -124,6 +125,8 @@ pub struct Server {
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
+    /// Messages that wait for the end of their receivers' commands.
+    pub pushes: Pushes,
 
     pub stats: Stats,
     /// By command id.
@@ -193,6 +196,7 @@ impl Server {
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
             error_stats: BTreeMap::new(),
