@@ -130,6 +130,9 @@ pub enum Order {
     ReadAclFile { ticket: u64 },
     /// Make this the text of the ACL file that `engine.config()` names, then answer.
     WriteAclFile { ticket: u64, text: Vec<u8> },
+    /// Give the process the place among the kernel's victims that `oom-score-adj` of `engine.config()` says, then
+    /// answer.
+    AdjustOomScore { ticket: u64 },
     /// Give unused memory back to the system.
     PurgeMemory,
     /// End the process with this exit code; replies still pending are written first, as far as sockets take them.

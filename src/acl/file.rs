@@ -4,7 +4,7 @@
 //! open files; callers bring the text.
 
 use super::user::{BadRule, RuleError, Terms, User, has_spaces, join_selectors};
-use super::users::{DEFAULT_NAME, Users};
+use super::users::Users;
 use crate::command::registry::Registry;
 use crate::state::error::up_to_nul;
 
@@ -12,21 +12,10 @@ use crate::state::error::up_to_nul;
 const NOTHING_CHANGED: &str =
     "WARNING: ACL errors detected, no change to the previously active ACL rules was performed";
 
-/// The default user as it is when nothing is said about it: everything is allowed, and nobody has to log in.
-pub fn open_default_user(registry: &Registry) -> User {
-    let mut user = User::new(DEFAULT_NAME, false);
-    let mut terms = Terms::new(registry, false);
-    for rule in ["+@all", "~*", "&*", "on", "nopass"] {
-        let applied = user.apply(rule.as_bytes(), &mut terms);
-        debug_assert_eq!(applied, Ok(()), "{rule}");
-    }
-    user
-}
-
 /// The users of an ACL file, all of them or none; an error names everything that is wrong. Where it has no default
 /// user, that is one who may do everything.
 pub fn parse(text: &[u8], path: &str, terms: &mut Terms<'_>) -> Result<Users, String> {
-    let mut users = Users::new(open_default_user(terms.registry));
+    let mut users = Users::new(User::open_default());
     let mut names_seen: Vec<Vec<u8>> = Vec::new();
     let mut errors = String::new();
     for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {

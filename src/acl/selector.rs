@@ -48,7 +48,7 @@ pub struct Selector {
     all_commands: bool,
     /// Begins with `+@all`: what the rules do not name is allowed.
     by_default: bool,
-    /// A bit for each command that may run, by id.
+    /// A bit for each command that may run, by id. The bits behind the end are as `by_default` says.
     allowed: Vec<u64>,
     /// Commands that may run with one of these as first argument although their bit is not set.
     first_args: BTreeMap<CommandId, Vec<Vec<u8>>>,
@@ -63,6 +63,17 @@ impl Selector {
     pub fn new(all_channels: bool) -> Selector {
         Selector {
             all_channels,
+            ..Selector::default()
+        }
+    }
+
+    /// All permissions.
+    pub fn unrestricted() -> Selector {
+        Selector {
+            all_keys: true,
+            all_channels: true,
+            all_commands: true,
+            by_default: true,
             ..Selector::default()
         }
     }
@@ -135,9 +146,9 @@ impl Selector {
             self.all_channels = false;
             self.channels.clear();
         } else if is("allcommands") || is("+@all") {
-            self.set_all_commands(true, terms.registry);
+            self.set_all_commands(true);
         } else if is("nocommands") || is("-@all") {
-            self.set_all_commands(false, terms.registry);
+            self.set_all_commands(false);
         } else {
             return match rule.first() {
                 Some(b'~' | b'%') => self.add_key_pattern(rule),
@@ -156,13 +167,10 @@ impl Selector {
         Ok(())
     }
 
-    fn set_all_commands(&mut self, allow: bool, registry: &Registry) {
+    fn set_all_commands(&mut self, allow: bool) {
         self.all_commands = allow;
         self.by_default = allow;
         self.allowed.clear();
-        if allow {
-            self.allowed.resize(registry.len().div_ceil(64), u64::MAX);
-        }
         self.first_args.clear();
         self.rules.clear();
     }
@@ -277,15 +285,20 @@ impl Selector {
         }
     }
 
+    /// The bits of commands of which nothing was said.
+    fn unsaid(&self) -> u64 {
+        if self.by_default { u64::MAX } else { 0 }
+    }
+
     fn bit(&self, id: CommandId) -> bool {
         let word = self.allowed.get(usize::from(id.0 / 64)).copied();
-        word.unwrap_or(0) >> (id.0 % 64) & 1 == 1
+        word.unwrap_or(self.unsaid()) >> (id.0 % 64) & 1 == 1
     }
 
     fn set_bit(&mut self, id: CommandId, allow: bool) {
         let at = usize::from(id.0 / 64);
         if at >= self.allowed.len() {
-            self.allowed.resize(at + 1, 0);
+            self.allowed.resize(at + 1, self.unsaid());
         }
         let bit = 1 << (id.0 % 64);
         if allow {

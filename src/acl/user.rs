@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::password::PasswordHash;
 use super::selector::{Selector, channel_is_among};
+use super::users::DEFAULT_NAME;
 use crate::command::registry::Registry;
 use crate::config::split_args;
 use crate::state::error::up_to_nul;
@@ -91,6 +92,17 @@ impl User {
             root: Selector::new(all_channels),
             selectors: Vec::new(),
             is_unrestricted: false,
+        }
+    }
+
+    /// The default user as it is when nothing is said about it: everything is allowed, and nobody has to log in.
+    pub fn open_default() -> User {
+        User {
+            is_on: true,
+            nopass: true,
+            root: Selector::unrestricted(),
+            is_unrestricted: true,
+            ..User::new(DEFAULT_NAME, false)
         }
     }
 

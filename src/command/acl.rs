@@ -552,7 +552,6 @@ pub fn begin(
     declared: &[Vec<Vec<u8>>],
     file_text: Option<&[u8]>,
 ) -> Result<(), String> {
-    server.users.put(file::open_default_user(registry));
     require_password(server);
     let mut terms = terms(server, registry);
     if let Some(text) = file_text {

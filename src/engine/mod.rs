@@ -18,6 +18,7 @@ use crate::border::{
 use crate::command::{CommandError, CommandId, Registry, acl, config};
 use crate::config::Config;
 use crate::resp::ArgPos;
+use crate::state::secret::Secrets;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -88,8 +89,8 @@ impl Engine {
             os: boot.os,
             config_file: boot.config_file,
         };
-        let chance = (boot.seed, boot.secret);
-        let mut server = Server::new(boot.config, process, chance, boot.now);
+        let mut server = Server::new(boot.config, process, boot.seed, boot.now);
+        server.secrets = Secrets::new(boot.secret);
         acl::begin(
             &mut server,
             &registry,
@@ -399,6 +400,7 @@ impl Engine {
                     client.reply.error_bytes(&line);
                 }
             }
+            self.deliver_pushes(&mut client);
         }
         self.server.clients.put_back(client);
         if is_same {
@@ -485,8 +487,11 @@ impl Engine {
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
-        self.server.clients.remove(conn);
-        self.server.flush_queue.retain(|of| *of != conn);
+        let client = self.server.clients.remove(conn);
+        if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
+            self.server.flush_queue.retain(|of| *of != conn);
+        }
+        self.server.pushes.forget(conn);
         self.resumed.retain(|of| *of != conn);
         self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {

@@ -6,8 +6,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// A source of secrets.
-#[derive(Clone)]
+/// A source of secrets. The default has a key that everybody knows.
+#[derive(Clone, Default)]
 pub struct Secrets {
     key: [u8; 32],
     counter: u64,

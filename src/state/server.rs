@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::acl::log::Log;
-use crate::acl::{DEFAULT_NAME, User, Users};
+use crate::acl::{User, Users};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
@@ -15,6 +15,7 @@ use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
 use crate::state::multi::Watchers;
+use crate::state::push::Pushes;
 use crate::state::rng::Rng;
 use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
@@ -26,6 +27,10 @@ const ERROR_WORDS_MAX: usize = 128;
 
 /// Stands among the errors once there are too many of them.
 const ERRORS_DISABLED: &str = "ERRORSTATS_DISABLED";
+
+/// With `dynamic-hz`, more clients than this for each tick of a second double the ticks, up to the limit behind it.
+const CLIENTS_PER_TICK_MAX: i64 = 200;
+const HZ_MAX: i64 = 500;
 
 /// See [`Server::reply_peak_reset_ms`].
 pub const REPLY_PEAK_RESET_MS: i64 = 5000;
@@ -132,6 +137,8 @@ pub struct Server {
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
+    /// Messages that wait for the end of their receivers' commands.
+    pub pushes: Pushes,
 
     pub stats: Stats,
     /// By command id.
@@ -165,12 +172,7 @@ pub struct Server {
 
 impl Server {
     /// The state at the start.
-    pub fn new(
-        config: Config,
-        process: Process,
-        (seed, secret): (u64, [u8; 32]),
-        now: UnixMicros,
-    ) -> Server {
+    pub fn new(config: Config, process: Process, seed: u64, now: UnixMicros) -> Server {
         let mut rng = Rng::new(seed);
         let mut key = [0; 16];
         key[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
@@ -184,7 +186,7 @@ impl Server {
             now_ms: now.ms(),
             lru_clock: 0,
             rng,
-            secrets: Secrets::new(secret),
+            secrets: Secrets::default(),
             hash_seed,
             config,
             process,
@@ -198,7 +200,7 @@ impl Server {
             active_expire: true,
             debug: Switches::default(),
             expire_paused: false,
-            users: Users::new(User::new(DEFAULT_NAME, false)),
+            users: Users::new(User::open_default()),
             acl_log: Log::default(),
             clients: Clients::default(),
             next_client_id: 1,
@@ -209,6 +211,7 @@ impl Server {
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
             error_stats: BTreeMap::new(),
@@ -241,6 +244,16 @@ impl Server {
         self.now = now;
         self.now_ms = now.ms();
         self.lru_clock = (now.secs() & 0xff_ffff) as u32;
+    }
+
+    /// Ticks a second: `hz`, and with `dynamic-hz` more of them while there are many clients.
+    pub fn hz(&self) -> i64 {
+        let mut hz = self.config.hz.clamp(1, HZ_MAX);
+        let clients = i64::try_from(self.clients.len()).unwrap_or(i64::MAX);
+        while self.config.dynamic_hz && hz < HZ_MAX && clients / hz > CLIENTS_PER_TICK_MAX {
+            hz = (hz * 2).min(HZ_MAX);
+        }
+        hz
     }
 
     /// Says a line in the log, if `loglevel` lets it through.
