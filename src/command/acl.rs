@@ -236,7 +236,7 @@ pub const ACL_GETUSER: Spec = Spec {
 fn getuser(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let reply = &mut ctx.client.reply;
     let Some(user) = ctx.server.users.named(args.bytes(2)) else {
-        reply.null_array();
+        reply.null();
         return Ok(());
     };
     reply.map(6);
@@ -499,20 +499,20 @@ fn setuser(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         Some(user) => user.clone(),
         None => User::new(name, terms.all_channels),
     };
-    user.apply_all(args.iter_from(3), &mut terms)
-        .map_err(|bad| match bad {
-            BadRule::Rule(rule, error) => CommandError::quoting(
-                "ERR Error in ACL SETUSER modifier '",
-                &rule,
-                &format!("': {error}"),
-            ),
-            BadRule::Unmatched(begin) => CommandError::quoting(
-                "ERR Unmatched parenthesis in acl selector starting at '",
-                &begin,
-                "'.",
-            ),
-        })?;
+    let applied = user.apply_all(args.iter_from(3), &mut terms);
     log_deprecated(ctx.server, &terms.deprecated);
+    applied.map_err(|bad| match bad {
+        BadRule::Rule(rule, error) => CommandError::quoting(
+            "ERR Error in ACL SETUSER modifier '",
+            &rule,
+            &format!("': {error}"),
+        ),
+        BadRule::Unmatched(begin) => CommandError::quoting(
+            "ERR Unmatched parenthesis in acl selector starting at '",
+            &begin,
+            "'.",
+        ),
+    })?;
     put_user(ctx.server, Some(ctx.client), user);
     ctx.client.reply.ok();
     Ok(())
