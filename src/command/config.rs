@@ -8,7 +8,7 @@ use crate::border::{LogLevel, Order, Outcome};
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
-use crate::config::{Access, Guard, Param, Refusal, SetError};
+use crate::config::{Access, Guard, Param, Refusal, SetError, UNKNOWN_OPTION};
 use crate::resp::Args;
 use crate::state::server::{ConfigChange, Continuation};
 use crate::state::{Client, ClientFlags, ConnId, Server};
@@ -173,7 +173,10 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let old = ctx.server.config.clone();
     let changed = ctx.server.config.set_many(&pairs, access);
-    let changed = changed.map_err(|error| CommandError::text(error.to_string()))?;
+    let changed = changed.map_err(|error| match error {
+        SetError::Unknown(name) => CommandError::quoting(UNKNOWN_OPTION, &name, "'"),
+        error => CommandError::text(error.to_string()),
+    })?;
 
     apply_here(ctx.server, &changed);
     let mut to_apply = Vec::new();

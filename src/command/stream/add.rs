@@ -217,6 +217,10 @@ pub const XADD: Spec = Spec {
     summary: "Adds an entry to a stream, which is created when there is none.",
     complexity: Some("O(1) or O(N)"),
     key_specs: &[KeySpec::at(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
+    key_notes: &[(
+        0,
+        "An update as well as an insert, as it may trim the stream.",
+    )],
     args: &[
         Arg::key("key", 0),
         Arg::word("nomkstream", "NOMKSTREAM")
