@@ -279,8 +279,15 @@ impl Engine {
     /// What follows from a command, or from a whole transaction.
     pub(super) fn follow_up(&mut self, client: &mut Client) {
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
+        if !self.server.pushes.is_empty() {
+            self.deliver_pushes(client);
+        }
         if self.server.waiters.has_ready() {
             self.serve_blocked();
+            // The clients served may have had something to say to this one.
+            if !self.server.pushes.is_empty() {
+                self.deliver_pushes(client);
+            }
         }
         if !self.server.unblocked.is_empty() {
             self.end_unblocked();
@@ -458,6 +465,13 @@ impl Engine {
         self.last_clock = now;
     }
 
+    /// Delivers what waited for the end of `client`'s command, unless its reply is still to come.
+    pub(super) fn deliver_pushes(&mut self, client: &mut Client) {
+        if !client.is_mid_reply() {
+            self.server.deliver_pushes(client);
+        }
+    }
+
     /// Hands the command's keyspace events on.
     fn deliver_events(&mut self) {
         self.server.events.clear();
@@ -468,10 +482,7 @@ impl Engine {
         for conn in std::mem::take(&mut self.server.doomed) {
             if let Some(client) = self.server.clients.get_mut(conn) {
                 client.flags.set(ClientFlags::CLOSE_ASAP, true);
-                if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
-                    client.flags.set(ClientFlags::FLUSH_QUEUED, true);
-                    self.server.queue_flush(conn);
-                }
+                self.server.queue_output(conn);
             }
         }
     }

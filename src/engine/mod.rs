@@ -393,6 +393,7 @@ impl Engine {
                     client.reply.error_bytes(&line);
                 }
             }
+            self.deliver_pushes(&mut client);
         }
         self.server.clients.put_back(client);
         if is_same {
@@ -502,8 +503,11 @@ impl Engine {
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
-        self.server.clients.remove(conn);
-        self.server.flush_queue.retain(|of| *of != conn);
+        let client = self.server.clients.remove(conn);
+        if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
+            self.server.flush_queue.retain(|of| *of != conn);
+        }
+        self.server.pushes.forget(conn);
         self.resumed.retain(|of| *of != conn);
         self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {

@@ -16,6 +16,7 @@ use crate::state::eviction::Eviction;
 use crate::state::latency::Latency;
 use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
+use crate::state::push::Pushes;
 use crate::state::rng::Rng;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
@@ -26,6 +27,10 @@ const ERROR_WORDS_MAX: usize = 128;
 
 /// Stands among the errors once there are too many of them.
 const ERRORS_DISABLED: &str = "ERRORSTATS_DISABLED";
+
+/// With `dynamic-hz`, more clients than this for each tick of a second double the ticks, up to the limit behind it.
+const CLIENTS_PER_TICK_MAX: i64 = 200;
+const HZ_MAX: i64 = 500;
 
 /// See [`Server::reply_peak_reset_ms`].
 pub const REPLY_PEAK_RESET_MS: i64 = 5000;
@@ -126,6 +131,8 @@ pub struct Server {
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
+    /// Messages that wait for the end of their receivers' commands.
+    pub pushes: Pushes,
 
     pub stats: Stats,
     /// By command id.
@@ -197,6 +204,7 @@ impl Server {
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
             error_stats: BTreeMap::new(),
@@ -229,6 +237,16 @@ impl Server {
         self.now = now;
         self.now_ms = now.ms();
         self.usage = self.usage_clock();
+    }
+
+    /// Ticks a second: `hz`, and with `dynamic-hz` more of them while there are many clients.
+    pub fn hz(&self) -> i64 {
+        let mut hz = self.config.hz.clamp(1, HZ_MAX);
+        let clients = i64::try_from(self.clients.len()).unwrap_or(i64::MAX);
+        while self.config.dynamic_hz && hz < HZ_MAX && clients / hz > CLIENTS_PER_TICK_MAX {
+            hz = (hz * 2).min(HZ_MAX);
+        }
+        hz
     }
 
     /// Says a line in the log, if `loglevel` lets it through.
