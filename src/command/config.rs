@@ -224,6 +224,10 @@ fn apply_here(server: &mut Server, changed: &[&'static Param]) {
     if changed.iter().any(|param| param.name == "slowlog-max-len") {
         server.slowlog.trim(server.slowlog_len_max());
     }
+    let concerns_eviction = |name: &str| name.starts_with("maxmemory") || name.starts_with("lfu-");
+    if changed.iter().any(|param| concerns_eviction(param.name)) {
+        server.eviction_changed();
+    }
 }
 
 /// Orders the next thing that the shell applies; the answer for the client when there is none left.
@@ -302,6 +306,7 @@ fn take_back(server: &mut Server, change: &ConfigChange) {
         .collect();
     let restored = server.config.set_many(&pairs, Access::Startup);
     debug_assert!(restored.is_ok(), "a value that was in force is allowed");
+    server.eviction_changed();
     if change.applied.contains(&"dir") {
         let ticket = server.next_ticket();
         server.orders.push_back(Order::ChangeDir { ticket });

@@ -91,7 +91,7 @@ impl Engine {
                 deadline_ms.saturating_add(1).saturating_mul(1000),
             ));
         }
-        if self.server.unpaused {
+        if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
         Some(at)
@@ -121,6 +121,10 @@ impl Engine {
         if expires {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
+        }
+        if self.server.eviction.is_pending {
+            self.server.make_room();
+            self.follow_eviction();
         }
         let freed = self.server.garbage.free_some(LAZY_FREE);
         self.server.stats.lazyfreed_objects += freed as u64;
