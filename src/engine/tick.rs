@@ -96,7 +96,7 @@ impl Engine {
         {
             at = at.min(UnixMicros(wake_ms.saturating_mul(1000)));
         }
-        if self.server.unpaused {
+        if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
         Some(at)
@@ -113,8 +113,7 @@ impl Engine {
         let is_due = now >= self.next_cron;
         let cron = is_due && !self.server.debug.cron_paused;
         if is_due {
-            let hz = self.server.config.hz.clamp(1, 500);
-            self.next_cron = UnixMicros(now.0 + 1_000_000 / hz);
+            self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
         if cron {
             self.server.cron_loops += 1;
@@ -130,6 +129,10 @@ impl Engine {
         if expires {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
+        }
+        if self.server.eviction.is_pending {
+            self.server.make_room();
+            self.follow_eviction();
         }
         let freed = self.server.garbage.free_some(LAZY_FREE);
         self.server.stats.lazyfreed_objects += freed as u64;
@@ -321,7 +324,7 @@ impl Engine {
     /// Idle timeouts and buffers that became too large, for a share of the clients.
     fn look_after_clients(&mut self) {
         let count = self.server.clients.slot_count();
-        let hz = self.server.config.hz.clamp(1, 500) as usize;
+        let hz = self.server.hz() as usize;
         let share = (count / hz).max(CLIENTS_MIN).min(count);
         for _ in 0..share {
             self.client_cron_cursor = (self.client_cron_cursor + 1) % count.max(1);
