@@ -475,6 +475,8 @@ pub struct Spec {
     pub key_specs: &'static [KeySpec],
     /// Of commands that speak or listen on channels, where these stand.
     pub channels: Channels,
+    /// What there is to say about a key spec, by its number.
+    pub key_notes: &'static [(usize, &'static str)],
     pub args: &'static [Arg],
     pub tips: &'static [&'static str],
     /// Which version added which options.
@@ -500,6 +502,7 @@ impl Spec {
         complexity: None,
         key_specs: &[],
         channels: Channels::None,
+        key_notes: &[],
         args: &[],
         tips: &[],
         history: &[],
