@@ -22,6 +22,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod list;
 pub mod memory;
+pub mod pubsub;
 pub mod registry;
 pub mod scan;
 pub mod server;
@@ -67,6 +68,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     keyspace::COMMANDS,
     memory::COMMANDS,
     transaction::COMMANDS,
+    pubsub::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

@@ -4,7 +4,7 @@ use crate::border::{LogLevel, Want};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
-use crate::command::{CommandError, CommandId, Ctx, transaction};
+use crate::command::{CommandError, CommandId, Ctx, pubsub, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
@@ -273,7 +273,17 @@ impl Engine {
         if let Some(multi) = &mut client.multi {
             multi.is_aborted = true;
         }
-        let line = error.line();
+        let mut line = error.line();
+        let is_exec =
+            id.is_some_and(|id| self.registry.get(id).full_name == transaction::EXEC.name);
+        if is_exec {
+            // What was queued is gone, and that is what the client must know.
+            client.multi = None;
+            transaction::unwatch_all(&mut self.server, client);
+            let why = line.strip_prefix(b"ERR ").unwrap_or(&line);
+            let start = b"EXECABORT Transaction discarded because of: ";
+            line = [start, why].concat().into();
+        }
         self.server.count_error(&line);
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if !client.flags.has_any(skips) {
@@ -433,6 +443,11 @@ fn gate(
     }
     if !command.spec.flags.has(Flags::NO_AUTH) && server.needs_auth(client) {
         return Err(CommandError::NoAuth);
+    }
+    if client.is_in_subscriber_mode()
+        && !pubsub::ALLOWED_TO_SUBSCRIBERS.contains(&command.full_name.as_str())
+    {
+        return Err(CommandError::NotForSubscribers(command.full_name.clone()));
     }
     if client.multi.is_some() && command.spec.flags.has(Flags::NO_MULTI) {
         return Err(CommandError::text(

@@ -340,7 +340,8 @@ impl Engine {
                 .or(ClientFlags::AWAITING)
                 .or(ClientFlags::BLOCKED),
         );
-        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits {
+        let listens = client.subscriptions.is_some();
+        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits && !listens {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
             self.server.queue_output(conn);
             self.server

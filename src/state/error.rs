@@ -53,6 +53,11 @@ pub enum CommandError {
     CountNotPositive,
     #[error("ERR DB index is out of range")]
     DbIndex,
+    #[error(
+        "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    )]
+    NotForSubscribers(String),
     #[error("NOAUTH Authentication required.")]
     NoAuth,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]

@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod keys;
 pub mod latency;
 pub mod multi;
+pub mod pubsub;
 pub mod push;
 pub mod rng;
 pub mod server;

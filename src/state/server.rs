@@ -13,6 +13,7 @@ use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
 use crate::state::latency::Latency;
 use crate::state::multi::Watchers;
+use crate::state::pubsub::PubSub;
 use crate::state::push::Pushes;
 use crate::state::rng::Rng;
 use crate::state::slowlog::SlowLog;
@@ -121,6 +122,8 @@ pub struct Server {
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
+    /// Who listens to which channels.
+    pub pubsub: PubSub,
     /// Messages that wait for the end of their receivers' commands.
     pub pushes: Pushes,
 
@@ -192,6 +195,7 @@ impl Server {
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            pubsub: PubSub::default(),
             pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
