@@ -10,7 +10,7 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::entry::Kind;
-use crate::keyspace::object::Object;
+use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
 use crate::state::pubsub::Scope;
 use crate::state::{Client, Server};
@@ -194,7 +194,7 @@ fn server(out: &mut Report<'_, '_>, _: bool) {
     out.line("server_time_usec", server.now.0);
     out.line("uptime_in_seconds", uptime);
     out.line("uptime_in_days", uptime / 86400);
-    out.line("hz", config.hz);
+    out.line("hz", server.hz());
     out.line("configured_hz", config.hz);
     out.line("lru_clock", server.lru_clock);
     out.line("executable", &server.process.executable);
@@ -581,7 +581,9 @@ fn keysizes(out: &mut Report<'_, '_>, is_named: bool) {
         let mut classes = [[0u64; 65]; SIZED.len()];
         for entry in db.table.iter() {
             let kind = entry.kind();
-            let len = entry.object().map_or_else(|| entry.str_len(), Object::len) as u64;
+            let len = entry
+                .object()
+                .map_or_else(|| entry.str_len(), ObjectRef::len) as u64;
             if let Some(row) = SIZED.iter().position(|(of, _)| *of == kind) {
                 classes[row][(u64::BITS - len.leading_zeros()) as usize] += 1;
             }

@@ -7,7 +7,7 @@ use crate::command::CommandId;
 use crate::engine::exec::Step;
 use crate::engine::{Engine, READ_CHUNK};
 use crate::keyspace::entry::Entry;
-use crate::keyspace::object::Object;
+use crate::keyspace::object::ObjectRef;
 use crate::resp::parser::QueryView;
 use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
@@ -330,7 +330,7 @@ impl Engine {
                 _ => db
                     .get(key_hash, key)
                     .and_then(Entry::object)
-                    .and_then(Object::elements),
+                    .and_then(ObjectRef::elements),
             };
             last = Some((key, table));
             *wanted = table.map(|table| (table, self.server.hash_seed.hash(element)));

@@ -105,8 +105,7 @@ impl Engine {
         let is_due = now >= self.next_cron;
         let cron = is_due && !self.server.debug.cron_paused;
         if is_due {
-            let hz = self.server.config.hz.clamp(1, 500);
-            self.next_cron = UnixMicros(now.0 + 1_000_000 / hz);
+            self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
         if cron {
             self.server.cron_loops += 1;
@@ -313,7 +312,7 @@ impl Engine {
     /// Idle timeouts and buffers that became too large, for a share of the clients.
     fn look_after_clients(&mut self) {
         let count = self.server.clients.slot_count();
-        let hz = self.server.config.hz.clamp(1, 500) as usize;
+        let hz = self.server.hz() as usize;
         let share = (count / hz).max(CLIENTS_MIN).min(count);
         for _ in 0..share {
             self.client_cron_cursor = (self.client_cron_cursor + 1) % count.max(1);

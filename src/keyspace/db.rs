@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::keyspace::entry::Entry;
-use crate::keyspace::object::{Hash, Object};
+use crate::keyspace::object::{Hash, ObjectRef};
 use crate::keyspace::table::{Element, HashSeed, Table};
 
 /// What one more sample leaves of the mean time to live, and after how many samples nothing is left.
@@ -154,7 +154,7 @@ impl Db {
 #[inline]
 fn first_field_deadline(entry: &Entry) -> Option<i64> {
     match entry.object()? {
-        Object::Hash(hash) => Hash::min_deadline(hash),
+        ObjectRef::Hash(hash) => Hash::min_deadline(hash),
         _ => None,
     }
 }

@@ -26,6 +26,10 @@ const ERROR_WORDS_MAX: usize = 128;
 /// Stands among the errors once there are too many of them.
 const ERRORS_DISABLED: &str = "ERRORSTATS_DISABLED";
 
+/// With `dynamic-hz`, more clients than this for each tick of a second double the ticks, up to the limit behind it.
+const CLIENTS_PER_TICK_MAX: i64 = 200;
+const HZ_MAX: i64 = 500;
+
 /// See [`Server::reply_peak_reset_ms`].
 pub const REPLY_PEAK_RESET_MS: i64 = 5000;
 
@@ -229,6 +233,16 @@ impl Server {
         self.now = now;
         self.now_ms = now.ms();
         self.lru_clock = (now.secs() & 0xff_ffff) as u32;
+    }
+
+    /// Ticks a second: `hz`, and with `dynamic-hz` more of them while there are many clients.
+    pub fn hz(&self) -> i64 {
+        let mut hz = self.config.hz.clamp(1, HZ_MAX);
+        let clients = i64::try_from(self.clients.len()).unwrap_or(i64::MAX);
+        while self.config.dynamic_hz && hz < HZ_MAX && clients / hz > CLIENTS_PER_TICK_MAX {
+            hz = (hz * 2).min(HZ_MAX);
+        }
+        hz
     }
 
     /// Says a line in the log, if `loglevel` lets it through.
