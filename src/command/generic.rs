@@ -403,7 +403,7 @@ pub const OBJECT_ENCODING: Spec = Spec {
 /// `OBJECT ENCODING key`
 fn object_encoding(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    match ctx.lookup(key, Access::ReadNoTouch).map(|e| e.encoding()) {
+    match ctx.lookup(key, Access::Inspect).map(|e| e.encoding()) {
         Some(encoding) => ctx.client.reply.text(encoding.name()),
         None => ctx.client.reply.null(),
     }
@@ -429,7 +429,7 @@ pub const OBJECT_REFCOUNT: Spec = Spec {
 /// `OBJECT REFCOUNT key`
 fn object_refcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    match ctx.lookup(key, Access::ReadNoTouch).map(|e| refcount(e)) {
+    match ctx.lookup(key, Access::Inspect).map(|e| refcount(e)) {
         Some(count) => ctx.client.reply.int(count),
         None => ctx.client.reply.null(),
     }
@@ -464,7 +464,7 @@ pub const OBJECT_IDLETIME: Spec = Spec {
 fn object_idletime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
     let clock = ctx.server.lru_clock;
-    match ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru()) {
+    match ctx.lookup(key, Access::Inspect).map(|e| e.lru()) {
         None => ctx.client.reply.null(),
         Some(_) if is_lfu(ctx) => return Err(wrong_policy("is selected, idle time")),
         Some(used) => ctx.client.reply.int(idle_secs(clock, used)),
@@ -496,7 +496,7 @@ pub const OBJECT_FREQ: Spec = Spec {
 /// `OBJECT FREQ key`
 fn object_freq(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    let used = ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru());
+    let used = ctx.lookup(key, Access::Inspect).map(|e| e.lru());
     match used {
         None => ctx.client.reply.null(),
         // The clock's low byte is the counter when such a policy is on.

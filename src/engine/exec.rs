@@ -233,9 +233,6 @@ impl Engine {
         if !self.server.unblocked.is_empty() {
             self.end_unblocked();
         }
-        if !self.server.events.is_empty() {
-            self.deliver_events();
-        }
         if !self.server.doomed.is_empty() {
             self.close_doomed();
         }
@@ -406,11 +403,6 @@ impl Engine {
         if !client.is_mid_reply() {
             self.server.deliver_pushes(client);
         }
-    }
-
-    /// Hands the command's keyspace events on.
-    fn deliver_events(&mut self) {
-        self.server.events.clear();
     }
 
     /// Closes the clients that a command wanted closed.

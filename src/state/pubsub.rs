@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::config::KeyspaceEvents;
 use crate::resp::Reply;
 use crate::state::client::Client;
+use crate::state::effects::Event;
 use crate::state::push::Message;
 use crate::state::{ConnId, Server};
 use crate::types::glob::glob_match;
@@ -189,6 +191,22 @@ impl Server {
         let receivers = conns.map(|conns| self.publish_to(conns, b"smessage", channel, payload));
         self.pubsub = pubsub;
         receivers.unwrap_or(0)
+    }
+
+    /// Publishes what happened to a key, if its class of events is asked for: on the key's channel, on the event's.
+    pub fn publish_event(&mut self, dbid: u32, key: &[u8], event: Event) {
+        let wanted = self.config.notify_keyspace_events;
+        if self.pubsub.is_empty() || !wanted.contains(event.class.flag()) {
+            return;
+        }
+        if wanted.contains(KeyspaceEvents::KEYSPACE) {
+            let channel = [format!("__keyspace@{dbid}__:").as_bytes(), key].concat();
+            self.publish(&channel, event.name.as_bytes());
+        }
+        if wanted.contains(KeyspaceEvents::KEYEVENT) {
+            let channel = format!("__keyevent@{dbid}__:{}", event.name);
+            self.publish(channel.as_bytes(), key);
+        }
     }
 
     fn publish_to(
