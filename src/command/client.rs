@@ -420,6 +420,7 @@ impl Buffers {
                 + client.reply.shared_len()
                 + client.subscriptions_bytes()
                 + client.name.len()
+                + client.fieldset_bytes()
                 + client.addr.len()
                 + client.local_addr.len(),
         }

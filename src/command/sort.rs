@@ -90,6 +90,16 @@ pub const SORT: Spec = Spec {
         READ_KEYS[1],
         unknown_keys(KeyFlags::OW.or(KeyFlags::UPDATE)),
     ],
+    key_notes: &[
+        (
+            1,
+            "Keys that BY and GET name, which depend on what the sorted key holds.",
+        ),
+        (
+            2,
+            "The key behind STORE, which may stand anywhere behind the first.",
+        ),
+    ],
     args: &[
         ARG_KEY, ARG_BY, ARG_LIMIT, ARG_GET, ARG_ORDER, ARG_ALPHA, ARG_STORE,
     ],
@@ -112,6 +122,10 @@ pub const SORT_RO: Spec = Spec {
     summary: "Returns the elements of a list, set or sorted set in order.",
     complexity: Some("O(N+M*log(M)) or O(N)"),
     key_specs: &READ_KEYS,
+    key_notes: &[(
+        1,
+        "Keys that BY and GET name, which depend on what the sorted key holds.",
+    )],
     args: &[ARG_KEY, ARG_BY, ARG_LIMIT, ARG_GET, ARG_ORDER, ARG_ALPHA],
     handler: sort_ro,
     ..Spec::DEFAULT

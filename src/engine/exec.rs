@@ -1,5 +1,7 @@
 //! Executing one command: the gates, the handler, the accounts.
 
+use std::borrow::Cow;
+
 use crate::border::{LogLevel, Want};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
@@ -8,6 +10,7 @@ use crate::command::{CommandError, CommandId, Ctx, pubsub, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
+use crate::state::eviction::Room;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, ClientFlags, UnixMicros};
 
@@ -63,6 +66,16 @@ impl Engine {
             self.refuse(client, Some(id), &error);
             return Step::Next;
         }
+        if self.server.config.maxmemory > 0 {
+            match self.room_for(client, id) {
+                Some(Room::Enough | Room::Soon) => {}
+                Some(Room::Nowhere) => {
+                    self.refuse(client, Some(id), &CommandError::OutOfMemory);
+                    return Step::Next;
+                }
+                None => return Step::Wait,
+            }
+        }
         if self.is_paused(client, id) {
             client.flags.set(ClientFlags::PAUSED, true);
             return Step::Wait;
@@ -101,6 +114,46 @@ impl Engine {
         Step::Next
     }
 
+    /// Makes room before a command, if that is needed, and says how it went for this one; `None` when the time that
+    /// it took has to be known first.
+    fn room_for(&mut self, client: &mut Client, id: CommandId) -> Option<Room> {
+        let room = match self.room_made.take() {
+            Some(room) => room,
+            None => {
+                let before = self.server.stats.evicted_keys;
+                let room = self.server.make_room();
+                let gone = self.server.stats.evicted_keys - before;
+                if gone > 0 {
+                    // What it hears of the keys that went, it hears before the command's reply.
+                    self.deliver_pushes(client);
+                    self.follow_eviction();
+                    if self.server.config.latency_monitor_threshold > 0 {
+                        self.timing_eviction = Some(gone);
+                        self.room_made = Some(room);
+                        self.server.want = Some(Want::Clock);
+                        self.interrupted = Some(client.conn);
+                        return None;
+                    }
+                }
+                room
+            }
+        };
+        let may_grow = self.flags_of(client, id).has(Flags::DENYOOM)
+            || client.multi.is_some() && self.queues(id);
+        if room == Room::Enough {
+            self.server.hold_growth(client.dbid);
+        }
+        let is_refused = may_grow && self.server.is_bound_by_memory(client.kind());
+        Some(if is_refused { room } else { Room::Enough })
+    }
+
+    /// What follows from the eviction of keys.
+    pub(super) fn follow_eviction(&mut self) {
+        if self.server.waiters.has_ready() {
+            self.serve_blocked();
+        }
+    }
+
     /// Whether every command is to be timed, because someone looks for short durations.
     fn times_all(&self) -> bool {
         let config = &self.server.config;
@@ -110,11 +163,16 @@ impl Engine {
 
     /// The command's flags; EXEC has those of all that it will run.
     fn flags_of(&self, client: &Client, id: CommandId) -> Flags {
-        let spec = &self.registry.get(id).spec;
+        let flags = self.registry.get(id).spec.flags;
         match &client.multi {
-            Some(multi) if spec.name == transaction::EXEC.name => spec.flags.or(multi.flags),
-            _ => spec.flags,
+            Some(multi) if self.is_exec(id) => flags.or(multi.flags),
+            _ => flags,
         }
+    }
+
+    fn is_exec(&self, id: CommandId) -> bool {
+        let command = self.registry.get(id);
+        command.container.is_none() && command.spec.name == transaction::EXEC.name
     }
 
     /// Whether a transaction queues the command.
@@ -267,19 +325,17 @@ impl Engine {
         if let Some(id) = id {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
         }
-        if let Some(multi) = &mut client.multi {
-            multi.is_aborted = true;
-        }
+        let is_exec = id.is_some_and(|id| self.is_exec(id));
         let mut line = error.line();
-        let is_exec =
-            id.is_some_and(|id| self.registry.get(id).full_name == transaction::EXEC.name);
         if is_exec {
-            // What was queued is gone, and that is what the client must know.
+            // The transaction, if there is one, goes, and the answer says why.
             client.multi = None;
             transaction::unwatch_all(&mut self.server, client);
             let why = line.strip_prefix(b"ERR ").unwrap_or(&line);
-            let start = b"EXECABORT Transaction discarded because of: ";
-            line = [start, why].concat().into();
+            let text = b"EXECABORT Transaction discarded because of: ";
+            line = Cow::Owned([text, why].concat());
+        } else if let Some(multi) = &mut client.multi {
+            multi.is_aborted = true;
         }
         self.server.count_error(&line);
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
@@ -313,6 +369,14 @@ impl Engine {
         let elapsed_us = now.since(self.last_clock);
         if let Some(tick) = self.timing_tick.take() {
             self.finish_tick(tick, now, elapsed_us);
+            self.last_clock = now;
+        }
+        if let Some(keys) = self.timing_eviction.take() {
+            // No clock is read for each key: all of them took as long.
+            let elapsed_us = now.since(self.last_clock);
+            let each_us = elapsed_us.checked_div(keys).unwrap_or(0);
+            self.server.sample_latency("eviction-del", each_us);
+            self.server.sample_latency("eviction-cycle", elapsed_us);
             self.last_clock = now;
         }
         let elapsed_us = now.since(self.last_clock);

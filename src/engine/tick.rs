@@ -91,7 +91,12 @@ impl Engine {
                 deadline_ms.saturating_add(1).saturating_mul(1000),
             ));
         }
-        if self.server.unpaused {
+        if let Some(wake_ms) = self.server.waiters.next_wake_ms()
+            && !self.server.is_paused()
+        {
+            at = at.min(UnixMicros(wake_ms.saturating_mul(1000)));
+        }
+        if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
         Some(at)
@@ -101,6 +106,9 @@ impl Engine {
         let now = self.server.now;
         self.end_pause();
         self.end_due_waits();
+        if self.server.waiters.next_wake_ms().is_some() && !self.server.is_paused() {
+            self.wake_waits();
+        }
         self.run_released();
         let is_due = now >= self.next_cron;
         let cron = is_due && !self.server.debug.cron_paused;
@@ -121,6 +129,10 @@ impl Engine {
         if expires {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
+        }
+        if self.server.eviction.is_pending {
+            self.server.make_room();
+            self.follow_eviction();
         }
         let freed = self.server.garbage.free_some(LAZY_FREE);
         self.server.stats.lazyfreed_objects += freed as u64;

@@ -22,6 +22,8 @@ pub struct Db {
     field_deadlines: BTreeSet<(i64, u64)>,
     /// Where the expire cycle goes on.
     pub expire_cursor: u64,
+    /// Where the search for keys to evict goes on, if few of them have a deadline and only those may go.
+    pub evict_cursor: u64,
     /// Mean time to live of the keys that the expire cycle saw lately, in milliseconds.
     pub avg_ttl_ms: i64,
 }
@@ -34,6 +36,7 @@ impl Db {
             volatile: 0,
             field_deadlines: BTreeSet::new(),
             expire_cursor: 0,
+            evict_cursor: 0,
             avg_ttl_ms: 0,
         }
     }

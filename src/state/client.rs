@@ -280,6 +280,15 @@ impl Client {
         self.subscriptions.is_some() && !self.reply.is_resp3()
     }
 
+    /// Bytes of the lists of fields that it has named.
+    pub fn fieldset_bytes(&self) -> usize {
+        let lists = self.fieldsets.iter().map(|(name, fields)| {
+            let texts: usize = fields.iter().map(Vec::capacity).sum();
+            name.capacity() + texts + (fields.len() + 2) * size_of::<Vec<u8>>()
+        });
+        lists.sum()
+    }
+
     /// Whole seconds since the connection was accepted.
     pub fn age_secs(&self, now: UnixMicros) -> u64 {
         now.since(self.created) / 1_000_000

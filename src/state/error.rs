@@ -58,6 +58,8 @@ pub enum CommandError {
          context"
     )]
     NotForSubscribers(String),
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
     #[error("NOAUTH Authentication required.")]
     NoAuth,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
+use crate::keyspace::eviction::{Usage, UsageClock};
 use crate::keyspace::garbage::Garbage;
 use crate::keyspace::table::HashSeed;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::Effects;
+use crate::state::eviction::Eviction;
 use crate::state::latency::Latency;
+use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
 use crate::state::pubsub::PubSub;
 use crate::state::push::Pushes;
@@ -87,8 +90,11 @@ pub struct Server {
     /// The time of the current Input.
     pub now: UnixMicros,
     pub now_ms: i64,
-    /// Seconds, 24 bits: the clock of entries' last use.
-    pub lru_clock: u32,
+    /// What entries remember of their use, and the time as they remember it.
+    pub usage: UsageClock,
+    /// Whether memory suffices.
+    pub meter: Meter,
+    pub eviction: Eviction,
     pub rng: Rng,
     pub hash_seed: HashSeed,
     pub config: Config,
@@ -173,7 +179,9 @@ impl Server {
         let mut server = Server {
             now,
             now_ms: now.ms(),
-            lru_clock: 0,
+            usage: UsageClock::new(Usage::LastUse, 0, 0, 0),
+            meter: Meter::live(),
+            eviction: Eviction::default(),
             rng,
             hash_seed,
             config,
@@ -229,7 +237,7 @@ impl Server {
     pub fn set_now(&mut self, now: UnixMicros) {
         self.now = now;
         self.now_ms = now.ms();
-        self.lru_clock = (now.secs() & 0xff_ffff) as u32;
+        self.usage = self.usage_clock();
     }
 
     /// Ticks a second: `hz`, and with `dynamic-hz` more of them while there are many clients.
@@ -349,6 +357,7 @@ impl Server {
     /// Counters start again from zero.
     pub fn reset_stats(&mut self) {
         self.stats = Stats::default();
+        self.eviction.reset_stats(self.now);
         self.error_stats.clear();
         self.command_stats.fill(CommandStats::default());
         for rate in [
