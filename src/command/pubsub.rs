@@ -3,7 +3,7 @@
 //! A subscription is confirmed by a message of its own, one for each name, in the form that published messages have
 //! too. It belongs to the order of replies, unlike those.
 
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, KeySpec, Spec};
+use crate::command::spec::{Arg, ArgKind, Channels, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
@@ -55,6 +55,7 @@ pub const SUBSCRIBE: Spec = Spec {
     summary: "Listens to channels.",
     complexity: Some("O(N)"),
     args: &[Arg::new("channel", ArgKind::String).multiple()],
+    channels: Channels::All,
     handler: subscribe,
     ..Spec::DEFAULT
 };
@@ -73,6 +74,7 @@ pub const PSUBSCRIBE: Spec = Spec {
     summary: "Listens to all channels that match patterns.",
     complexity: Some("O(N)"),
     args: &[Arg::new("pattern", ArgKind::Pattern).multiple()],
+    channels: Channels::AllPatterns,
     handler: psubscribe,
     ..Spec::DEFAULT
 };
@@ -92,6 +94,7 @@ pub const SSUBSCRIBE: Spec = Spec {
     complexity: Some("O(N)"),
     key_specs: &[KeySpec::range(1, -1, 1, KeyFlags::NOT_KEY)],
     args: &[Arg::new("shardchannel", ArgKind::String).multiple()],
+    channels: Channels::All,
     handler: ssubscribe,
     ..Spec::DEFAULT
 };
@@ -231,6 +234,7 @@ pub const PUBLISH: Spec = Spec {
         Arg::new("channel", ArgKind::String),
         Arg::new("message", ArgKind::String),
     ],
+    channels: Channels::First,
     handler: publish,
     ..Spec::DEFAULT
 };
@@ -255,6 +259,7 @@ pub const SPUBLISH: Spec = Spec {
         Arg::new("shardchannel", ArgKind::String),
         Arg::new("message", ArgKind::String),
     ],
+    channels: Channels::First,
     handler: spublish,
     ..Spec::DEFAULT
 };

@@ -19,6 +19,7 @@ pub mod multi;
 pub mod pubsub;
 pub mod push;
 pub mod rng;
+pub mod secret;
 pub mod server;
 pub mod slowlog;
 pub mod stats;
