@@ -417,6 +417,39 @@ fn clients_of_a_deleted_user_are_closed() {
 }
 
 #[test]
+fn who_listens_to_what_it_may_not_hear_any_more_is_closed() {
+    let server = Server::start(&[]);
+    let mut admin = server.connect();
+    for (verb, name, lost, kept) in [
+        ("SUBSCRIBE", "foo:1", "&foo:2", "&foo:1 &bar"),
+        ("SSUBSCRIBE", "foo:1", "", "&foo:*"),
+        ("PSUBSCRIBE", "foo:*", "&foo:?", "&x &foo:*"),
+        ("SUBSCRIBE", "any", "&other", "allchannels"),
+    ] {
+        let (mut listens, mut listens_and_sets) = (server.connect(), server.connect());
+        let all = "ACL SETUSER u reset on nopass +@all allchannels";
+        let to = |rules: &str| format!("ACL SETUSER u resetchannels {rules}");
+        expect(&mut admin, &[(all, "OK")]);
+        for client in [&mut listens, &mut listens_and_sets] {
+            expect(client, &[("HELLO 3 AUTH u x", "redis")]);
+            client.send(&request(&[verb, name]));
+            client.read();
+        }
+        expect(
+            &mut admin,
+            &[(&to(kept), "OK"), (all, "OK"), (&to(kept), "OK")],
+        );
+        expect(&mut listens, &[("PING", "PONG")]);
+        expect(&mut listens_and_sets, &[(&to(lost), "OK")]);
+        assert!(
+            listens.is_closed() && listens_and_sets.is_closed(),
+            "{verb} {name}"
+        );
+        assert_eq!(said(&mut admin, "CLIENT KILL USER u"), "0");
+    }
+}
+
+#[test]
 fn a_blocked_command_is_refused_when_it_is_no_longer_allowed() {
     let server = Server::start(&[]);
     let (mut admin, mut waits) = (server.connect(), server.connect());
