@@ -22,6 +22,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod list;
 pub mod memory;
+pub mod persistence;
 pub mod registry;
 pub mod scan;
 pub mod server;
@@ -66,6 +67,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     scan::COMMANDS,
     keyspace::COMMANDS,
     memory::COMMANDS,
+    persistence::COMMANDS,
     transaction::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,

@@ -94,6 +94,9 @@ impl Engine {
         if self.server.unpaused {
             at = self.server.now;
         }
+        for due in [self.server.snapshot_due(), self.server.loading_due()] {
+            at = at.min(due.unwrap_or(at));
+        }
         Some(at)
     }
 
@@ -108,7 +111,10 @@ impl Engine {
             let hz = self.server.config.hz.clamp(1, 500);
             self.next_cron = UnixMicros(now.0 + 1_000_000 / hz);
         }
+        self.server.advance_snapshot();
+        self.server.advance_loading();
         if cron {
+            self.server.persistence_cron();
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
@@ -116,7 +122,8 @@ impl Engine {
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
-        let may_expire = self.server.active_expire && !self.server.is_paused();
+        let may_expire =
+            self.server.active_expire && !self.server.is_paused() && !self.server.expire_paused;
         let expires = may_expire && (cron || goes_on);
         let mut expired = false;
         if expires {

@@ -19,6 +19,7 @@ const READING: u8 = 9;
 const DONE: u8 = 10;
 const SIGNAL: u8 = 11;
 const TURN_END: u8 = 12;
+const CHUNK: u8 = 13;
 
 /// One record; bytes are borrowed from the block it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +56,12 @@ pub enum Record<'a> {
         outcome: Outcome,
     },
     Signal(Signal),
+    /// A chunk of a file that was loaded, and the file's length if there was one.
+    Chunk {
+        ticket: u64,
+        size: Option<u64>,
+        bytes: &'a [u8],
+    },
 }
 
 /// What a flush offered.
@@ -220,6 +227,14 @@ pub(super) fn put_signal(out: &mut Vec<u8>, signal: Signal) {
     });
 }
 
+pub(super) fn put_chunk(out: &mut Vec<u8>, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+    out.push(CHUNK);
+    put(out, ticket);
+    out.push(u8::from(size.is_some()));
+    put(out, size.unwrap_or(0));
+    put_bytes(out, bytes);
+}
+
 /// Reads the next record of a payload. `last_us` is the time that the record counts from.
 pub(super) fn decode<'a>(
     cursor: &mut Cursor<'a>,
@@ -278,6 +293,15 @@ pub(super) fn decode<'a>(
             1 => Signal::Terminate,
             _ => return Err(Malformed),
         }),
+        CHUNK => Record::Chunk {
+            ticket: cursor.number()?,
+            size: match (cursor.byte()?, cursor.number()?) {
+                (0, _) => None,
+                (1, size) => Some(size),
+                _ => return Err(Malformed),
+            },
+            bytes: cursor.bytes()?,
+        },
         _ => return Err(Malformed),
     })
 }

@@ -113,6 +113,12 @@ impl Recorder {
         self.end_record();
     }
 
+    /// A chunk of a file that is loaded.
+    pub fn chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+        record::put_chunk(&mut self.block, ticket, size, bytes);
+        self.end_record();
+    }
+
     /// Writes the block begun, if it holds anything.
     pub fn flush(&mut self) {
         if self.block.len() > BLOCK_HEADER_BYTES {

@@ -9,4 +9,5 @@ pub mod entry;
 pub mod garbage;
 pub mod member;
 pub mod object;
+pub mod saving;
 pub mod table;

@@ -13,10 +13,13 @@ pub mod fields;
 pub mod histogram;
 pub mod keys;
 pub mod latency;
+pub mod loading;
 pub mod multi;
+pub mod persistence;
 pub mod rng;
 pub mod server;
 pub mod slowlog;
+pub mod snapshot;
 pub mod stats;
 
 pub use client::{Client, ClientFlags, Clients};

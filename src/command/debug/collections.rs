@@ -86,7 +86,7 @@ fn describe_quicklist(list: &Quicklist, is_full: bool) -> String {
         list.depth(),
     );
     let mut index = 0;
-    list.for_each_node(|node| {
+    list.walk_nodes(0, |node| {
         let line = match node {
             NodeRef::Packed(packed) if is_full => format!("packed, {}", describe_listpack(packed)),
             NodeRef::Packed(packed) => {
@@ -101,6 +101,7 @@ fn describe_quicklist(list: &Quicklist, is_full: bool) -> String {
         };
         text.push_str(&format!("\nnode {index}: {line}"));
         index += 1;
+        true
     });
     text
 }
