@@ -134,6 +134,9 @@ pub enum Order {
     RaiseFileLimit { ticket: u64, maxclients: usize },
     /// Make `dir` of `engine.config()` the working directory, then answer with its absolute path.
     ChangeDir { ticket: u64 },
+    /// Give the process the place among the kernel's victims that `oom-score-adj` of `engine.config()` says, then
+    /// answer.
+    AdjustOomScore { ticket: u64 },
     /// Give unused memory back to the system.
     PurgeMemory,
     /// Read up to `len` bytes of a file from `pos` on; the answer is an [`Input::Chunk`], or that it failed.

@@ -418,6 +418,7 @@ impl Buffers {
                 + client.reply.capacity()
                 + client.reply.shared_len()
                 + client.name.len()
+                + client.fieldset_bytes()
                 + client.addr.len()
                 + client.local_addr.len(),
         }

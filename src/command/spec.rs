@@ -459,6 +459,8 @@ pub struct Spec {
     pub summary: &'static str,
     pub complexity: Option<&'static str>,
     pub key_specs: &'static [KeySpec],
+    /// What there is to say about a key spec, by its number.
+    pub key_notes: &'static [(usize, &'static str)],
     pub args: &'static [Arg],
     pub tips: &'static [&'static str],
     /// Which version added which options.
@@ -483,6 +485,7 @@ impl Spec {
         summary: "",
         complexity: None,
         key_specs: &[],
+        key_notes: &[],
         args: &[],
         tips: &[],
         history: &[],

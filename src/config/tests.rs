@@ -56,6 +56,9 @@ fn file_error(text: &str) -> String {
         .replace("\n*** FATAL CONFIG FILE ERROR (Redis 8.0.6) ***\n", "")
 }
 
+/// Parameters of newer servers than the one that was observed.
+const NEWER: &[&str] = &["lookahead", "stream-idmp-duration", "stream-idmp-maxsize"];
+
 #[test]
 fn the_table_is_what_a_server_answers() {
     let config = Config::default();
@@ -77,7 +80,10 @@ fn the_table_is_what_a_server_answers() {
         }
         let parse = |text: &str| param.set(&mut config.clone(), &[text.as_bytes()], Stage::Runtime);
         if !bad.is_empty() {
-            assert_eq!(parse("zz-bogus").unwrap_err().to_string(), bad, "{name}");
+            // Later versions have more policies, which are named behind the others.
+            let said = parse("zz-bogus").unwrap_err().to_string();
+            let is_same = said == bad || name == "maxmemory-policy" && said.starts_with(bad);
+            assert!(is_same, "{name}: {said}");
         }
         if let Some(bounds) = range.strip_prefix("argument must be between ") {
             let (min, max) = bounds
@@ -101,7 +107,7 @@ fn the_table_is_what_a_server_answers() {
     }
     for param in PARAMS {
         assert!(
-            names.contains(param.name) || param.name == "lookahead",
+            names.contains(param.name) || NEWER.contains(&param.name),
             "{}",
             param.name
         );

@@ -59,6 +59,9 @@ impl Engine {
     fn run_again(&mut self, client: &mut Client, parked: Parked) {
         client.flags.set(ClientFlags::BLOCKED, false);
         let wait = client.blocked.clone();
+        if let Some(wait) = &wait {
+            self.server.waiters.forget_wake(client.conn, wait);
+        }
         let query = std::mem::take(&mut client.query);
         let args = Args::new(
             &query[client.query_pos..client.query_end],
@@ -119,6 +122,23 @@ impl Engine {
             self.let_go(&mut client);
         }
         self.server.clients.put_back(client);
+    }
+
+    /// Runs the commands again that were to look by now, whether a key has changed or not.
+    pub(super) fn wake_waits(&mut self) {
+        let now_ms = self.server.now_ms;
+        for conn in self.server.waiters.woken(now_ms) {
+            let Some(mut client) = self.server.clients.take(conn) else {
+                continue;
+            };
+            if !client.is_closing()
+                && client.blocked.is_some()
+                && let Some(parked) = client.parked.pop_front()
+            {
+                self.run_again(&mut client, parked);
+            }
+            self.server.clients.put_back(client);
+        }
     }
 
     /// Ends the waits whose deadline has passed.

@@ -91,7 +91,12 @@ impl Engine {
                 deadline_ms.saturating_add(1).saturating_mul(1000),
             ));
         }
-        if self.server.unpaused {
+        if let Some(wake_ms) = self.server.waiters.next_wake_ms()
+            && !self.server.is_paused()
+        {
+            at = at.min(UnixMicros(wake_ms.saturating_mul(1000)));
+        }
+        if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
         for due in [self.server.snapshot_due(), self.server.loading_due()] {
@@ -104,12 +109,14 @@ impl Engine {
         let now = self.server.now;
         self.end_pause();
         self.end_due_waits();
+        if self.server.waiters.next_wake_ms().is_some() && !self.server.is_paused() {
+            self.wake_waits();
+        }
         self.run_released();
         let is_due = now >= self.next_cron;
         let cron = is_due && !self.server.debug.cron_paused;
         if is_due {
-            let hz = self.server.config.hz.clamp(1, 500);
-            self.next_cron = UnixMicros(now.0 + 1_000_000 / hz);
+            self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
         self.server.advance_snapshot();
         self.server.advance_loading();
@@ -129,6 +136,10 @@ impl Engine {
         if expires {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
+        }
+        if self.server.eviction.is_pending {
+            self.server.make_room();
+            self.follow_eviction();
         }
         let freed = self.server.garbage.free_some(LAZY_FREE);
         self.server.stats.lazyfreed_objects += freed as u64;
@@ -320,7 +331,7 @@ impl Engine {
     /// Idle timeouts and buffers that became too large, for a share of the clients.
     fn look_after_clients(&mut self) {
         let count = self.server.clients.slot_count();
-        let hz = self.server.config.hz.clamp(1, 500) as usize;
+        let hz = self.server.hz() as usize;
         let share = (count / hz).max(CLIENTS_MIN).min(count);
         for _ in 0..share {
             self.client_cron_cursor = (self.client_cron_cursor + 1) % count.max(1);
@@ -349,10 +360,7 @@ impl Engine {
         );
         if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
-            if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
-                client.flags.set(ClientFlags::FLUSH_QUEUED, true);
-                self.server.queue_flush(conn);
-            }
+            self.server.queue_output(conn);
             self.server
                 .log(crate::border::LogLevel::Verbose, "Closing idle client");
         }

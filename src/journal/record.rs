@@ -3,6 +3,7 @@
 use super::HEAD_BYTES_MAX;
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
 use crate::border::{CloseReason, Outcome, Peer, Reading, Signal};
+use crate::state::meter::Finding;
 use crate::state::{ConnId, UnixMicros};
 use std::io::IoSlice;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -19,7 +20,8 @@ const READING: u8 = 9;
 const DONE: u8 = 10;
 const SIGNAL: u8 = 11;
 const TURN_END: u8 = 12;
-const CHUNK: u8 = 13;
+const FINDINGS: u8 = 13;
+const CHUNK: u8 = 14;
 
 /// One record; bytes are borrowed from the block it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +64,8 @@ pub enum Record<'a> {
         size: Option<u64>,
         bytes: &'a [u8],
     },
+    /// What the meter found in the course of the Input whose record follows.
+    Findings(Vec<Finding>),
 }
 
 /// What a flush offered.
@@ -235,6 +239,34 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, ticket: u64, size: Option<u64>, bytes
     put_bytes(out, bytes);
 }
 
+pub(super) fn put_findings(out: &mut Vec<u8>, findings: &[Finding]) {
+    out.push(FINDINGS);
+    put(out, findings.len() as u64);
+    let mut last = 0;
+    for finding in findings {
+        put(out, finding.looks_before);
+        put_signed(out, (finding.used_bytes as i64).wrapping_sub(last));
+        last = finding.used_bytes as i64;
+    }
+}
+
+fn findings(cursor: &mut Cursor) -> Result<Vec<Finding>, Malformed> {
+    let mut left = cursor.number()?;
+    let mut last = 0i64;
+    // Grows with what is really there.
+    let mut findings = Vec::new();
+    while left > 0 {
+        let looks_before = cursor.number()?;
+        last = last.wrapping_add(cursor.signed()?);
+        findings.push(Finding {
+            looks_before,
+            used_bytes: last as u64,
+        });
+        left -= 1;
+    }
+    Ok(findings)
+}
+
 /// Reads the next record of a payload. `last_us` is the time that the record counts from.
 pub(super) fn decode<'a>(
     cursor: &mut Cursor<'a>,
@@ -302,6 +334,7 @@ pub(super) fn decode<'a>(
             },
             bytes: cursor.bytes()?,
         },
+        FINDINGS => Record::Findings(findings(cursor)?),
         _ => return Err(Malformed),
     })
 }

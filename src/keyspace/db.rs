@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use crate::keyspace::entry::Entry;
-use crate::keyspace::object::{Hash, Object};
+use crate::keyspace::object::{Hash, ObjectRef};
 use crate::keyspace::saving::{Saving, Walk};
 use crate::keyspace::table::{Element, HashSeed, Table};
 
@@ -30,6 +30,8 @@ pub struct Db {
     field_deadlines: BTreeSet<(i64, u64)>,
     /// Where the expire cycle goes on.
     pub expire_cursor: u64,
+    /// Where the search for keys to evict goes on, if few of them have a deadline and only those may go.
+    pub evict_cursor: u64,
     /// Mean time to live of the keys that the expire cycle saw lately, in milliseconds.
     pub avg_ttl_ms: i64,
     /// What the epoch bit of entries is that a running snapshot has, or that no snapshot runs.
@@ -48,6 +50,7 @@ impl Db {
             volatile: 0,
             field_deadlines: BTreeSet::new(),
             expire_cursor: 0,
+            evict_cursor: 0,
             avg_ttl_ms: 0,
             epoch: false,
             saving: None,
@@ -272,7 +275,7 @@ impl Db {
 #[inline]
 fn first_field_deadline(entry: &Entry) -> Option<i64> {
     match entry.object()? {
-        Object::Hash(hash) => Hash::min_deadline(hash),
+        ObjectRef::Hash(hash) => Hash::min_deadline(hash),
         _ => None,
     }
 }

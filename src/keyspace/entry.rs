@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! 0        8                                 value area                          (key of 255 bytes and more)
-//! [header] [expire: i64 ms, when bit 0 set] [number | Vec | Bytes | Object] [key len: u32] [key] [string]
+//! [header] [expire: i64 ms, when bit 0 set] [number | Vec | Bytes | object] [key len: u32] [key] [string]
 //!
 //! header, one 64-bit word, from the low bits up:
 //!   4 kind | 4 encoding | 1 epoch | 1 has expire | 2 free | 4 area bytes / 4 | 24 clock | 8 key len or 255 | 16 low
@@ -23,12 +23,15 @@
 //! 1. The address is of a live block of `class_size(total())` bytes, aligned to 8, that this handle alone owns.
 //! 2. Bit 0 of the handle, the header's mirror bit and the presence of the expire word agree.
 //! 3. Kind, encoding and area size name one form: Int with 0, 4 or 8; string inline with 0, `Vec` with 24,
-//!    `Bytes` with 32; any other kind with `AREA_OBJECT` for its `Object`. The area holds an initialised value of that form.
+//!    `Bytes` with 32; any other kind with `AREA_OBJECT` for the word of its type (a `List`, `Set`, ...). The area
+//!    holds an initialised value of that form.
 //! 4. The key, and the inline string when that is the form, are initialised for their stated lengths.
 #![allow(
     unsafe_code,
     reason = "one packed block for header, key and value is what the memory figures rest on"
 )]
+
+mod header;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::{self, ManuallyDrop};
@@ -37,7 +40,10 @@ use std::slice;
 
 use bytes::Bytes;
 
-use super::object::Object;
+pub use header::{Encoding, Kind};
+use header::{Form, Header, Label};
+
+use super::object::{Hash, List, Object, ObjectMut, ObjectRef, Set, Stream, ZSet, each};
 use super::table::Element;
 use crate::types::size_class::class_size;
 
@@ -53,227 +59,16 @@ const EXPIRE: usize = 8;
 const HAS_EXPIRE: usize = 1;
 const AREA_VEC: usize = mem::size_of::<Vec<u8>>();
 const AREA_BYTES: usize = mem::size_of::<Bytes>();
-const AREA_OBJECT: usize = mem::size_of::<Object>();
-const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32 && AREA_OBJECT == AREA_VEC);
+const AREA_OBJECT: usize = 8;
+const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32);
 /// A key of this length or more has its length in a word before it.
 const LONG_KEY: usize = 255;
-
-/// The type of a value, as TYPE names it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Kind {
-    String,
-    List,
-    Set,
-    ZSet,
-    Hash,
-    Stream,
-}
-
-impl Kind {
-    const ALL: [Kind; 6] = [
-        Kind::String,
-        Kind::List,
-        Kind::Set,
-        Kind::ZSet,
-        Kind::Hash,
-        Kind::Stream,
-    ];
-
-    /// The number of the type in digests of the data set, which other servers share.
-    pub fn digest_number(self) -> u32 {
-        match self {
-            Kind::String => 0,
-            Kind::List => 1,
-            Kind::Set => 2,
-            Kind::ZSet => 3,
-            Kind::Hash => 4,
-            Kind::Stream => 6,
-        }
-    }
-
-    /// The type with this name, in any case of letters.
-    pub fn from_name(name: &[u8]) -> Option<Kind> {
-        Kind::ALL
-            .into_iter()
-            .find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(name))
-    }
-
-    /// The word that TYPE replies.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::String => "string",
-            Kind::List => "list",
-            Kind::Set => "set",
-            Kind::ZSet => "zset",
-            Kind::Hash => "hash",
-            Kind::Stream => "stream",
-        }
-    }
-}
-
-/// How a value is kept, as OBJECT ENCODING names it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Encoding {
-    Int,
-    EmbStr,
-    Raw,
-    Listpack,
-    ListpackEx,
-    Quicklist,
-    Intset,
-    Hashtable,
-    Skiplist,
-    Stream,
-}
-
-impl Encoding {
-    /// The word that OBJECT ENCODING replies.
-    pub fn name(self) -> &'static str {
-        match self {
-            Encoding::Int => "int",
-            Encoding::EmbStr => "embstr",
-            Encoding::Raw => "raw",
-            Encoding::Listpack => "listpack",
-            Encoding::ListpackEx => "listpackex",
-            Encoding::Quicklist => "quicklist",
-            Encoding::Intset => "intset",
-            Encoding::Hashtable => "hashtable",
-            Encoding::Skiplist => "skiplist",
-            Encoding::Stream => "stream",
-        }
-    }
-}
 
 /// A look at a value.
 pub enum ValueRef<'a> {
     Int(i64),
     Str(&'a [u8]),
-    Object(&'a Object),
-}
-
-/// How a string entry is labelled: the part of `Encoding` that the header keeps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Label {
-    Int,
-    EmbStr,
-    Raw,
-}
-
-impl Label {
-    fn for_len(len: usize) -> Label {
-        if len <= EMBSTR_MAX {
-            Label::EmbStr
-        } else {
-            Label::Raw
-        }
-    }
-}
-
-/// Where the value is (invariant 3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    Int,
-    Inline,
-    Vec,
-    Bytes,
-    Object,
-}
-
-/// The header word.
-#[derive(Clone, Copy)]
-struct Header(u64);
-
-impl Header {
-    const EPOCH: u64 = 1 << 8;
-    const MIRROR: u64 = 1 << 9;
-
-    fn new(kind: Kind, key_len: usize, lru: u32) -> Header {
-        Header(
-            kind as u64 | u64::from(lru & 0xff_ffff) << 16 | (key_len.min(LONG_KEY) as u64) << 40,
-        )
-    }
-
-    #[inline]
-    fn with_value(self, label: Label, area: usize, low: u16) -> Header {
-        debug_assert!(area.is_multiple_of(4) && area <= 60);
-        Header(
-            (self.0 & !(0xffff << 48 | 0xf << 12 | 0xf << 4))
-                | (label as u64) << 4
-                | (area as u64) << 10
-                | u64::from(low) << 48,
-        )
-    }
-
-    #[inline]
-    fn with_expire(self, on: bool) -> Header {
-        Header(if on {
-            self.0 | Header::MIRROR
-        } else {
-            self.0 & !Header::MIRROR
-        })
-    }
-
-    #[inline]
-    fn kind(self) -> Kind {
-        Kind::ALL[(self.0 & 0xf) as usize % Kind::ALL.len()]
-    }
-
-    #[inline]
-    fn is_string(self) -> bool {
-        self.0 & 0xf == Kind::String as u64
-    }
-
-    #[inline]
-    fn label(self) -> Label {
-        match self.0 >> 4 & 0xf {
-            0 => Label::Int,
-            1 => Label::EmbStr,
-            _ => Label::Raw,
-        }
-    }
-
-    #[inline]
-    fn form(self) -> Form {
-        if !self.is_string() {
-            return Form::Object;
-        }
-        match (self.label(), self.area()) {
-            (Label::Int, _) => Form::Int,
-            (_, 0) => Form::Inline,
-            (_, AREA_VEC) => Form::Vec,
-            _ => Form::Bytes,
-        }
-    }
-
-    #[inline]
-    fn area(self) -> usize {
-        (self.0 >> 10 & 0x3c) as usize
-    }
-
-    #[inline]
-    fn lru(self) -> u32 {
-        (self.0 >> 16 & 0xff_ffff) as u32
-    }
-
-    #[inline]
-    fn short_key_len(self) -> usize {
-        (self.0 >> 40 & 0xff) as usize
-    }
-
-    #[inline]
-    fn low(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    #[inline]
-    fn inline_len(self) -> usize {
-        if self.form() == Form::Inline {
-            self.low() as usize
-        } else {
-            0
-        }
-    }
+    Object(ObjectRef<'a>),
 }
 
 fn class_layout(bytes: usize) -> Layout {
@@ -389,7 +184,7 @@ impl Entry {
             0,
             expire,
         );
-        entry.finish_area(Label::Raw, value);
+        entry.finish_object(Label::Raw, value);
         entry
     }
 
@@ -428,27 +223,33 @@ impl Entry {
                 )),
                 Form::Vec => ValueRef::Str(&*self.area_at().cast::<Vec<u8>>()),
                 Form::Bytes => ValueRef::Str(&*self.area_at().cast::<Bytes>()),
-                Form::Object => ValueRef::Object(&*self.area_at().cast::<Object>()),
+                Form::Object => ValueRef::Object(self.object_at()),
             }
         }
     }
 
     /// The value when it is not a string.
     #[inline]
-    pub fn object(&self) -> Option<&Object> {
-        match self.value() {
-            ValueRef::Object(object) => Some(object),
-            _ => None,
-        }
+    pub fn object(&self) -> Option<ObjectRef<'_>> {
+        // SAFETY: the form is asked for first.
+        (self.header().form() == Form::Object).then(|| unsafe { self.object_at() })
     }
 
     /// The value when it is not a string, to edit in place.
     #[inline]
-    pub fn object_mut(&mut self) -> Option<&mut Object> {
-        (self.header().form() == Form::Object).then(|| {
-            // SAFETY: invariant 3: the form says that the area holds the object.
-            unsafe { &mut *self.area_at().cast::<Object>() }
-        })
+    pub fn object_mut(&mut self) -> Option<ObjectMut<'_>> {
+        let (kind, area) = (self.kind(), self.area_at());
+        // SAFETY: invariant 3: the kind says what the area holds.
+        unsafe {
+            Some(match kind {
+                Kind::String => return None,
+                Kind::List => ObjectMut::List(&mut *area.cast()),
+                Kind::Set => ObjectMut::Set(&mut *area.cast()),
+                Kind::ZSet => ObjectMut::ZSet(&mut *area.cast()),
+                Kind::Hash => ObjectMut::Hash(&mut *area.cast()),
+                Kind::Stream => ObjectMut::Stream(&mut *area.cast()),
+            })
+        }
     }
 
     /// Gives up the entry for its object, so that a large one can be freed bit by bit.
@@ -457,11 +258,19 @@ impl Entry {
             return None;
         }
         let this = ManuallyDrop::new(self);
+        let area = this.area_at();
         // SAFETY: invariant 3; the block is freed at once and its drop skipped, so the object is read once.
         unsafe {
-            let object = this.area_at().cast::<Object>().read();
+            let object = match this.kind() {
+                Kind::String => None,
+                Kind::List => Some(Object::List(area.cast::<List>().read())),
+                Kind::Set => Some(Object::Set(area.cast::<Set>().read())),
+                Kind::ZSet => Some(Object::ZSet(area.cast::<ZSet>().read())),
+                Kind::Hash => Some(Object::Hash(area.cast::<Hash>().read())),
+                Kind::Stream => Some(Object::Stream(area.cast::<Stream>().read())),
+            };
             this.free_block();
-            Some(object)
+            object
         }
     }
 
@@ -599,7 +408,7 @@ impl Entry {
         self.reshape(AREA_OBJECT, 0);
         let header = self.header();
         self.set_header(Header(header.0 & !0xf | value.kind() as u64));
-        self.finish_area(Label::Raw, value);
+        self.finish_object(Label::Raw, value);
     }
 
     /// Lets `f` edit the string as a growable buffer; it is labelled raw afterwards. The buffer of a long
@@ -700,7 +509,7 @@ impl Entry {
             // SAFETY: invariant 3.
             Form::Vec => unsafe { (*self.area_at().cast::<Vec<u8>>()).capacity() },
             Form::Bytes => self.str_len(),
-            Form::Object => self.object().map_or(0, Object::memory_bytes),
+            Form::Object => self.object().map_or(0, ObjectRef::memory_bytes),
         };
         class_size(self.total()) + value
     }
@@ -742,9 +551,29 @@ impl Entry {
                 Form::Vec => self.shell_with(key, (*self.area_at().cast::<Vec<u8>>()).clone()),
                 Form::Bytes => self.shell_with(key, (*self.area_at().cast::<Bytes>()).clone()),
                 Form::Object => {
-                    let value = self.object().map(Object::duplicate);
-                    self.shell_with(key, value.expect("the form says that there is one"))
+                    let value = self.object_at().duplicate();
+                    let mut new = self.shell(key);
+                    new.finish_object(header.label(), value);
+                    new
                 }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The form is `Object`.
+    #[inline]
+    unsafe fn object_at(&self) -> ObjectRef<'_> {
+        let area = self.area_at();
+        // SAFETY: invariant 3: the kind says what the area holds.
+        unsafe {
+            match self.kind() {
+                Kind::List => ObjectRef::List(&*area.cast()),
+                Kind::Set => ObjectRef::Set(&*area.cast()),
+                Kind::ZSet => ObjectRef::ZSet(&*area.cast()),
+                Kind::Hash => ObjectRef::Hash(&*area.cast()),
+                Kind::Stream => ObjectRef::Stream(&*area.cast()),
+                Kind::String => unreachable!("the caller has seen the form"),
             }
         }
     }
@@ -927,10 +756,22 @@ impl Entry {
         self.assert_debug();
     }
 
-    /// Writes a `Vec`, `Bytes` or object into the area.
+    /// Writes the word of an object, whose kind the header has already, into the area.
+    fn finish_object(&mut self, label: Label, value: Object) {
+        debug_assert!(self.kind() == value.kind());
+        each!(Object, value, word => self.finish_area(label, word));
+    }
+
+    /// Writes a `Vec`, `Bytes` or the word of an object into the area.
     #[inline]
     fn finish_area<T>(&mut self, label: Label, value: T) {
-        debug_assert!(matches!(mem::size_of::<T>(), AREA_VEC | AREA_BYTES));
+        const {
+            assert!(matches!(
+                mem::size_of::<T>(),
+                AREA_VEC | AREA_BYTES | AREA_OBJECT
+            ))
+        };
+        debug_assert_eq!(mem::size_of::<T>(), self.header().area());
         self.set_header(self.header().with_value(label, mem::size_of::<T>(), 0));
         // SAFETY: `build` or `reshape` has made an area of this size, aligned to 8; nothing live is in it.
         unsafe { self.area_at().cast::<T>().write(value) };
@@ -982,7 +823,7 @@ impl Entry {
     #[inline]
     fn drop_value(&mut self) {
         let header = self.header();
-        let form = header.form();
+        let (form, area) = (header.form(), self.area_at());
         if matches!(form, Form::Int | Form::Inline) {
             return;
         }
@@ -991,10 +832,14 @@ impl Entry {
         self.set_header(Header(header.0 & !0xf).with_value(Label::Int, header.area(), 0));
         // SAFETY: invariant 3, with the form read before it was changed.
         unsafe {
-            match form {
-                Form::Vec => ptr::drop_in_place(self.area_at().cast::<Vec<u8>>()),
-                Form::Bytes => ptr::drop_in_place(self.area_at().cast::<Bytes>()),
-                _ => ptr::drop_in_place(self.area_at().cast::<Object>()),
+            match (form, header.kind()) {
+                (Form::Vec, _) => ptr::drop_in_place(area.cast::<Vec<u8>>()),
+                (_, Kind::String) => ptr::drop_in_place(area.cast::<Bytes>()),
+                (_, Kind::List) => ptr::drop_in_place(area.cast::<List>()),
+                (_, Kind::Set) => ptr::drop_in_place(area.cast::<Set>()),
+                (_, Kind::ZSet) => ptr::drop_in_place(area.cast::<ZSet>()),
+                (_, Kind::Hash) => ptr::drop_in_place(area.cast::<Hash>()),
+                (_, Kind::Stream) => ptr::drop_in_place(area.cast::<Stream>()),
             }
         }
     }
@@ -1103,213 +948,4 @@ impl Drop for Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn text(entry: &Entry) -> Vec<u8> {
-        match entry.value() {
-            ValueRef::Int(value) => value.to_string().into_bytes(),
-            ValueRef::Str(value) => value.to_vec(),
-            ValueRef::Object(_) => unreachable!("no test makes one"),
-        }
-    }
-
-    #[test]
-    fn common_entries_have_the_promised_sizes() {
-        let key = [b'k'; 16];
-        assert_eq!(
-            Entry::new_str(&key, &[b'v'; 32], None, 0).memory_bytes(),
-            56
-        );
-        assert_eq!(
-            Entry::new_str(&key, &[b'v'; 32], Some(1), 0).memory_bytes(),
-            64
-        );
-        assert_eq!(Entry::new_int(&key, 9, None, 0).memory_bytes(), 24);
-        assert_eq!(Entry::new_int(&key, 1 << 20, None, 0).memory_bytes(), 32);
-        assert_eq!(Entry::new_int(&key, 1 << 40, None, 0).memory_bytes(), 32);
-    }
-
-    #[test]
-    fn size_classes_step_by_8_and_then_by_quarters() {
-        for (bytes, class) in [
-            (1, 8),
-            (8, 8),
-            (57, 64),
-            (64, 64),
-            (65, 80),
-            (128, 128),
-            (129, 160),
-            (1073, 1280),
-        ] {
-            assert_eq!(class_size(bytes), class, "{bytes}");
-        }
-    }
-
-    #[test]
-    fn an_edit_within_the_size_class_keeps_the_block() {
-        let mut entry = Entry::new_str(b"key", &[1; 10], None, 0);
-        let block = entry.base();
-        entry.set_str(&[2; 13]);
-        entry.set_int(7_000_000_000);
-        entry.set_str(&[3; 9]);
-        entry.append(&[3; 3]);
-        assert_eq!(entry.base(), block);
-        assert_eq!((entry.key(), text(&entry)), (&b"key"[..], vec![3; 12]));
-    }
-
-    #[test]
-    fn a_long_value_is_shared_and_an_edit_leaves_the_reader_alone() {
-        let mut entry = Entry::new_str(b"key", &[1; SHARED_MIN], None, 0);
-        let reply = entry.shared_bytes().expect("long enough");
-        assert_eq!(entry.append(b"x"), Some(SHARED_MIN + 1));
-        assert_eq!(reply.len(), SHARED_MIN);
-        assert!(entry.shared_bytes().is_none());
-        assert_eq!(entry.share().map(|bytes| bytes.len()), Some(SHARED_MIN + 1));
-        entry.bytes_mut().expect("a string")[0] = 9;
-        assert_eq!(text(&entry)[..2], [9, 1]);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Op {
-        SetStr(Vec<u8>),
-        SetBytes(Vec<u8>),
-        SetInt(i64),
-        Append(Vec<u8>),
-        Modify(usize, u8),
-        Write(usize, u8),
-        Expire(Option<i64>),
-        Lru(u32, bool),
-        Rename(Vec<u8>),
-        Duplicate(Vec<u8>),
-        Share,
-    }
-
-    fn sized() -> impl Strategy<Value = Vec<u8>> {
-        let len = prop_oneof![4 => 0..100usize, 2 => 900..1200usize, 1 => 16_000..17_000usize];
-        (len, any::<u8>()).prop_map(|(len, seed)| {
-            (0..len)
-                .map(|i| (i as u8).wrapping_mul(31) ^ seed)
-                .collect()
-        })
-    }
-
-    fn key() -> impl Strategy<Value = Vec<u8>> {
-        let len = prop_oneof![4 => 0..60usize, 1 => 250..300usize];
-        (len, any::<u8>()).prop_map(|(len, seed)| (0..len).map(|i| i as u8 ^ seed).collect())
-    }
-
-    fn number() -> impl Strategy<Value = i64> {
-        prop_oneof![
-            -40_000..40_000i64,
-            any::<i32>().prop_map(i64::from),
-            any::<i64>()
-        ]
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        prop_oneof![
-            3 => sized().prop_map(Op::SetStr),
-            1 => sized().prop_map(Op::SetBytes),
-            2 => number().prop_map(Op::SetInt),
-            3 => sized().prop_map(Op::Append),
-            2 => (0..20_000usize, any::<u8>()).prop_map(|(len, byte)| Op::Modify(len, byte)),
-            2 => (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Op::Write(at, byte)),
-            3 => any::<Option<i64>>().prop_map(Op::Expire),
-            1 => (any::<u32>(), any::<bool>()).prop_map(|(lru, epoch)| Op::Lru(lru, epoch)),
-            1 => key().prop_map(Op::Rename),
-            1 => key().prop_map(Op::Duplicate),
-            1 => Just(Op::Share),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-        #[test]
-        fn edits_agree_with_a_plain_model(first_key in key(), ops in prop::collection::vec(op(), 1..40)) {
-            let mut entry = Entry::new_str(&first_key, b"", None, 0);
-            let (mut key, mut value, mut expire, mut lru, mut epoch) = (first_key, Vec::new(), None, 0, false);
-            let mut encoding = Encoding::EmbStr;
-            let by_len = |len: usize| if len <= EMBSTR_MAX { Encoding::EmbStr } else { Encoding::Raw };
-            for op in ops {
-                match op {
-                    Op::SetStr(new) => {
-                        entry.set_str(&new);
-                        encoding = by_len(new.len());
-                        value = new;
-                    }
-                    Op::SetBytes(new) => {
-                        entry.set_bytes(Bytes::from(new.clone()));
-                        encoding = by_len(new.len());
-                        value = new;
-                    }
-                    Op::SetInt(new) => {
-                        entry.set_int(new);
-                        encoding = Encoding::Int;
-                        value = new.to_string().into_bytes();
-                    }
-                    Op::Append(tail) => {
-                        value.extend_from_slice(&tail);
-                        prop_assert_eq!(entry.append(&tail), Some(value.len()));
-                        encoding = Encoding::Raw;
-                    }
-                    Op::Modify(len, byte) => {
-                        value.resize(len, byte);
-                        prop_assert_eq!(entry.modify(|buffer| buffer.resize(len, byte)), Some(()));
-                        encoding = Encoding::Raw;
-                    }
-                    Op::Write(at, byte) => {
-                        let bytes = entry.bytes_mut().expect("a string");
-                        prop_assert_eq!(bytes.len(), value.len());
-                        if !value.is_empty() {
-                            bytes[at % value.len()] = byte;
-                            let at = at % value.len();
-                            value[at] = byte;
-                        }
-                        encoding = Encoding::Raw;
-                    }
-                    Op::Expire(new) => {
-                        entry.set_expire(new);
-                        expire = new;
-                    }
-                    Op::Lru(new, bit) => {
-                        entry.set_lru(new);
-                        entry.set_epoch(bit);
-                        (lru, epoch) = (new & 0xff_ffff, bit);
-                    }
-                    Op::Rename(new) => {
-                        entry = entry.rename(&new);
-                        key = new;
-                    }
-                    Op::Duplicate(new) => {
-                        entry = entry.duplicate(&new);
-                        key = new;
-                    }
-                    Op::Share => {
-                        if let Some(bytes) = entry.share() {
-                            prop_assert_eq!(&bytes[..], &value[..]);
-                        }
-                    }
-                }
-                entry.assert_valid();
-                prop_assert_eq!(entry.key(), &key[..]);
-                prop_assert_eq!(text(&entry), &value[..]);
-                prop_assert_eq!(entry.str_len(), value.len());
-                prop_assert_eq!(entry.expire(), expire);
-                prop_assert_eq!(entry.is_volatile(), expire.is_some());
-                prop_assert_eq!((entry.lru(), entry.epoch(), entry.kind()), (lru, epoch, Kind::String));
-                prop_assert_eq!(entry.encoding(), encoding);
-                prop_assert!(entry.memory_bytes() >= key.len());
-            }
-        }
-
-        #[test]
-        fn integers_of_every_width_come_back(key in key(), value in number(), expire in any::<Option<i64>>()) {
-            let entry = Entry::new_int(&key, value, expire, 5);
-            prop_assert!(matches!(entry.value(), ValueRef::Int(read) if read == value));
-            prop_assert_eq!((entry.key(), entry.expire(), entry.lru()), (&key[..], expire, 5));
-        }
-    }
-}
+mod tests;

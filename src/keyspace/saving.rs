@@ -7,6 +7,7 @@
 //! to `aside`, which follows when the value is complete.
 
 use super::entry::Entry;
+use super::eviction::UsageClock;
 use super::table::Table;
 
 /// Writes an entry, or a piece of it from a position until the buffer is so long; returns where it goes on, or nothing
@@ -20,8 +21,8 @@ pub struct Style {
     pub packs: bool,
     /// The clock by which idle times are told, when they are to be saved.
     pub idle_since: Option<u32>,
-    /// Access frequencies are to be saved.
-    pub has_frequencies: bool,
+    /// The clock by which access frequencies are told, when they are to be saved.
+    pub frequency_clock: Option<UsageClock>,
 }
 
 /// How much a piece of the walk may do.

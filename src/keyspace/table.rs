@@ -41,32 +41,22 @@
     reason = "hand-laid buckets: tagged slots and links that safe types cannot express"
 )]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+mod bucket;
+
+use std::alloc::{Layout, dealloc};
 use std::hash::Hasher;
-use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, align_of, size_of};
 use std::ptr;
 
 use siphasher::sip::SipHasher13;
 
-/// Slots of a bucket.
-const SLOTS: usize = 7;
-/// The slot that becomes a link when a bucket overflows.
-const LINK: usize = SLOTS - 1;
-const PRESENCE: u64 = 0x7f;
-const CHAINED: u64 = 0x80;
-/// Ones and sign bits of the seven hash bytes; the low byte holds the presence bits and stays out of it.
-const ONES: u64 = 0x0101_0101_0101_0100;
-const SIGNS: u64 = 0x8080_8080_8080_8000;
+use bucket::{Array, Bucket, CHAINED, CHUNK, LINK, PRESENCE, SLOTS, alloc_zeroed_or_abort};
 
 /// Elements per bucket, on average, above which a table doubles. A lower limit costs memory, a higher one
 /// lengthens chains, each a cache miss; benches/table.rs measures both.
 const LOAD_MAX: usize = 6;
 /// A shrinking table gets buckets for this load, half way to the next growth.
 const LOAD_SHRUNK: usize = LOAD_MAX / 2;
-/// Arrays above `2^CHUNK_BITS` buckets (64 KiB) consist of chunks of that size.
-const CHUNK_BITS: u32 = 10;
-const CHUNK: usize = 1 << CHUNK_BITS;
 /// Arrays of up to `2^AT_ONCE_BITS` buckets are rehashed in one go: it is less than a microsecond of work
 /// and spares small tables the second array.
 const AT_ONCE_BITS: u32 = 3;
@@ -125,250 +115,6 @@ pub trait Element {
     }
 }
 
-union Slot<E> {
-    element: ManuallyDrop<E>,
-    next: *mut Bucket<E>,
-    address: *const u8,
-}
-
-#[repr(C, align(64))]
-struct Bucket<E> {
-    meta: u64,
-    slots: [Slot<E>; SLOTS],
-}
-
-impl<E> Bucket<E> {
-    #[inline]
-    fn count(&self) -> usize {
-        (self.meta & PRESENCE).count_ones() as usize
-    }
-
-    #[inline]
-    fn is_chained(&self) -> bool {
-        self.meta & CHAINED != 0
-    }
-
-    /// The next bucket of the chain, or null.
-    #[inline]
-    fn next(&self) -> *mut Bucket<E> {
-        if self.is_chained() {
-            // SAFETY: invariant 3: the chain bit says that the last slot holds the link.
-            unsafe { self.slots[LINK].next }
-        } else {
-            ptr::null_mut()
-        }
-    }
-
-    /// A sign bit at byte `i + 1` for each slot `i` whose hash byte may equal `tag`. The subtraction may also
-    /// mark the byte above a true match; the key comparison sorts that out.
-    #[inline]
-    fn matches(&self, tag: u8) -> u64 {
-        let diff = self.meta ^ (u64::from(tag) * ONES);
-        diff.wrapping_sub(ONES) & !diff & SIGNS
-    }
-
-    #[inline]
-    fn is_present(&self, slot: usize) -> bool {
-        (self.meta >> slot) & 1 != 0
-    }
-
-    /// # Safety
-    /// `slot` is present.
-    #[inline]
-    unsafe fn element(&self, slot: usize) -> &E {
-        debug_assert!(self.is_present(slot));
-        // SAFETY: the caller promises presence, so by invariant 2 the slot holds an element.
-        unsafe { &self.slots[slot].element }
-    }
-
-    /// # Safety
-    /// `slot` is absent, all below it are present, and it is not the link.
-    #[inline]
-    unsafe fn put(&mut self, slot: usize, tag: u8, element: E) {
-        debug_assert!(slot == self.count() && !(slot == LINK && self.is_chained()));
-        let shift = 8 * (slot as u32 + 1);
-        self.meta = (self.meta & !(0xff << shift)) | (u64::from(tag) << shift) | (1 << slot);
-        self.slots[slot].element = ManuallyDrop::new(element);
-    }
-
-    #[inline]
-    fn tag(&self, slot: usize) -> u8 {
-        (self.meta >> (8 * (slot + 1))) as u8
-    }
-
-    /// Moves the element of the last present slot out.
-    ///
-    /// # Safety
-    /// The bucket is not empty.
-    #[inline]
-    unsafe fn pop(&mut self) -> (u8, E) {
-        debug_assert!(self.count() > 0);
-        let slot = self.count() - 1;
-        self.meta &= !(1 << slot);
-        // SAFETY: invariant 2: the slot was present until the line above, so it holds an element, and with
-        // the bit cleared nobody reads it again.
-        (
-            self.tag(slot),
-            ManuallyDrop::into_inner(unsafe { ptr::read(&self.slots[slot].element) }),
-        )
-    }
-}
-
-fn alloc_zeroed_or_abort(layout: Layout) -> *mut u8 {
-    debug_assert!(layout.size() > 0);
-    // SAFETY: invariant 5: block sizes are never zero.
-    let block = unsafe { alloc_zeroed(layout) };
-    if block.is_null() {
-        handle_alloc_error(layout);
-    }
-    block
-}
-
-/// A power of two of buckets.
-struct Array<E> {
-    /// The block of buckets, or the directory of chunks, see `is_directory`.
-    block: *mut u8,
-    bits: u32,
-    chunks: u32,
-    owns: PhantomData<E>,
-}
-
-impl<E> Array<E> {
-    const fn empty() -> Array<E> {
-        Array {
-            block: ptr::null_mut(),
-            bits: 0,
-            chunks: 0,
-            owns: PhantomData,
-        }
-    }
-
-    fn new(bits: u32) -> Array<E> {
-        let mut array = Array {
-            bits,
-            ..Array::empty()
-        };
-        if array.is_directory() {
-            array.block = alloc_zeroed_or_abort(array.directory_layout());
-        }
-        array
-    }
-
-    #[inline]
-    fn is_directory(&self) -> bool {
-        self.bits > CHUNK_BITS
-    }
-
-    #[inline]
-    fn buckets(&self) -> usize {
-        1 << self.bits
-    }
-
-    #[inline]
-    fn index(&self, hash: u64) -> usize {
-        hash as usize & (self.buckets() - 1)
-    }
-
-    fn directory_layout(&self) -> Layout {
-        Layout::array::<*mut Bucket<E>>(self.buckets() >> CHUNK_BITS)
-            .expect("fewer chunks than memory has pages")
-    }
-
-    fn chunk_layout(&self) -> Layout {
-        Layout::array::<Bucket<E>>(self.buckets().min(CHUNK)).expect("a chunk is at most 64 KiB")
-    }
-
-    /// Where the address of the chunk with bucket `index` is kept, when that is in a directory.
-    #[inline]
-    fn directory_slot(&self, index: usize) -> *mut *mut Bucket<E> {
-        debug_assert!(self.is_directory() && index < self.buckets());
-        self.block
-            .cast::<*mut Bucket<E>>()
-            .wrapping_add(index >> CHUNK_BITS)
-    }
-
-    /// The bucket, or null when its chunk was never written to.
-    #[inline]
-    fn bucket(&self, index: usize) -> *mut Bucket<E> {
-        debug_assert!(index < self.buckets());
-        let chunk = if self.is_directory() {
-            // SAFETY: invariant 5: the directory was allocated with an address for each chunk of `bits`.
-            unsafe { *self.directory_slot(index) }
-        } else {
-            self.block.cast()
-        };
-        if chunk.is_null() {
-            chunk
-        } else {
-            chunk.wrapping_add(index & (CHUNK - 1))
-        }
-    }
-
-    /// The bucket, which is made when absent.
-    #[inline]
-    fn bucket_or_new(&mut self, index: usize) -> *mut Bucket<E> {
-        let bucket = self.bucket(index);
-        if bucket.is_null() {
-            self.new_chunk(index)
-        } else {
-            bucket
-        }
-    }
-
-    #[cold]
-    fn new_chunk(&mut self, index: usize) -> *mut Bucket<E> {
-        let chunk = alloc_zeroed_or_abort(self.chunk_layout());
-        self.chunks += 1;
-        if self.is_directory() {
-            // SAFETY: invariant 5, as in `bucket`.
-            unsafe { *self.directory_slot(index) = chunk.cast() };
-        } else {
-            self.block = chunk;
-        }
-        self.bucket(index)
-    }
-
-    /// Gives back the chunk that bucket `index` lies in; its elements and overflow buckets are gone already.
-    fn free_chunk(&mut self, index: usize) {
-        let first = self.bucket(index & !(CHUNK - 1));
-        if first.is_null() {
-            return;
-        }
-        // SAFETY: invariant 5: the chunk came from `new_chunk` with this layout; its address is forgotten here.
-        unsafe { dealloc(first.cast(), self.chunk_layout()) };
-        self.chunks -= 1;
-        if self.is_directory() {
-            // SAFETY: invariant 5, as in `bucket`.
-            unsafe { *self.directory_slot(index) = ptr::null_mut() };
-        } else {
-            self.block = ptr::null_mut();
-        }
-    }
-
-    /// Gives back all its memory.
-    fn free(&mut self) {
-        if self.chunks > 0 {
-            for index in (0..self.buckets()).step_by(CHUNK) {
-                self.free_chunk(index);
-            }
-        }
-        if self.is_directory() && !self.block.is_null() {
-            // SAFETY: invariant 5: `new` allocated the directory with this layout, and it is forgotten here.
-            unsafe { dealloc(self.block, self.directory_layout()) };
-        }
-        *self = Array::empty();
-    }
-
-    fn memory_bytes(&self) -> usize {
-        let directory = if self.is_directory() {
-            self.directory_layout().size()
-        } else {
-            0
-        };
-        directory + self.chunks as usize * self.chunk_layout().size()
-    }
-}
-
 /// Where a look-up ended: the first bucket of the chain, and the bucket and slot of the element in it.
 struct Found<E> {
     head: *mut Bucket<E>,
@@ -394,6 +140,8 @@ pub struct Table<E: Element> {
     /// Buckets of array 0 that the running rehash has emptied.
     migrated: usize,
     rehashing: bool,
+    /// The owner has no memory for a larger array at the moment.
+    growth_held: bool,
     len: usize,
     overflow: usize,
     seed: HashSeed,
@@ -463,6 +211,7 @@ impl<E: Element> Table<E> {
             arrays: [Array::empty(), Array::empty()],
             migrated: 0,
             rehashing: false,
+            growth_held: false,
             len: 0,
             overflow: 0,
             seed,
@@ -736,6 +485,23 @@ impl<E: Element> Table<E> {
         self.rehashing
     }
 
+    /// The bytes of the larger array, if the next insertion begins to move to one.
+    #[inline]
+    pub fn growth_bytes(&self) -> Option<u64> {
+        let is_full = !self.rehashing && self.len >= len_max(self.arrays[0].bits);
+        is_full.then(|| (size_of::<Bucket<E>>() as u64) << (self.arrays[0].bits + 1))
+    }
+
+    /// How full the table is, in sixteenths of what it holds before it grows.
+    pub fn load_sixteenths(&self) -> usize {
+        self.len.saturating_mul(16) / len_max(self.arrays[0].bits)
+    }
+
+    /// Keeps the table from growing, or lets it: without growth its chains become longer.
+    pub fn hold_growth(&mut self, is_held: bool) {
+        self.growth_held = is_held;
+    }
+
     /// Resizes for `len` elements, never below what is there now; the work is spread over later edits. False
     /// when a rehash is running or the size is right already.
     pub fn resize_to(&mut self, len: usize) -> bool {
@@ -1005,7 +771,7 @@ impl<E: Element> Table<E> {
             // Growing, one bucket an insert is done after a sixth of the inserts that the next growth takes.
             let grows = self.arrays[1].bits > self.arrays[0].bits;
             self.rehash_step(if grows { 1 } else { 2 });
-        } else {
+        } else if !self.growth_held {
             self.start_rehash(self.arrays[0].bits + 1);
         }
     }
@@ -1234,15 +1000,6 @@ impl<E: Element> Table<E> {
     }
 }
 
-impl<E> Bucket<E> {
-    /// Exchanges slots 0 and 1 with their hash bytes.
-    fn swap_first_two(&mut self) {
-        self.slots.swap(0, 1);
-        let (first, second) = (self.meta >> 8 & 0xff, self.meta >> 16 & 0xff);
-        self.meta = (self.meta & !0xff_ff00) | (second << 8) | (first << 16);
-    }
-}
-
 impl<E: Element> Drop for Table<E> {
     fn drop(&mut self) {
         self.clear();
@@ -1250,272 +1007,4 @@ impl<E: Element> Drop for Table<E> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::keyspace::entry::{Entry, ValueRef};
-
-    const SEED: HashSeed = HashSeed(*b"0123456789abcdef");
-
-    fn entry(key: u32, value: i64) -> Entry {
-        Entry::new_int(
-            &key.to_be_bytes(),
-            value,
-            key.is_multiple_of(4).then_some(1),
-            0,
-        )
-    }
-
-    fn number(entry: &Entry) -> u32 {
-        u32::from_be_bytes(entry.key().try_into().expect("four bytes"))
-    }
-
-    fn insert(table: &mut Table<Entry>, key: u32, value: i64) {
-        let hash = SEED.hash(&key.to_be_bytes());
-        match table.find_mut(hash, &key.to_be_bytes()) {
-            Some(found) => *found = entry(key, value),
-            None => _ = table.insert(hash, entry(key, value)),
-        }
-    }
-
-    fn remove(table: &mut Table<Entry>, key: u32) -> Option<Entry> {
-        table.remove(SEED.hash(&key.to_be_bytes()), &key.to_be_bytes())
-    }
-
-    fn find(table: &Table<Entry>, key: u32) -> Option<i64> {
-        match table
-            .find(SEED.hash(&key.to_be_bytes()), &key.to_be_bytes())?
-            .value()
-        {
-            ValueRef::Int(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    fn lcg(state: &mut u64) -> u64 {
-        *state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        *state >> 33
-    }
-
-    #[derive(Clone, Debug)]
-    enum Op {
-        Insert(u32, i64),
-        Remove(u32),
-        InsertRun(u32, u32),
-        RemoveRun(u32, u32),
-        Step(usize),
-        Resize(usize),
-        Drain(usize),
-        Clear,
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        let key = 0..3000u32;
-        prop_oneof![
-            8 => (key.clone(), any::<i64>()).prop_map(|(key, value)| Op::Insert(key, value)),
-            8 => key.clone().prop_map(Op::Remove),
-            3 => (key.clone(), 0..1000u32).prop_map(|(from, len)| Op::InsertRun(from, len)),
-            3 => (key, 0..1500u32).prop_map(|(from, len)| Op::RemoveRun(from, len)),
-            2 => (0..20usize).prop_map(Op::Step),
-            1 => (0..40_000usize).prop_map(Op::Resize),
-            1 => (0..500usize).prop_map(Op::Drain),
-            1 => Just(Op::Clear),
-        ]
-    }
-
-    fn apply(table: &mut Table<Entry>, model: &mut BTreeMap<u32, i64>, op: &Op) {
-        match *op {
-            Op::Insert(key, value) => {
-                insert(table, key, value);
-                model.insert(key, value);
-            }
-            Op::Remove(key) => {
-                assert_eq!(remove(table, key).is_some(), model.remove(&key).is_some())
-            }
-            Op::InsertRun(from, len) => (from..from + len).for_each(|key| {
-                insert(table, key, 1);
-                model.insert(key, 1);
-            }),
-            Op::RemoveRun(from, len) => (from..from + len).for_each(|key| {
-                assert_eq!(remove(table, key).is_some(), model.remove(&key).is_some());
-            }),
-            Op::Step(buckets) => _ = table.rehash_step(buckets),
-            Op::Resize(len) => _ = table.resize_to(len),
-            Op::Drain(n) => {
-                let want = n.min(table.len());
-                assert_eq!(table.drain_some(n, &mut drop), want);
-                let left: BTreeSet<u32> = table.iter().map(number).collect();
-                model.retain(|key, _| left.contains(key));
-            }
-            Op::Clear => {
-                table.clear();
-                model.clear();
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() })]
-        #[test]
-        fn edits_agree_with_a_plain_map(ops in prop::collection::vec(op(), 1..60)) {
-            let mut table = Table::new(SEED);
-            let mut model = BTreeMap::new();
-            for op in &ops {
-                apply(&mut table, &mut model, op);
-                table.assert_valid();
-                prop_assert_eq!(table.len(), model.len());
-            }
-            let seen: BTreeSet<u32> = table.iter().map(number).collect();
-            prop_assert_eq!(seen.len(), table.iter().count());
-            prop_assert!(seen.iter().eq(model.keys()));
-            for key in 0..4500u32 {
-                let hash = SEED.hash(&key.to_be_bytes());
-                table.prefetch_bucket(hash);
-                table.prefetch_element(hash);
-                prop_assert_eq!(find(&table, key), model.get(&key).copied());
-            }
-        }
-
-        #[test]
-        fn a_walk_sees_all_that_stays(ops in prop::collection::vec(op(), 1..60), volatile in any::<bool>()) {
-            let mut table = Table::new(SEED);
-            let mut model = BTreeMap::new();
-            apply(&mut table, &mut model, &Op::InsertRun(0, 1500));
-            let mut stays: BTreeSet<u32> = model.keys().copied().collect();
-            let mut seen = BTreeSet::new();
-            let mut cursor = 0;
-            for op in ops.iter().filter(|op| !matches!(op, Op::Clear | Op::Drain(_))).chain(std::iter::repeat(&Op::Step(1))) {
-                let mut note = |entry: &Entry| {
-                    assert!(!volatile || entry.expire().is_some());
-                    seen.insert(number(entry));
-                };
-                cursor = if volatile { table.scan_volatile(cursor, &mut note) } else { table.scan(cursor, &mut note) };
-                if cursor == 0 {
-                    break;
-                }
-                apply(&mut table, &mut model, op);
-                stays.retain(|key| model.contains_key(key));
-            }
-            stays.retain(|key| !volatile || key.is_multiple_of(4));
-            prop_assert!(stays.is_subset(&seen), "missed {:?}", stays.difference(&seen).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn an_empty_table_owns_nothing() {
-        let mut table: Table<Entry> = Table::new(SEED);
-        assert_eq!(
-            (table.memory_bytes(), table.scan(0, &mut |_| unreachable!())),
-            (0, 0)
-        );
-        assert!(table.random(&mut |_| 0).is_none());
-        insert(&mut table, 1, 1);
-        assert_eq!((table.memory_bytes(), table.bucket_counts()), (64, (1, 0)));
-        remove(&mut table, 1);
-        assert_eq!(table.memory_bytes(), 0);
-    }
-
-    #[test]
-    fn it_grows_and_shrinks_through_chunked_arrays() {
-        let mut table = Table::new(SEED);
-        let keys = 60_000;
-        for key in 0..keys {
-            insert(&mut table, key, i64::from(key));
-        }
-        assert!(table.bucket_counts().0 > CHUNK);
-        table.assert_valid();
-        let stats = table.stats();
-        assert_eq!(
-            stats.0.len + stats.1.map_or(0, |second| second.len),
-            keys as usize
-        );
-        assert_eq!(stats.0.chains_by_len.iter().sum::<usize>(), stats.0.buckets);
-        for key in 0..keys {
-            assert!(remove(&mut table, key).is_some());
-            assert_eq!(
-                find(&table, key + 1),
-                (key + 1 < keys).then_some(i64::from(key) + 1)
-            );
-        }
-        table.assert_valid();
-        while table.rehash_step(100) {}
-        assert!(table.memory_bytes() < 1024, "{}", table.memory_bytes());
-    }
-
-    #[test]
-    fn a_chain_closes_over_any_hole() {
-        for len in 1..30 {
-            for hole in 0..len {
-                // Growth is held off by hand: all elements are pushed to one bucket.
-                let mut table: Table<Entry> = Table::new(SEED);
-                for key in 0..len {
-                    let head = table.arrays[0].bucket_or_new(0);
-                    let hash = SEED.hash(&u32::to_be_bytes(key));
-                    // SAFETY: the head was made above.
-                    unsafe { table.push(head, tag_of(hash), entry(key, 0)) };
-                    table.len += 1;
-                }
-                table.assert_valid();
-                assert!(remove(&mut table, hole).is_some());
-                table.assert_valid();
-                assert_eq!(table.iter().count() as u32, len - 1);
-                assert!((0..len).all(|key| find(&table, key).is_some() == (key != hole)));
-            }
-        }
-    }
-
-    #[test]
-    fn a_fair_pick_prefers_no_element() {
-        // Sizes in the middle of a rehash are among them.
-        for len in [1u32, 7, 8, 50, 777, 6200] {
-            let mut table = Table::new(SEED);
-            for key in 0..len {
-                insert(&mut table, key, 0);
-            }
-            let (mut state, mut seen) = (1, vec![0u32; len as usize]);
-            let mut rand = |bound: u64| (lcg(&mut state) >> 3) % bound;
-            for _ in 0..len * 100 {
-                let picked = table.random_fair(&mut rand).map(number);
-                seen[picked.expect("an element") as usize] += 1;
-            }
-            // A hundred each are expected, ten more or less is one standard deviation.
-            let chi: f64 = seen
-                .iter()
-                .map(|n| (f64::from(*n) - 100.0).powi(2) / 100.0)
-                .sum();
-            let bound = f64::from(len) + 4.0 * (2.0 * f64::from(len)).sqrt();
-            assert!(chi < bound, "{len} elements: {chi}");
-        }
-    }
-
-    #[test]
-    fn random_reaches_every_element() {
-        let mut table = Table::new(SEED);
-        (0..400).for_each(|key| insert(&mut table, key, 0));
-        let (mut state, mut hits) = (1, BTreeMap::new());
-        for _ in 0..40_000 {
-            let pick = table
-                .random(&mut |bound| lcg(&mut state) % bound)
-                .expect("not empty");
-            *hits.entry(number(pick)).or_insert(0) += 1;
-        }
-        assert_eq!(hits.len(), 400);
-        assert!(
-            hits.values().all(|&hits| (10..800).contains(&hits)),
-            "{hits:?}"
-        );
-        let mut sparse = Table::with_capacity(SEED, 1_000_000);
-        insert(&mut sparse, 7, 0);
-        assert_eq!(sparse.random(&mut |bound| bound - 1).map(number), Some(7));
-    }
-
-    #[test]
-    fn the_hash_is_the_same_everywhere() {
-        assert_eq!(SEED.hash(b"retrace"), 1_391_939_854_565_773_028);
-    }
-}
+mod tests;

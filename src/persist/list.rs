@@ -14,8 +14,8 @@ use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
 use super::ziplist::Ziplist;
-use crate::keyspace::object::List;
-use crate::keyspace::object::list::Limits;
+use crate::keyspace::object::list::{LargeList, Limits};
+use crate::keyspace::object::{List, ListRef};
 use crate::types::listpack::Listpack;
 use crate::types::quicklist::{End, NewElement, NodeRef, Quicklist};
 
@@ -24,14 +24,14 @@ const PACKED: u64 = 2;
 
 /// Writes a list, or a piece of it; its type is [`kind::LIST_QUICKLIST_2`] whatever its encoding.
 pub fn encode(list: &List, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
-    let list = match list {
-        List::Listpack(list) => {
+    let list = match list.view() {
+        ListRef::Listpack(list) => {
             writer.count(1);
             writer.number(PACKED);
             writer.string(list.as_bytes());
             return None;
         }
-        List::Quicklist(list) => list,
+        ListRef::Quicklist(list) => list,
     };
     if piece.from == 0 {
         writer.count(list.node_count());
@@ -79,7 +79,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List
     if list.is_empty() {
         return Err(RdbError::Empty);
     }
-    let mut list = List::Quicklist(Box::new(list));
+    let mut list = List::from(LargeList::new(list));
     // Real servers leave a list as it is that was one ziplist.
     if kind != kind::LIST_ZIPLIST {
         list.shrink_loaded(limits);

@@ -468,9 +468,9 @@ pub fn put_entry(
             writer.byte(IDLE);
             writer.number(u64::from(clock.wrapping_sub(entry.lru()) & 0xff_ffff));
         }
-        if style.has_frequencies {
+        if let Some(clock) = style.frequency_clock {
             writer.byte(FREQUENCY);
-            writer.byte(entry.lru() as u8);
+            writer.byte(clock.count(entry.lru()) as u8);
         }
         writer.byte(value::kind_of(entry));
         writer.string(entry.key());
@@ -491,7 +491,7 @@ mod tests {
     const STYLE: Style = Style {
         packs: true,
         idle_since: None,
-        has_frequencies: false,
+        frequency_clock: None,
     };
 
     fn sample() -> Vec<u8> {

@@ -7,23 +7,23 @@ use super::piece::Piece;
 use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
-use crate::keyspace::object::Set;
 use crate::keyspace::object::set::SetLimits;
+use crate::keyspace::object::{Set, SetRef};
 use crate::types::intset::Intset;
 use crate::types::listpack::{Item, Listpack};
 
 /// Writes a set in the form of its encoding, or a piece of it.
 pub fn encode(set: &Set, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
-    let table = match set {
-        Set::Intset(ints) => {
+    let table = match set.view() {
+        SetRef::Intset(ints) => {
             writer.string(ints.as_bytes());
             return None;
         }
-        Set::Listpack(list) => {
+        SetRef::Listpack(list) => {
             writer.string(list.as_bytes());
             return None;
         }
-        Set::Table(table) => table,
+        SetRef::Table(table) => table,
     };
     if piece.from == 0 {
         writer.count(table.len());
@@ -43,7 +43,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
                 return Err(RdbError::Empty);
             }
             if ints.len() <= limits.intset_entries {
-                return Ok(Set::Intset(ints));
+                return Ok(ints.into());
             }
             table_of(ints.iter().map(Item::Int), limits)
         }
@@ -60,13 +60,13 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
             if !list.iter().all(|item| seen.insert(item.to_vec())) {
                 return Err(TWICE);
             }
-            Ok(Set::Listpack(list))
+            Ok(list.into())
         }
         _ => {
             let count = reader.count_not_zero()?;
             // The first member decides, and the set changes as it grows.
             let mut set = if count <= limits.intset_entries {
-                Set::Intset(Intset::new())
+                Set::from(Intset::new())
             } else {
                 Set::new_table(limits.seed)
             };

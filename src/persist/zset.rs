@@ -8,8 +8,8 @@ use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
 use super::ziplist::Ziplist;
-use crate::keyspace::object::ZSet;
 use crate::keyspace::object::zset::ZSetLimits;
+use crate::keyspace::object::{ZSet, ZSetRef};
 use crate::types::listpack::Listpack;
 
 /// Elements of a sorted set that are looked up at a time.
@@ -17,7 +17,7 @@ const RUN: usize = 64;
 
 /// Writes a sorted set in the form of its encoding, or a piece of it.
 pub fn encode(zset: &ZSet, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
-    if let ZSet::Listpack(list) = zset {
+    if let ZSetRef::Listpack(list) = zset.view() {
         writer.string(list.as_bytes());
         return None;
     }

@@ -5,6 +5,7 @@
 //! know a file's format (`persist`).
 
 use crate::border::{LogLevel, Order};
+use crate::keyspace::eviction::Usage;
 use crate::persist::rdb::{Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
 use crate::state::persistence::Restraint;
@@ -270,19 +271,14 @@ impl Server {
 
     /// What an entry's clock is when it was last used so long ago, or so often.
     pub fn clock_of(&self, idle_secs: Option<u64>, frequency: Option<u8>) -> u32 {
-        use crate::config::EvictionPolicy as Policy;
-        let policy = self.config.maxmemory_policy;
-        let is_lfu = matches!(policy, Policy::AllkeysLfu | Policy::VolatileLfu);
-        match (is_lfu, idle_secs, frequency) {
-            (true, _, Some(frequency)) => {
-                let minutes = (self.now_ms / 60_000) as u32 & 0xffff;
-                minutes << 8 | u32::from(frequency)
-            }
-            (false, Some(secs), _) => {
+        let usage = &self.usage;
+        match (usage.usage, idle_secs, frequency) {
+            (Usage::Frequency, _, Some(frequency)) => usage.with_count(frequency.into()),
+            (Usage::LastUse, Some(secs), _) => {
                 let secs = u32::try_from(secs).unwrap_or(u32::MAX);
-                self.lru_clock.wrapping_sub(secs) & 0xff_ffff
+                usage.secs.wrapping_sub(secs) & 0xff_ffff
             }
-            _ => self.lru_clock,
+            _ => usage.fresh(),
         }
     }
 

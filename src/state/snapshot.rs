@@ -5,7 +5,7 @@
 //! follows from its end (`state::persistence`).
 
 use crate::border::Order;
-use crate::config::REDIS_VERSION;
+use crate::config::{EvictionPolicy as Policy, REDIS_VERSION};
 use crate::keyspace::db::Db;
 use crate::keyspace::saving::{Saving, Style, Walk};
 use crate::persist::rdb;
@@ -193,10 +193,13 @@ impl Server {
         for code in &self.libraries {
             rdb::put_function(&mut snapshot.buffer, code, self.config.rdbcompression);
         }
+        let policy = self.config.maxmemory_policy;
         let style = Style {
             packs: self.config.rdbcompression,
-            idle_since: self.saves_idle_times().then_some(self.lru_clock),
-            has_frequencies: self.saves_frequencies(),
+            idle_since: matches!(policy, Policy::AllkeysLru | Policy::VolatileLru)
+                .then_some(self.usage.secs),
+            frequency_clock: matches!(policy, Policy::AllkeysLfu | Policy::VolatileLfu)
+                .then_some(self.usage),
         };
         for (dbid, db) in (0u32..).zip(&mut self.dbs) {
             if db.is_empty() {
@@ -377,17 +380,5 @@ impl Server {
             file: snapshot.file,
         });
         Some(snapshot)
-    }
-
-    fn saves_idle_times(&self) -> bool {
-        use crate::config::EvictionPolicy as Policy;
-        let policy = self.config.maxmemory_policy;
-        matches!(policy, Policy::AllkeysLru | Policy::VolatileLru)
-    }
-
-    fn saves_frequencies(&self) -> bool {
-        use crate::config::EvictionPolicy as Policy;
-        let policy = self.config.maxmemory_policy;
-        matches!(policy, Policy::AllkeysLfu | Policy::VolatileLfu)
     }
 }

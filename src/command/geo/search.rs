@@ -14,6 +14,7 @@ use crate::resp::Args;
 use crate::state::keys::Access;
 use crate::types::decimal::parse_double;
 use crate::types::geo::{Place, Shape};
+use crate::types::partial_sort::partial_sort;
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[
@@ -366,14 +367,24 @@ impl Request {
         }
         // The nearest are meant when a number is given and nothing else.
         let nearest = (self.count > 0 && !self.any).then_some(Order::Ascending);
-        match self.order.or(nearest) {
-            Some(Order::Ascending) => found.sort_by(|a, b| a.distance.total_cmp(&b.distance)),
-            Some(Order::Descending) => found.sort_by(|a, b| b.distance.total_cmp(&a.distance)),
-            None => {}
+        let count = if self.count > 0 {
+            self.count
+        } else {
+            usize::MAX
+        };
+        if let Some(order) = self.order.or(nearest) {
+            let mut compare = |a: &Found, b: &Found| match order {
+                Order::Ascending => a.distance.total_cmp(&b.distance),
+                Order::Descending => b.distance.total_cmp(&a.distance),
+            };
+            // Which of several at the same distance are among the first depends on the algorithm.
+            if count < found.len() {
+                partial_sort(&mut found, count, &mut compare);
+            } else {
+                found.sort_by(compare);
+            }
         }
-        if self.count > 0 {
-            found.truncate(self.count);
-        }
+        found.truncate(count);
         found
     }
 }
