@@ -38,6 +38,7 @@ fn main() {
         executable: String::new(),
         os: String::new(),
         replaying: false,
+        ..Boot::default()
     })
     .expect("the default configuration is sound");
     let conn = engine.handle_accept(Peer {

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::command::ctx::int_arg;
 use crate::command::list::limits;
+use crate::command::permission::may_read_any_key;
 use crate::command::spec::{
     Arg, ArgKind, BeginSearch, Categories, FindKeys, Flags, Group, KeyFlags, KeySpec, Spec,
 };
@@ -150,7 +151,17 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>, may_store: bool) -> Result<Options<'a>, CommandError> {
+    /// `may_read_any_key` is asked when the options name keys by patterns.
+    fn parse(
+        args: Args<'a>,
+        may_store: bool,
+        may_read_any_key: &dyn Fn() -> bool,
+    ) -> Result<Options<'a>, CommandError> {
+        let denied = |option: &str| {
+            CommandError::text(format!(
+                "ERR {option} option of SORT denied due to insufficient ACL permissions."
+            ))
+        };
         let mut options = Options {
             count: -1,
             ..Options::default()
@@ -173,8 +184,14 @@ impl<'a> Options<'a> {
                 index += 1;
             } else if args.is(index, "BY") && values >= 1 {
                 options.by = Some(args.bytes(index + 1));
+                if !options.keeps_order() && !may_read_any_key() {
+                    return Err(denied("BY"));
+                }
                 index += 1;
             } else if args.is(index, "GET") && values >= 1 {
+                if !may_read_any_key() {
+                    return Err(denied("GET"));
+                }
                 options.gets.push(args.bytes(index + 1));
                 index += 1;
             } else {
@@ -208,7 +225,8 @@ struct Row {
 }
 
 fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), CommandError> {
-    let mut options = Options::parse(args, may_store)?;
+    let may_read = || may_read_any_key(ctx.server, ctx.client, ctx.this(), args);
+    let mut options = Options::parse(args, may_store, &may_read)?;
     let mut keeps_order = options.keeps_order();
     let key = ctx.key(args, 1);
     let (elements, window) = match ctx.lookup(key, Access::Read) {

@@ -2,6 +2,7 @@
 //!
 //! Lives here: the thread, its orders and answers. May not: know what is in a file, but for the checksum at its end.
 
+use crate::border::Outcome;
 use crate::net::listen::plain;
 use crate::persist::payload;
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub enum Job {
 }
 
 /// What the thread has done: for which ticket, and how it went.
-pub type Answer = (u64, Result<String, String>);
+pub type Answer = (u64, Outcome);
 
 /// The thread, from outside. It starts with the first order.
 pub struct Writer {
@@ -120,7 +121,7 @@ struct Open {
 fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
     let mut files: BTreeMap<u64, Open> = BTreeMap::new();
     let answer = |ticket: u64, outcome: io::Result<u64>| {
-        let outcome = outcome.map(|len| len.to_string());
+        let outcome = outcome.map(|len| len.to_string().into_bytes());
         let _ = answers.send((ticket, outcome.map_err(|error| plain(&error))));
         wake();
     };

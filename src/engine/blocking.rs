@@ -3,7 +3,9 @@
 //! A blocked client's command stays in front of its parked ones and is run again as it stands: whoever is served
 //! gets its reply from the handler itself.
 
+use crate::acl::log::Context;
 use crate::command::CommandError;
+use crate::command::permission::permit;
 use crate::engine::Engine;
 use crate::resp::Args;
 use crate::state::blocking::Wait;
@@ -70,7 +72,11 @@ impl Engine {
         );
         if let Ok(command) = self.registry.find(args) {
             let id = command.id;
-            self.call(client, args, id, None);
+            let (server, registry) = (&mut self.server, &self.registry);
+            match permit(server, client, registry, command, args, Context::Toplevel) {
+                Ok(()) => self.call(client, args, id, None),
+                Err(error) => self.refuse(client, Some(id), &error),
+            }
             if !client.flags.has(ClientFlags::BLOCKED) {
                 self.untimed.push((id, 1));
             }

@@ -418,6 +418,7 @@ mod tests {
             executable: String::new(),
             os: String::new(),
             replaying: false,
+            ..Boot::default()
         };
         Engine::new(boot).expect("no command is renamed")
     }

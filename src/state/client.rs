@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::acl::UserId;
 use crate::resp::{ArgPos, OwnedArgs, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
@@ -152,7 +153,8 @@ pub struct Client {
     pub flags: ClientFlags,
     pub dbid: u32,
     pub authenticated: bool,
-    pub user: String,
+    /// Who the client is logged in as.
+    pub user: UserId,
     pub name: Vec<u8>,
     pub lib_name: Vec<u8>,
     pub lib_ver: Vec<u8>,
@@ -210,7 +212,7 @@ impl Client {
             flags: ClientFlags::default(),
             dbid: 0,
             authenticated: false,
-            user: "default".into(),
+            user: UserId::DEFAULT,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),

@@ -4,7 +4,7 @@
 //! file replays without it. Lives here: the order of files, the keys, the figures, what follows at the end. May not:
 //! know a file's format (`persist`).
 
-use crate::border::{LogLevel, Order};
+use crate::border::{LogLevel, Order, Outcome};
 use crate::keyspace::eviction::Usage;
 use crate::persist::rdb::{Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
@@ -337,7 +337,7 @@ impl Server {
     }
 
     /// The shell cannot read the file; says whether it is one that is being loaded.
-    pub fn fail_loading(&mut self, ticket: u64, outcome: &Result<String, String>) -> bool {
+    pub fn fail_loading(&mut self, ticket: u64, outcome: &Outcome) -> bool {
         let is_it = |loading: &Box<Loading>| loading.ticket == Some(ticket);
         if !self.persistence.loading.as_ref().is_some_and(is_it) {
             return false;

@@ -20,6 +20,7 @@ pub mod multi;
 pub mod persistence;
 pub mod push;
 pub mod rng;
+pub mod secret;
 pub mod server;
 pub mod slowlog;
 pub mod snapshot;

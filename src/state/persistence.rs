@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::border::{LogLevel, Order};
+use crate::border::{LogLevel, Order, Outcome};
 use crate::config::ShutdownFlags;
 use crate::state::loading::{Figures, Loading, Then};
 use crate::state::server::Server;
@@ -178,7 +178,7 @@ impl Server {
     }
 
     /// The shell has carried out an order; says whether it was one of the files here.
-    pub fn settle_file(&mut self, ticket: u64, outcome: &Result<String, String>) -> bool {
+    pub fn settle_file(&mut self, ticket: u64, outcome: &Outcome) -> bool {
         if self.fail_loading(ticket, outcome) {
             return true;
         }

@@ -4,7 +4,7 @@
 //! What sees to it that nothing changes unsaved is in `keyspace::db`. May not: decide when a snapshot is due or what
 //! follows from its end (`state::persistence`).
 
-use crate::border::Order;
+use crate::border::{Order, Outcome};
 use crate::config::{EvictionPolicy as Policy, REDIS_VERSION};
 use crate::keyspace::db::Db;
 use crate::keyspace::saving::{Saving, Style, Walk};
@@ -347,7 +347,7 @@ impl Server {
     pub fn settle_snapshot(
         &mut self,
         ticket: u64,
-        outcome: &Result<String, String>,
+        outcome: &Outcome,
     ) -> Option<(Box<Snapshot>, Ended)> {
         let snapshot = self.persistence.snapshot.as_mut()?;
         let is_end = snapshot.phase == Phase::Ending { ticket };
@@ -362,7 +362,10 @@ impl Server {
                 Some((self.abort_snapshot()?, Ended::Failed(why)))
             }
             Ok(bytes) if is_end => {
-                let bytes = bytes.parse().unwrap_or(0);
+                let bytes = std::str::from_utf8(bytes)
+                    .ok()
+                    .and_then(|text| text.parse().ok());
+                let bytes = bytes.unwrap_or(0);
                 let snapshot = self.persistence.snapshot.take()?;
                 Some((snapshot, Ended::Whole { bytes }))
             }
