@@ -26,6 +26,9 @@ pub const COMMANDS: &[Spec] = &[
     GEORADIUSBYMEMBER_RO,
 ];
 
+const LONGITUDE: Arg = Arg::new("longitude", ArgKind::Double);
+const LATITUDE: Arg = Arg::new("latitude", ArgKind::Double);
+const RADIUS: Arg = Arg::new("radius", ArgKind::Double);
 const UNIT: Arg = Arg::one_of("unit", UNITS);
 const ORDER: Arg = Arg::one_of(
     "order",
@@ -54,28 +57,30 @@ const COUNT: Arg = Arg::block(
 )
 .optional();
 /// The middle of a search.
+/// Where what is found is kept instead of replied.
+const STORE: Arg = Arg::one_of(
+    "store",
+    &[
+        Arg::key("storekey", 1).token("STORE").display("key"),
+        Arg::key("storedistkey", 2)
+            .token("STOREDIST")
+            .display("key"),
+    ],
+)
+.optional();
+
 const FROM: Arg = Arg::one_of(
     "from",
     &[
         Arg::new("member", ArgKind::String).token("FROMMEMBER"),
-        Arg::block(
-            "fromlonlat",
-            &[
-                Arg::new("longitude", ArgKind::Double),
-                Arg::new("latitude", ArgKind::Double),
-            ],
-        )
-        .token("FROMLONLAT"),
+        Arg::block("fromlonlat", &[LONGITUDE, LATITUDE]).token("FROMLONLAT"),
     ],
 );
 /// The shape of a search.
 const BY: Arg = Arg::one_of(
     "by",
     &[
-        Arg::block(
-            "circle",
-            &[Arg::new("radius", ArgKind::Double).token("BYRADIUS"), UNIT],
-        ),
+        Arg::block("circle", &[RADIUS.token("BYRADIUS"), UNIT]),
         Arg::block(
             "box",
             &[
@@ -527,25 +532,16 @@ pub const GEORADIUS: Spec = Spec {
     ],
     args: &[
         Arg::key("key", 0),
-        Arg::new("longitude", ArgKind::Double),
-        Arg::new("latitude", ArgKind::Double),
-        Arg::new("radius", ArgKind::Double),
+        LONGITUDE,
+        LATITUDE,
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,
         WITHHASH,
         COUNT_SINCE,
         ORDER,
-        Arg::one_of(
-            "store",
-            &[
-                Arg::key("storekey", 1).token("STORE").display("key"),
-                Arg::key("storedistkey", 2)
-                    .token("STOREDIST")
-                    .display("key"),
-            ],
-        )
-        .optional(),
+        STORE,
     ],
     history: &[("6.2.0", &["ANY", "COUNT"]), ("7.0.0", &[])],
     deprecated_since: Some("6.2.0"),
@@ -572,9 +568,9 @@ pub const GEORADIUS_RO: Spec = Spec {
     key_specs: READS_KEY,
     args: &[
         Arg::key("key", 0),
-        Arg::new("longitude", ArgKind::Double),
-        Arg::new("latitude", ArgKind::Double),
-        Arg::new("radius", ArgKind::Double),
+        LONGITUDE,
+        LATITUDE,
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,
@@ -611,23 +607,14 @@ pub const GEORADIUSBYMEMBER: Spec = Spec {
     args: &[
         Arg::key("key", 0),
         Arg::new("member", ArgKind::String),
-        Arg::new("radius", ArgKind::Double),
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,
         WITHHASH,
         COUNT,
         ORDER,
-        Arg::one_of(
-            "store",
-            &[
-                Arg::key("storekey", 1).token("STORE").display("key"),
-                Arg::key("storedistkey", 2)
-                    .token("STOREDIST")
-                    .display("key"),
-            ],
-        )
-        .optional(),
+        STORE,
     ],
     history: &[("6.2.0", &["ANY", "COUNT"]), ("7.0.0", &[])],
     deprecated_since: Some("6.2.0"),
@@ -655,7 +642,7 @@ pub const GEORADIUSBYMEMBER_RO: Spec = Spec {
     args: &[
         Arg::key("key", 0),
         Arg::new("member", ArgKind::String),
-        Arg::new("radius", ArgKind::Double),
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,

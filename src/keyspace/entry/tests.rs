@@ -3,6 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::keyspace::object::hash::{HashLimits, OldDeadline};
+use crate::keyspace::object::list;
+use crate::keyspace::object::set::SetLimits;
+use crate::keyspace::object::zset::ZSetLimits;
+use crate::keyspace::table::HashSeed;
+use crate::types::digest::Digest;
+use crate::types::quicklist::{End, NewElement};
 
 fn text(entry: &Entry) -> Vec<u8> {
     match entry.value() {
@@ -68,6 +75,123 @@ fn a_long_value_is_shared_and_an_edit_leaves_the_reader_alone() {
     assert_eq!(entry.share().map(|bytes| bytes.len()), Some(SHARED_MIN + 1));
     entry.bytes_mut().expect("a string")[0] = 9;
     assert_eq!(text(&entry)[..2], [9, 1]);
+}
+
+/// A value in every encoding of every other type.
+fn objects() -> Vec<Object> {
+    let seed = HashSeed([3; 16]);
+    let hash_limits = HashLimits {
+        entries: 2,
+        value_bytes: 64,
+        seed,
+    };
+    let hash = |fields: usize, deadline| {
+        let mut hash = Hash::default();
+        for number in 0..fields {
+            let field = format!("field {number}");
+            hash.set(field.as_bytes(), b"value", OldDeadline::Clear, &hash_limits);
+            if let Some(deadline) = deadline {
+                hash.set_deadline(field.as_bytes(), Some(deadline));
+            }
+        }
+        Object::Hash(hash)
+    };
+    let set_limits = SetLimits {
+        intset_entries: 3,
+        listpack_entries: 3,
+        listpack_value: 64,
+        seed,
+    };
+    let set = |members: &[&str]| {
+        let mut set = Set::for_members(members[0].as_bytes(), 1, &set_limits);
+        for member in members {
+            set.add(member.as_bytes(), &set_limits);
+        }
+        Object::Set(set)
+    };
+    let zset_limits = ZSetLimits {
+        entries: 2,
+        value: 64,
+        seed,
+    };
+    let zset = |members: &[&str]| {
+        let pairs = members.iter().map(|member| (member.as_bytes(), 1.5));
+        Object::ZSet(ZSet::from_elements(pairs, &zset_limits))
+    };
+    let list = |elements: usize| {
+        let limits = list::Limits::new(2, 0, 0);
+        let mut list = List::default();
+        for number in 0..elements {
+            let text = number.to_string();
+            list.grow(&limits, text.len(), 1);
+            list.push(End::Tail, NewElement::from(text.as_bytes()), &limits);
+        }
+        Object::List(list)
+    };
+    vec![
+        hash(2, None),
+        hash(2, Some(9)),
+        hash(5, None),
+        hash(5, Some(9)),
+        set(&["1", "2"]),
+        set(&["1", "a"]),
+        set(&["a", "b", "c", "d"]),
+        zset(&["a", "b"]),
+        zset(&["a", "b", "c"]),
+        list(2),
+        list(5),
+        Object::Stream(Stream::default()),
+    ]
+}
+
+fn digest(object: ObjectRef<'_>) -> Digest {
+    let mut digest = Digest::default();
+    object.digest(&mut digest);
+    digest
+}
+
+#[test]
+fn objects_keep_through_every_move_of_their_entry() {
+    let mut seen = Vec::new();
+    for (object, like) in objects().into_iter().zip(objects()) {
+        let (kind, encoding) = (object.kind(), object.as_ref().encoding());
+        seen.push((kind, encoding));
+        let mut entry = Entry::new_object(b"key", object, None, 7);
+        let check = |entry: &Entry, key: &[u8], expire| {
+            entry.assert_valid();
+            assert_eq!((entry.key(), entry.expire()), (key, expire));
+            assert_eq!((entry.kind(), entry.encoding()), (kind, encoding));
+            let object = entry.object().expect("it is no string");
+            assert_eq!(object.len(), like.as_ref().len());
+            assert_eq!(digest(object), digest(like.as_ref()));
+            assert!(entry.memory_bytes() >= object.memory_bytes() + key.len());
+        };
+        check(&entry, b"key", None);
+        entry.set_expire(Some(5));
+        check(&entry, b"key", Some(5));
+        let long = [b'k'; 300];
+        entry = entry.rename(&long);
+        check(&entry, &long, Some(5));
+        let copy = entry.duplicate(b"copy");
+        check(&copy, b"copy", Some(5));
+        entry.set_expire(None);
+        check(&entry, &long, None);
+        // The value gives way to strings of every form and comes back.
+        for len in [3, 2000, SHARED_MIN] {
+            entry.set_str(&vec![b'v'; len]);
+            assert!(entry.object().is_none() && entry.str_len() == len);
+            entry.set_object(like.as_ref().duplicate());
+            check(&entry, &long, None);
+        }
+        entry.set_int(70_000);
+        entry.set_object(copy.into_object().expect("it is no string"));
+        check(&entry, &long, None);
+        assert!(entry.object_mut().is_some() && entry.modify(|_| ()).is_none());
+        let object = entry.into_object().expect("it is no string");
+        assert_eq!(digest(object.as_ref()), digest(like.as_ref()));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 11, "every encoding was there: {seen:?}");
 }
 
 #[derive(Clone, Debug)]
