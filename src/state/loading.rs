@@ -338,8 +338,12 @@ impl Server {
 
     /// The shell cannot read the file; says whether it is one that is being loaded.
     pub fn fail_loading(&mut self, ticket: u64, outcome: &Outcome) -> bool {
-        let is_it = |loading: &Box<Loading>| loading.ticket == Some(ticket);
-        if !self.persistence.loading.as_ref().is_some_and(is_it) {
+        let waited = self
+            .persistence
+            .loading
+            .as_ref()
+            .map(|loading| loading.ticket);
+        if waited != Some(Some(ticket)) {
             return false;
         }
         if let (Some(loading), Err(why)) = (self.persistence.loading.take(), outcome) {
