@@ -25,6 +25,7 @@ pub mod list;
 pub mod memory;
 pub mod permission;
 pub mod persistence;
+pub mod pubsub;
 pub mod registry;
 pub mod scan;
 pub mod server;
@@ -72,6 +73,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     persistence::COMMANDS,
     transaction::COMMANDS,
     acl::COMMANDS,
+    pubsub::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

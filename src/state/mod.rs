@@ -18,6 +18,7 @@ pub mod loading;
 pub mod meter;
 pub mod multi;
 pub mod persistence;
+pub mod pubsub;
 pub mod push;
 pub mod rng;
 pub mod secret;
