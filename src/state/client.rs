@@ -8,6 +8,7 @@ use crate::acl::UserId;
 use crate::resp::{ArgPos, OwnedArgs, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
+use crate::state::pubsub::{Scope, Subscriptions};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
@@ -181,6 +182,8 @@ pub struct Client {
     pub exec: VecDeque<(CommandId, OwnedArgs)>,
     /// The keys that it watches, with their databases.
     pub watched: Vec<(u32, Vec<u8>)>,
+    /// The channels and patterns that it listens to, if any.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// What the command in front of `parked` waits for, once it has blocked.
     pub blocked: Option<Wait>,
     /// The command that ran last, kept until its duration is known.
@@ -230,6 +233,7 @@ impl Client {
             multi: None,
             exec: VecDeque::new(),
             watched: Vec::new(),
+            subscriptions: None,
             blocked: None,
             timing: None,
             reply: Reply::default(),
@@ -253,7 +257,29 @@ impl Client {
 
     /// What the connection is for.
     pub fn kind(&self) -> ClientKind {
-        ClientKind::Normal
+        match self.subscriptions {
+            Some(_) => ClientKind::PubSub,
+            None => ClientKind::Normal,
+        }
+    }
+
+    /// How many names of this scope it listens to.
+    pub fn subscription_len(&self, scope: Scope) -> usize {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.map_or(0, |names| names.len(scope))
+    }
+
+    /// Memory that its subscriptions take.
+    pub fn subscriptions_bytes(&self) -> usize {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.map_or(0, |names| names.memory_bytes())
+    }
+
+    /// Whether every message to it has the form of a published one, because it listens and RESP2 knows no other way
+    /// to tell replies and messages apart.
+    #[inline]
+    pub fn is_in_subscriber_mode(&self) -> bool {
+        self.subscriptions.is_some() && !self.reply.is_resp3()
     }
 
     /// Bytes of the lists of fields that it has named.
