@@ -121,7 +121,7 @@ impl Server {
         let db = &mut self.dbs[last.min(dbid as usize)];
         let found = match access {
             Access::Write => db.get_mut(key.hash, key.bytes),
-            Access::Read | Access::ReadNoTouch | Access::Peek => db.get_used(key.hash, key.bytes),
+            _ => db.get_used(key.hash, key.bytes),
         };
         match access {
             Access::Read | Access::ReadNoTouch | Access::Inspect => match found {
