@@ -690,6 +690,29 @@ mod tests {
     }
 
     #[test]
+    fn strangers_are_let_in_once_the_default_user_has_a_password() {
+        let mut bench = Bench::new(Config::default());
+        let greeting = |bench: &mut Bench| {
+            let conn = bench.engine.handle_accept(Peer {
+                addr: "10.0.0.1:1".into(),
+                local_addr: "10.0.0.2:2".into(),
+                is_unix: false,
+                is_local: false,
+                fd: 6,
+            });
+            let said = bench.engine.output_slice(conn).unwrap_or_default();
+            String::from_utf8_lossy(&said[..said.len().min(7)]).into_owned()
+        };
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"ACL SETUSER default >pw\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
+        bench.send(b"ACL SETUSER default nopass off\r\n", 1);
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"CONFIG SET protected-mode no\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
+    }
+
+    #[test]
     fn secrets_do_not_reach_the_slow_log() {
         let mut bench = Bench::new(Config {
             slowlog_log_slower_than: 0,
