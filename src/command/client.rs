@@ -362,12 +362,7 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         .clients
         .iter()
         .filter(|client| !client.is_closing() && kind.is_none_or(|kind| kind == client.kind()))
-        .map(|client| {
-            (
-                client.id,
-                line(client, ctx.registry, now, &Buffers::of(client)),
-            )
-        })
+        .map(|client| (client.id, describe(client, ctx.registry, now)))
         .collect();
     if kind.is_none_or(|kind| kind == ctx.client.kind()) {
         lines.push((ctx.client.id, own));
@@ -401,7 +396,6 @@ struct Buffers {
 
 impl Buffers {
     fn of(client: &Client) -> Buffers {
-        let parser = client.parser.memory_bytes();
         let used = client.query_end - client.query_pos + client.parser.big_len();
         let held = client.query.len() + client.parser.big_capacity();
         let argv = client.parked.iter().map(|parked| parked.len).sum::<usize>()
@@ -412,14 +406,7 @@ impl Buffers {
             query: used,
             query_free: held.saturating_sub(used),
             argv,
-            total: size_of::<Client>()
-                + client.query.capacity()
-                + parser
-                + client.reply.capacity()
-                + client.reply.shared_len()
-                + client.name.len()
-                + client.addr.len()
-                + client.local_addr.len(),
+            total: client.memory_bytes(),
         }
     }
 }
@@ -434,8 +421,12 @@ fn own_line(ctx: &Ctx<'_>, args: Args<'_>) -> String {
     buffers.query = used;
     buffers.query_free = held - used;
     buffers.argv = args.iter_from(0).map(<[u8]>::len).sum();
-    buffers.total += held;
     line(client, ctx.registry, ctx.server.now, &buffers)
+}
+
+/// A client that is not running a command in one line.
+pub fn describe(client: &Client, registry: &Registry, now: UnixMicros) -> String {
+    line(client, registry, now, &Buffers::of(client))
 }
 
 /// One client in one line, as CLIENT LIST has it.
@@ -451,7 +442,7 @@ fn line(client: &Client, registry: &Registry, now: UnixMicros, buffers: &Buffers
     let queued = client.multi.as_ref().map(|multi| multi.queue.len() as i64);
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch={} \
-         qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
+         qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
          cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
          tot-cmds={}\n",
         client.id,
@@ -468,6 +459,7 @@ fn line(client: &Client, registry: &Registry, now: UnixMicros, buffers: &Buffers
         buffers.query,
         buffers.query_free,
         buffers.argv,
+        client.multi_bytes(),
         client.reply_keep,
         client.reply_peak,
         in_buffer,

@@ -186,7 +186,9 @@ impl Engine {
     fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
         let flags = self.registry.get(id).spec.flags;
         if let Some(multi) = &mut client.multi {
-            multi.queue.push((id, OwnedArgs::new(args)));
+            let args = OwnedArgs::new(args);
+            multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
+            multi.queue.push((id, args));
             multi.flags = multi.flags.or(flags);
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
@@ -480,10 +482,7 @@ impl Engine {
     /// Closes the clients that a command wanted closed.
     fn close_doomed(&mut self) {
         for conn in std::mem::take(&mut self.server.doomed) {
-            if let Some(client) = self.server.clients.get_mut(conn) {
-                client.flags.set(ClientFlags::CLOSE_ASAP, true);
-                self.server.queue_output(conn);
-            }
+            self.server.close_asap(conn);
         }
     }
 }

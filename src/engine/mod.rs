@@ -504,6 +504,7 @@ impl Engine {
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
         let client = self.server.clients.remove(conn);
+        self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
             self.server.flush_queue.retain(|of| *of != conn);
         }

@@ -2,6 +2,7 @@
 
 use crate::border::Want;
 use crate::engine::Engine;
+use crate::state::client::ClientKind;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
 
@@ -112,6 +113,7 @@ impl Engine {
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
+            self.evict_clients();
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
@@ -328,26 +330,32 @@ impl Engine {
     fn look_after_client(&mut self, conn: ConnId) {
         let now = self.server.now;
         let timeout = self.server.config.timeout;
-        let peak_reset_ms = self.server.reply_peak_reset_ms;
-        let resizes_replies = self.server.debug.reply_buffer_resizing;
-        let Some(client) = self.server.clients.get_mut(conn) else {
+        let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
         let idle_us = now.since(client.last_interaction);
         client.trim_query(idle_us);
-        if resizes_replies {
-            client.fit_reply(now, peak_reset_ms);
+        if self.server.debug.reply_buffer_resizing {
+            client.fit_reply(now, self.server.reply_peak_reset_ms);
         }
+        // Who takes nothing and is sent nothing reaches the soft limit by the time alone.
+        self.server.check_output_limit(&mut client);
         let waits = client.flags.has_any(
             ClientFlags::PAUSED
                 .or(ClientFlags::AWAITING)
                 .or(ClientFlags::BLOCKED),
         );
-        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits {
+        let may_idle = waits || client.kind() != ClientKind::Normal;
+        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !may_idle {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
-            self.server.queue_output(conn);
             self.server
                 .log(crate::border::LogLevel::Verbose, "Closing idle client");
+        }
+        let closes = client.flags.has(ClientFlags::CLOSE_ASAP);
+        self.server.count_client(&mut client);
+        self.server.clients.put_back(client);
+        if closes {
+            self.server.queue_output(conn);
         }
     }
 

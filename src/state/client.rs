@@ -179,6 +179,8 @@ pub struct Client {
     pub exec: VecDeque<(CommandId, OwnedArgs)>,
     /// The keys that it watches, with their databases.
     pub watched: Vec<(u32, Vec<u8>)>,
+    /// Memory that watching them takes.
+    pub watched_bytes: usize,
     /// What the command in front of `parked` waits for, once it has blocked.
     pub blocked: Option<Wait>,
     /// The command that ran last, kept until its duration is known.
@@ -196,6 +198,8 @@ pub struct Client {
     pub reply_peak_at: UnixMicros,
     /// When the soft output limit was first exceeded.
     pub soft_limit_since: Option<UnixMicros>,
+    /// What is counted of it against `maxmemory-clients`.
+    pub counted_bytes: usize,
 }
 
 impl Client {
@@ -228,6 +232,7 @@ impl Client {
             multi: None,
             exec: VecDeque::new(),
             watched: Vec::new(),
+            watched_bytes: 0,
             blocked: None,
             timing: None,
             reply: Reply::default(),
@@ -239,6 +244,7 @@ impl Client {
             reply_peak: 0,
             reply_peak_at: now,
             soft_limit_since: None,
+            counted_bytes: 0,
         }
     }
 
@@ -257,6 +263,28 @@ impl Client {
     /// Whole seconds since the connection was accepted.
     pub fn age_secs(&self, now: UnixMicros) -> u64 {
         now.since(self.created) / 1_000_000
+    }
+
+    /// Memory that the client takes, values that wait to be written and belong to keys as well included.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Client>()
+            + self.query.capacity().max(self.query_taken)
+            + self.parser.memory_bytes()
+            + self.reply.capacity()
+            + self.reply.shared_len()
+            + self.multi_bytes()
+            + self.watched_bytes
+            + self.addr.capacity()
+            + self.local_addr.capacity()
+            + self.user.capacity()
+            + self.name.capacity()
+            + self.lib_name.capacity()
+            + self.lib_ver.capacity()
+    }
+
+    /// Memory of the queued commands of a transaction.
+    pub fn multi_bytes(&self) -> usize {
+        self.multi.as_ref().map_or(0, |multi| multi.bytes)
     }
 
     /// Takes note of how much of the reply buffer is in use.

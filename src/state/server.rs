@@ -94,6 +94,8 @@ pub struct Server {
     /// Whether memory suffices.
     pub meter: Meter,
     pub eviction: Eviction,
+    /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
+    pub clients_memory: usize,
     pub rng: Rng,
     pub hash_seed: HashSeed,
     pub config: Config,
@@ -181,6 +183,7 @@ impl Server {
             usage: UsageClock::new(Usage::LastUse, 0, 0, 0),
             meter: Meter::live(),
             eviction: Eviction::default(),
+            clients_memory: 0,
             rng,
             hash_seed,
             config,
