@@ -396,7 +396,11 @@ struct Buffers {
 
 impl Buffers {
     fn of(client: &Client) -> Buffers {
-        let used = client.query_end - client.query_pos + client.parser.big_len();
+        // While a big argument comes in, what stands before it counts as arguments.
+        let used = match client.parser.big_capacity() {
+            0 => client.query_end - client.query_pos,
+            _ => client.parser.big_len(),
+        };
         let held = client.query.len() + client.parser.big_capacity();
         let argv = client.parked.iter().map(|parked| parked.len).sum::<usize>()
             + client.parser.pending_args().1;

@@ -69,7 +69,12 @@ impl Engine {
             let id = command.id;
             self.call(client, args, id, None);
             if !client.flags.has(ClientFlags::BLOCKED) {
-                self.untimed.push((id, 1));
+                if self.times_all() {
+                    let call = self.timed_call(client, id, args);
+                    self.timed_calls.push(call);
+                } else {
+                    self.share_time(id);
+                }
             }
         }
         client.query = query;

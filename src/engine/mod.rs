@@ -9,6 +9,7 @@ mod exec;
 mod flush;
 mod run;
 mod tick;
+mod timing;
 
 use std::collections::VecDeque;
 
@@ -49,6 +50,10 @@ pub struct Engine {
     http_warned: Option<UnixMicros>,
     /// Commands since the last clock reading that share the time until the next.
     untimed: Vec<(CommandId, u64)>,
+    /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
+    timed_calls: Vec<timing::TimedCall>,
+    /// When the transaction began that is timed as a whole.
+    exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
     /// The tick that ran, until a clock reading says how long it took.
@@ -108,6 +113,8 @@ impl Engine {
             reading_is_fresh: false,
             http_warned: None,
             untimed: Vec::new(),
+            timed_calls: Vec::new(),
+            exec_began: None,
             commands_before: 0,
             timing_tick: None,
             next_reading: boot.now,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::border::LogLevel;
+use crate::border::{LogLevel, Want};
 use crate::command::CommandId;
 use crate::command::client::describe;
 use crate::engine::exec::Step;
@@ -168,6 +168,11 @@ impl Engine {
             }
             self.open_exec = None;
             self.follow_up(client);
+            if client.timing.is_some() {
+                self.server.want = Some(Want::Clock);
+                self.interrupted = Some(client.conn);
+                return;
+            }
         }
         if !self.run_parked(client, query) {
             return;

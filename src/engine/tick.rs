@@ -60,9 +60,6 @@ impl Work {
 /// Buckets that a tick migrates of each table that is being resized.
 const REHASH_BUCKETS: usize = 400;
 
-/// Keys and elements of removed values that a tick frees.
-const LAZY_FREE: usize = 2000;
-
 /// Clients that a tick looks after, at least.
 const CLIENTS_MIN: usize = 5;
 
@@ -128,11 +125,26 @@ impl Engine {
             self.server.make_room();
             self.follow_eviction();
         }
-        let freed = self.server.garbage.free_some(LAZY_FREE);
-        self.server.stats.lazyfreed_objects += freed as u64;
-        if cron || expired {
+        self.server.free_garbage();
+        if !self.server.flush_waiters.is_empty() {
+            self.answer_flushes();
+        }
+        // What a released client wants comes first; this tick's time then goes into no account.
+        if (cron || expired) && self.server.want.is_none() {
             self.timing_tick = Some(Ticked { expired });
             self.server.want = Some(Want::Clock);
+        }
+    }
+
+    /// Answers the flushes whose memory is given back.
+    fn answer_flushes(&mut self) {
+        let waiters = std::mem::take(&mut self.server.flush_waiters);
+        for (mark, conn, id) in waiters {
+            if self.server.garbage.is_freed_up_to(mark) {
+                self.answer(conn, id, Ok(()));
+            } else {
+                self.server.flush_waiters.push((mark, conn, id));
+            }
         }
     }
 

@@ -153,6 +153,8 @@ pub struct Server {
     pub reply_peak_reset_ms: i64,
     /// What was removed lazily, on its way to be freed in pieces.
     pub garbage: Garbage,
+    /// Clients whose flush is answered when garbage is freed up to a mark: the mark, connection and client.
+    pub flush_waiters: Vec<(u64, ConnId, u64)>,
     pub startup_memory: u64,
     pub slowlog: SlowLog,
     pub latency: Latency,
@@ -220,6 +222,7 @@ impl Server {
             stale_share: 0.0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
             garbage: Garbage::default(),
+            flush_waiters: Vec::new(),
             startup_memory: 0,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
