@@ -410,7 +410,7 @@ impl Buffers {
             query: used,
             query_free: held.saturating_sub(used),
             argv,
-            total: client.memory_bytes(),
+            total: client.charged_bytes(),
         }
     }
 }

@@ -274,12 +274,19 @@ impl Client {
             + self.reply.shared_len()
             + self.multi_bytes()
             + self.watched_bytes
-            + self.addr.capacity()
-            + self.local_addr.capacity()
-            + self.user.capacity()
-            + self.name.capacity()
-            + self.lib_name.capacity()
-            + self.lib_ver.capacity()
+            + self.addr.len()
+            + self.local_addr.len()
+            + self.user.len()
+            + self.name.len()
+            + self.lib_name.len()
+            + self.lib_ver.len()
+    }
+
+    /// Memory that the client is charged with: what it takes, and the room that is kept for short replies as if it
+    /// were in use, so that no short reply changes what it is charged.
+    pub fn charged_bytes(&self) -> usize {
+        let kept = self.reply_keep.saturating_sub(self.reply.capacity());
+        self.memory_bytes() + kept
     }
 
     /// Memory of the queued commands of a transaction.

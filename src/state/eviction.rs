@@ -233,7 +233,7 @@ impl Server {
     fn count_bytes_of(&mut self, client: &mut Client) {
         let is_limited = matches!(client.kind(), ClientKind::Normal | ClientKind::PubSub);
         let bytes = match is_limited && !client.flags.has(ClientFlags::CLOSE_ASAP) {
-            true => client.memory_bytes(),
+            true => client.charged_bytes(),
             false => 0,
         };
         self.clients_memory = self.clients_memory + bytes - client.counted_bytes;
