@@ -65,6 +65,11 @@ fn strings_by_hand() {
 }
 
 #[test]
+fn users_by_hand() {
+    compare_file("acl.txt");
+}
+
+#[test]
 fn keys_by_hand() {
     compare_file("keys.txt");
 }

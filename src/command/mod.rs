@@ -3,6 +3,7 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod acl;
 pub mod bitmap;
 pub mod client;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod list;
 pub mod memory;
+pub mod permission;
 pub mod registry;
 pub mod scan;
 pub mod server;
@@ -67,6 +69,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     keyspace::COMMANDS,
     memory::COMMANDS,
     transaction::COMMANDS,
+    acl::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

@@ -14,7 +14,7 @@ use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
 use crate::state::{Client, ClientFlags, ConnId};
 
-/// The most commands that are parsed before the first of them runs.
+/// The most commands that are parsed before the first of them runs, whatever `lookahead` says.
 const BATCH_MAX: usize = 64;
 
 /// Arguments that the list of a batch's arguments keeps room for; what a huge command needed goes back.
@@ -146,7 +146,7 @@ impl Engine {
     fn evict_largest_clients(&mut self) {
         while let Some(conn) = self.server.client_to_evict() {
             if let Some(client) = self.server.clients.get(conn) {
-                let line = describe(client, &self.registry, self.server.now);
+                let line = describe(&self.server, client, &self.registry);
                 let text = format!("Evicting client: {}", line.trim_end());
                 self.server.log(LogLevel::Notice, text);
             }
@@ -180,9 +180,12 @@ impl Engine {
         let mut slots = std::mem::take(&mut self.batch);
         let mut argv = std::mem::take(&mut self.argv);
         slots.resize_with(BATCH_MAX, Request::default);
+        let lookahead = usize::try_from(self.server.config.lookahead).unwrap_or(1);
+        let lookahead = lookahead.clamp(1, BATCH_MAX);
         loop {
             argv.clear();
-            let (count, failure) = self.parse_batch(client, query, &mut slots, &mut argv);
+            let ahead = &mut slots[..lookahead];
+            let (count, failure) = self.parse_batch(client, query, ahead, &mut argv);
             let batch = &mut slots[..count];
             if !batch.is_empty() && !self.run_batch(client, query, batch, &argv) {
                 break;

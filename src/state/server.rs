@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::acl::log::Log;
+use crate::acl::{User, Users};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
@@ -18,6 +20,7 @@ use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
 use crate::state::push::Pushes;
 use crate::state::rng::Rng;
+use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
@@ -51,6 +54,10 @@ pub enum Continuation {
     Reply { error_prefix: &'static str },
     /// CONFIG SET goes on with the next thing to apply, or takes everything back.
     ConfigSet(ConfigChange),
+    /// ACL LOAD has the file's text.
+    AclLoad,
+    /// ACL SAVE has written the file.
+    AclSave,
 }
 
 /// A change of the configuration on its way to take effect.
@@ -97,6 +104,8 @@ pub struct Server {
     /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
     pub clients_memory: usize,
     pub rng: Rng,
+    /// The source of what must not be guessed.
+    pub secrets: Secrets,
     pub hash_seed: HashSeed,
     pub config: Config,
     pub process: Process,
@@ -118,6 +127,9 @@ pub struct Server {
     /// Deadlines are not looked at for the moment.
     pub expire_paused: bool,
 
+    pub users: Users,
+    /// What users were refused lately.
+    pub acl_log: Log,
     pub clients: Clients,
     pub next_client_id: u64,
     pub pause: Option<Pause>,
@@ -187,6 +199,7 @@ impl Server {
             eviction: Eviction::default(),
             clients_memory: 0,
             rng,
+            secrets: Secrets::default(),
             hash_seed,
             config,
             process,
@@ -200,6 +213,8 @@ impl Server {
             active_expire: true,
             debug: Switches::default(),
             expire_paused: false,
+            users: Users::new(User::open_default()),
+            acl_log: Log::default(),
             clients: Clients::default(),
             next_client_id: 1,
             pause: None,
@@ -394,12 +409,7 @@ impl Server {
     /// Whether the client has to log in first. Taking the password away lets everyone in.
     #[inline]
     pub fn needs_auth(&self, client: &Client) -> bool {
-        !client.authenticated && !self.config.requirepass.is_empty()
-    }
-
-    /// Whether there is a user of this name.
-    pub fn has_user(&self, name: &[u8]) -> bool {
-        name == b"default"
+        !client.authenticated && !self.users.default_user().is_open()
     }
 
     /// Clients whose next command waits for something; CLIENT PAUSE counts.
