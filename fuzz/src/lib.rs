@@ -1,5 +1,7 @@
 //! Fuzz: what the fuzz targets do with their bytes, as plain functions, so that a failing input can be a test as well.
 
+use retrace::acl;
+use retrace::command::Registry;
 use retrace::config::{self, Config, Host};
 use retrace::journal::JournalReader;
 use retrace::keyspace::entry::Entry;
@@ -100,6 +102,7 @@ pub fn journal(data: &[u8]) {
 
 /// A configuration of any bytes is read or refused in words.
 pub fn config(data: &[u8]) {
+    let registry = Registry::new(&[]).expect("no command is renamed");
     let mut host = Host {
         read: &mut |path| match path {
             "fuzz.conf" => Ok(data.to_vec()),
@@ -107,7 +110,7 @@ pub fn config(data: &[u8]) {
         },
         stdin: &mut || Ok(data.to_vec()),
         is_command: &|name| name.eq_ignore_ascii_case(b"get"),
-        check_user: &|words| file::check_declaration(words, &registry()),
+        check_user: &|words| acl::file::check_declaration(words, &registry),
     };
     match config::load(&[b"fuzz.conf".to_vec(), b"-".to_vec()], &mut host) {
         Ok(_) => {}

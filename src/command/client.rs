@@ -11,6 +11,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::client::{ClientKind, NameError, is_plain_word};
+use crate::state::pubsub::Scope;
 use crate::state::server::Pause;
 use crate::state::{Client, ClientFlags, Server, UnixMicros};
 use crate::types::decimal::parse_i64;
@@ -444,7 +445,7 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         .saturating_sub(client.reply.shared_len());
     let queued = client.multi.as_ref().map(|multi| multi.queue.len() as i64);
     format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
          qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
          cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
          tot-cmds={}\n",
@@ -457,6 +458,9 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         now.since(client.last_interaction) / 1_000_000,
         flag_letters(client),
         client.dbid,
+        client.subscription_len(Scope::Channel),
+        client.subscription_len(Scope::Pattern),
+        client.subscription_len(Scope::Shard),
         queued.unwrap_or(-1),
         client.watched.len(),
         buffers.query,
@@ -498,9 +502,11 @@ fn flag_letters(client: &Client) -> String {
     let shown = letters
         .iter()
         .filter(|(flag, _)| client.flags.has_any(*flag));
+    let listens = client.subscriptions.as_ref().map(|_| 'P');
     let in_multi = client.multi.as_ref().map(|_| 'x');
-    let shown: String = in_multi
+    let shown: String = listens
         .into_iter()
+        .chain(in_multi)
         .chain(shown.map(|(_, letter)| *letter))
         .collect();
     if shown.is_empty() { "N".into() } else { shown }

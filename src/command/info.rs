@@ -12,6 +12,7 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::entry::Kind;
 use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
+use crate::state::pubsub::Scope;
 use crate::state::{Client, Server};
 
 /// The family's commands.
@@ -232,7 +233,8 @@ fn clients(out: &mut Report<'_, '_>, _: bool) {
     out.line("client_recent_max_input_buffer", input.unwrap_or(0));
     out.line("client_recent_max_output_buffer", output.unwrap_or(0));
     out.line("blocked_clients", out.server().blocked_clients());
-    out.lines(&[("tracking_clients", "0"), ("pubsub_clients", "0")]);
+    out.line("tracking_clients", 0);
+    out.line("pubsub_clients", out.server().pubsub.client_len());
     let watchers = &out.server().watchers;
     out.line("watching_clients", watchers.client_len());
     let waiters = &out.server().waiters;
@@ -411,10 +413,10 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("current_eviction_exceeded_time", current_ms);
     out.line("keyspace_hits", stats.keyspace_hits);
     out.line("keyspace_misses", stats.keyspace_misses);
+    out.line("pubsub_channels", server.pubsub.len(Scope::Channel));
+    out.line("pubsub_patterns", server.pubsub.len(Scope::Pattern));
+    out.line("pubsubshard_channels", server.pubsub.len(Scope::Shard));
     out.lines(&[
-        ("pubsub_channels", "0"),
-        ("pubsub_patterns", "0"),
-        ("pubsubshard_channels", "0"),
         ("latest_fork_usec", "0"),
         ("total_forks", "0"),
         ("migrate_cached_sockets", "0"),

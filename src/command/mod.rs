@@ -24,6 +24,7 @@ pub mod latency;
 pub mod list;
 pub mod memory;
 pub mod permission;
+pub mod pubsub;
 pub mod registry;
 pub mod scan;
 pub mod server;
@@ -70,6 +71,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     memory::COMMANDS,
     transaction::COMMANDS,
     acl::COMMANDS,
+    pubsub::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

@@ -263,6 +263,7 @@ impl KeyspaceEvents {
     ];
 
     /// Whether every flag of `other` is set.
+    #[inline]
     pub fn contains(self, other: KeyspaceEvents) -> bool {
         self.0 & other.0 == other.0
     }

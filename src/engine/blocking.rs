@@ -168,12 +168,13 @@ impl Engine {
         }
     }
 
-    /// Forgets what a client that goes was waiting for or watching.
+    /// Forgets what a client that goes was waiting for, watching or listening to.
     pub(super) fn forget_blocked(&mut self, conn: ConnId) {
         let Some(client) = self.server.clients.get_mut(conn) else {
             return;
         };
         self.server.watchers.unwatch(conn, &mut client.watched);
+        self.server.pubsub.unsubscribe_all(client);
         if let Some(wait) = &client.blocked {
             self.server.waiters.remove(client.dbid, conn, wait);
         }

@@ -7,7 +7,7 @@ use crate::border::{LogLevel, Want};
 use crate::command::permission::{permit, permit_queued};
 use crate::command::registry::{Command, Unknown};
 use crate::command::spec::Flags;
-use crate::command::{CommandError, CommandId, Ctx, Registry, transaction};
+use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
@@ -113,7 +113,7 @@ impl Engine {
 
     /// Makes room before a command, if that is needed, and says how it went for this one; `None` when the time that
     /// it took has to be known first.
-    fn room_for(&mut self, client: &Client, id: CommandId) -> Option<Room> {
+    fn room_for(&mut self, client: &mut Client, id: CommandId) -> Option<Room> {
         let room = match self.room_made.take() {
             Some(room) => room,
             None => {
@@ -121,6 +121,8 @@ impl Engine {
                 let room = self.server.make_room();
                 let gone = self.server.stats.evicted_keys - before;
                 if gone > 0 {
+                    // What it hears of the keys that went, it hears before the command's reply.
+                    self.deliver_pushes(client);
                     self.follow_eviction();
                     if self.server.config.latency_monitor_threshold > 0 {
                         self.timing_eviction = Some(gone);
@@ -146,9 +148,6 @@ impl Engine {
     pub(super) fn follow_eviction(&mut self) {
         if self.server.waiters.has_ready() {
             self.serve_blocked();
-        }
-        if !self.server.events.is_empty() {
-            self.deliver_events();
         }
     }
 
@@ -299,9 +298,6 @@ impl Engine {
         if !self.server.unblocked.is_empty() {
             self.end_unblocked();
         }
-        if !self.server.events.is_empty() {
-            self.deliver_events();
-        }
         if !self.server.doomed.is_empty() {
             self.close_doomed();
         }
@@ -344,7 +340,7 @@ impl Engine {
         let is_exec = id.is_some_and(|id| self.is_exec(id));
         let mut line = error.line();
         if is_exec {
-            // The transaction goes, and the answer says why.
+            // The transaction, if there is one, goes, and the answer says why.
             transaction::abandon(&mut self.server, client);
             let why = line.strip_prefix(b"ERR ").unwrap_or(&line);
             let text = b"EXECABORT Transaction discarded because of: ";
@@ -386,11 +382,6 @@ impl Engine {
         }
     }
 
-    /// Hands the command's keyspace events on.
-    fn deliver_events(&mut self) {
-        self.server.events.clear();
-    }
-
     /// Closes the clients that a command wanted closed.
     pub(super) fn close_doomed(&mut self) {
         for conn in std::mem::take(&mut self.server.doomed) {
@@ -426,15 +417,20 @@ fn gate(
         ));
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())?;
-    if server.users.get(client.user).is_unrestricted() {
-        return Ok(());
+    if !server.users.get(client.user).is_unrestricted() {
+        let context = match client.multi {
+            Some(_) => Context::Multi,
+            None => Context::Toplevel,
+        };
+        client.last_command = Some(command.id); // the log shows what was refused
+        permit(server, client, registry, command, args, context)?;
     }
-    let context = match client.multi {
-        Some(_) => Context::Multi,
-        None => Context::Toplevel,
-    };
-    client.last_command = Some(command.id); // the log shows what was refused
-    permit(server, client, registry, command, args, context)
+    if client.is_in_subscriber_mode()
+        && !pubsub::ALLOWED_TO_SUBSCRIBERS.contains(&command.full_name.as_str())
+    {
+        return Err(CommandError::NotForSubscribers(command.full_name.clone()));
+    }
+    Ok(())
 }
 
 /// CLIENT REPLY SKIP concerns the next command alone.

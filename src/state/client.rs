@@ -8,6 +8,7 @@ use crate::acl::UserId;
 use crate::resp::{ArgPos, OwnedArgs, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
+use crate::state::pubsub::{Scope, Subscriptions};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
@@ -183,6 +184,8 @@ pub struct Client {
     pub watched: Vec<(u32, Vec<u8>)>,
     /// Memory that watching them takes.
     pub watched_bytes: usize,
+    /// The channels and patterns that it listens to, if any.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// What the command in front of `parked` waits for, once it has blocked.
     pub blocked: Option<Wait>,
     /// The command that ran last, kept until its duration is known.
@@ -235,6 +238,7 @@ impl Client {
             exec: VecDeque::new(),
             watched: Vec::new(),
             watched_bytes: 0,
+            subscriptions: None,
             blocked: None,
             timing: None,
             reply: Reply::default(),
@@ -259,7 +263,29 @@ impl Client {
 
     /// What the connection is for.
     pub fn kind(&self) -> ClientKind {
-        ClientKind::Normal
+        match self.subscriptions {
+            Some(_) => ClientKind::PubSub,
+            None => ClientKind::Normal,
+        }
+    }
+
+    /// How many names of this scope it listens to.
+    pub fn subscription_len(&self, scope: Scope) -> usize {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.map_or(0, |names| names.len(scope))
+    }
+
+    /// Memory that its subscriptions take.
+    pub fn subscriptions_bytes(&self) -> usize {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.map_or(0, |names| names.memory_bytes())
+    }
+
+    /// Whether every message to it has the form of a published one, because it listens and RESP2 knows no other way
+    /// to tell replies and messages apart.
+    #[inline]
+    pub fn is_in_subscriber_mode(&self) -> bool {
+        self.subscriptions.is_some() && !self.reply.is_resp3()
     }
 
     /// Bytes of the lists of fields that it has named.
@@ -286,6 +312,7 @@ impl Client {
             + self.multi_bytes()
             + self.watched_bytes
             + self.fieldset_bytes()
+            + self.subscriptions_bytes()
             + self.addr.len()
             + self.local_addr.len()
             + self.name.len()

@@ -53,6 +53,11 @@ pub enum CommandError {
     CountNotPositive,
     #[error("ERR DB index is out of range")]
     DbIndex,
+    #[error(
+        "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    )]
+    NotForSubscribers(String),
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
     #[error("NOAUTH Authentication required.")]

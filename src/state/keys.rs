@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::config::KeyspaceEvents;
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::{Entry, Kind, SHARED_MIN};
 use crate::keyspace::eviction::UsageClock;
@@ -43,6 +44,8 @@ pub enum Access {
     Read,
     /// A read that leaves no trace on the key, but counts.
     ReadNoTouch,
+    /// The same, and a key that is not there is no event either.
+    Inspect,
     /// A lookup for a change: no hit or miss, but use of the key.
     Write,
     /// Neither counts nor leaves a trace.
@@ -103,16 +106,24 @@ impl Server {
         if self.db(dbid).volatile_len() > 0 {
             if self.pause.is_some() && self.hides(dbid, key, access) {
                 self.stats.keyspace_misses += 1;
+                self.announce_miss(dbid, key);
                 return None;
             }
             self.expire_if_due(dbid, key);
+        }
+        let wanted = self.config.notify_keyspace_events;
+        if wanted.contains(KeyspaceEvents::KEY_MISS)
+            && matches!(access, Access::Read | Access::ReadNoTouch)
+            && self.db(dbid).get(key.hash, key.bytes).is_none()
+        {
+            self.announce_miss(dbid, key);
         }
         let no_touch = self.no_touch;
         // The database is borrowed by its field so that the counters stay reachable.
         let last = self.dbs.len() - 1;
         let found = self.dbs[last.min(dbid as usize)].get_mut(key.hash, key.bytes);
         match access {
-            Access::Read | Access::ReadNoTouch => match found {
+            Access::Read | Access::ReadNoTouch | Access::Inspect => match found {
                 Some(_) => self.stats.keyspace_hits += 1,
                 None => self.stats.keyspace_misses += 1,
             },
@@ -126,6 +137,16 @@ impl Server {
             mark_used(entry, &self.usage, &mut self.rng);
         }
         Some(entry)
+    }
+
+    /// A reader finds no key.
+    #[cold]
+    fn announce_miss(&mut self, dbid: u32, key: Key<'_>) {
+        let event = Event {
+            class: EventClass::KeyMiss,
+            name: "keymiss",
+        };
+        self.announce(dbid, key.bytes, event);
     }
 
     /// Looks a key up that must hold a string if it is there.
@@ -252,7 +273,7 @@ impl Server {
     /// Whether CLIENT PAUSE keeps the key in memory though its deadline has passed: readers do not see it.
     fn hides(&mut self, dbid: u32, key: Key<'_>, access: Access) -> bool {
         let now_ms = self.now_ms;
-        matches!(access, Access::Read | Access::ReadNoTouch)
+        matches!(access, Access::Read | Access::ReadNoTouch | Access::Inspect)
             && self.is_paused()
             && !self.expire_paused
             && self
@@ -391,14 +412,11 @@ impl Server {
     #[inline]
     pub fn insert(&mut self, dbid: u32, key: Key<'_>, entry: Entry) {
         self.db(dbid).insert(key.hash, entry);
-        self.notify(
-            dbid,
-            key.bytes,
-            Event {
-                class: EventClass::New,
-                name: "new",
-            },
-        );
+        let event = Event {
+            class: EventClass::New,
+            name: "new",
+        };
+        self.announce(dbid, key.bytes, event);
     }
 
     /// Sets or clears a key's deadline; says whether the key is there. The caller touches it.
@@ -423,12 +441,19 @@ impl Server {
         self.notify(dbid, key, event);
     }
 
+    /// Publishes an event that goes with no change of the key's value: nobody who waits for the key or watches it has
+    /// to know.
+    #[inline]
+    pub fn announce(&mut self, dbid: u32, key: &[u8], event: Event) {
+        if !self.config.notify_keyspace_events.is_empty() {
+            self.publish_event(dbid, key, event);
+        }
+    }
+
     /// Reports a keyspace event to those who asked for its class.
     #[inline]
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
-        if !self.config.notify_keyspace_events.is_empty() {
-            self.queue_event(dbid, key, event);
-        }
+        self.announce(dbid, key, event);
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);
         }

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod latency;
 pub mod meter;
 pub mod multi;
+pub mod pubsub;
 pub mod push;
 pub mod rng;
 pub mod secret;

@@ -48,7 +48,7 @@ impl<W: Fn(&mut Reply)> Message<W> {
 
 /// Which of the messages that waited for the end of a command come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum Precedence {
     /// What invalidates a client's cache comes before everything else, as what else it hears may make it look there.
     First,
     Then,
@@ -56,7 +56,7 @@ pub enum Order {
 
 struct Waiting {
     conn: ConnId,
-    order: Order,
+    precedence: Precedence,
     /// In both protocols: the client cannot be asked while its command runs.
     forms: [Bytes; 2],
 }
@@ -94,21 +94,21 @@ impl Pushes {
 impl Server {
     /// Sends a message to a client: at once, or behind the reply that it is being given.
     pub fn send<W: Fn(&mut Reply)>(&mut self, conn: ConnId, message: &mut Message<W>) {
-        self.send_in_order(conn, Order::Then, message);
+        self.send_in_order(conn, Precedence::Then, message);
     }
 
     /// [`Server::send`] for a message whose place among those that wait is not simply the last.
     pub fn send_in_order<W: Fn(&mut Reply)>(
         &mut self,
         conn: ConnId,
-        order: Order,
+        precedence: Precedence,
         message: &mut Message<W>,
     ) {
         match self.readiness(conn) {
             Readiness::Ready { resp3 } => self.push(conn, message.form(resp3)),
             Readiness::Busy => self.pushes.waiting.push(Waiting {
                 conn,
-                order,
+                precedence,
                 forms: [message.form(false).clone(), message.form(true).clone()],
             }),
             Readiness::Gone => {}
@@ -120,20 +120,27 @@ impl Server {
     pub fn deliver_pushes(&mut self, client: &mut Client) {
         let waiting = std::mem::take(&mut self.pushes.waiting);
         let mut later = Vec::new();
-        for order in [Order::First, Order::Then] {
-            for message in waiting.iter().filter(|message| message.order == order) {
+        for precedence in [Precedence::First, Precedence::Then] {
+            for message in waiting
+                .iter()
+                .filter(|message| message.precedence == precedence)
+            {
                 if message.conn != client.conn {
-                    later.push((message.conn, order, message.forms.clone()));
+                    later.push((message.conn, precedence, message.forms.clone()));
                 } else if !client.is_closing() {
                     let form = usize::from(client.reply.is_resp3());
                     client.reply.push_bytes(&message.forms[form]);
                 }
             }
         }
-        for (conn, order, forms) in later {
+        for (conn, precedence, forms) in later {
             match self.readiness(conn) {
                 Readiness::Ready { resp3 } => self.push(conn, &forms[usize::from(resp3)]),
-                Readiness::Busy => self.pushes.waiting.push(Waiting { conn, order, forms }),
+                Readiness::Busy => self.pushes.waiting.push(Waiting {
+                    conn,
+                    precedence,
+                    forms,
+                }),
                 Readiness::Gone => {}
             }
         }
@@ -283,7 +290,7 @@ mod tests {
         let mut running = server.clients.take(ConnId(1)).expect("it is there");
         let outer = server.clients.take(ConnId(2)).expect("it is there");
         server.send(ConnId(1), &mut greeting("b"));
-        server.send_in_order(ConnId(1), Order::First, &mut greeting("a"));
+        server.send_in_order(ConnId(1), Precedence::First, &mut greeting("a"));
         server.send(ConnId(2), &mut greeting("c"));
         running.reply.ok();
         server.deliver_pushes(&mut running);

@@ -13,11 +13,12 @@ use crate::keyspace::table::HashSeed;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
-use crate::state::effects::{Effects, Event};
+use crate::state::effects::Effects;
 use crate::state::eviction::Eviction;
 use crate::state::latency::Latency;
 use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
+use crate::state::pubsub::PubSub;
 use crate::state::push::Pushes;
 use crate::state::rng::Rng;
 use crate::state::secret::Secrets;
@@ -116,8 +117,6 @@ pub struct Server {
 
     pub dbs: Vec<Db>,
     pub effects: Effects,
-    /// Events of the command that runs, in order.
-    pub events: Vec<(u32, Vec<u8>, Event)>,
     /// The command that runs leaves no trace of use (CLIENT NO-TOUCH).
     pub no_touch: bool,
     /// DEBUG SET-ACTIVE-EXPIRE 0: the expire cycle rests.
@@ -145,6 +144,8 @@ pub struct Server {
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
+    /// Who listens to which channels.
+    pub pubsub: PubSub,
     /// Messages that wait for the end of their receivers' commands.
     pub pushes: Pushes,
 
@@ -208,7 +209,6 @@ impl Server {
             started: now,
             dbs: (0..dbs).map(|_| Db::new(hash_seed)).collect(),
             effects: Effects::default(),
-            events: Vec::new(),
             no_touch: false,
             active_expire: true,
             debug: Switches::default(),
@@ -224,6 +224,7 @@ impl Server {
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            pubsub: PubSub::default(),
             pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
@@ -311,14 +312,6 @@ impl Server {
     pub fn next_ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
-    }
-
-    /// Remembers an event for delivery after the command, if its class is asked for.
-    pub fn queue_event(&mut self, dbid: u32, key: &[u8], event: Event) {
-        let wanted = self.config.notify_keyspace_events;
-        if wanted.contains(event.class.flag()) {
-            self.events.push((dbid, key.to_vec(), event));
-        }
     }
 
     /// Counts an error reply by its first word.
