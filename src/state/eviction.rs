@@ -112,8 +112,10 @@ impl Server {
     }
 
     fn evict_some(&mut self) -> Room {
-        if self.config.maxmemory == 0 || self.is_paused() {
-            return Room::Enough; // a pause keeps the data set as it is
+        // A pause keeps the data set as it is, and what is being loaded was there before.
+        let is_safe = !self.is_paused() && self.persistence.loading.is_none();
+        if self.config.maxmemory == 0 || !is_safe {
+            return Room::Enough;
         }
         let limit = self
             .config
