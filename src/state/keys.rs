@@ -118,7 +118,11 @@ impl Server {
         let no_touch = self.no_touch;
         // The database is borrowed by its field so that the counters stay reachable.
         let last = self.dbs.len() - 1;
-        let found = self.dbs[last.min(dbid as usize)].get_mut(key.hash, key.bytes);
+        let db = &mut self.dbs[last.min(dbid as usize)];
+        let found = match access {
+            Access::Write => db.get_mut(key.hash, key.bytes),
+            _ => db.get_used(key.hash, key.bytes),
+        };
         match access {
             Access::Read | Access::ReadNoTouch | Access::Inspect => match found {
                 Some(_) => self.stats.keyspace_hits += 1,
@@ -384,10 +388,18 @@ impl Server {
     /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
     pub fn flush(&mut self, dbid: u32, is_async: bool) -> u64 {
         self.dirty_watched(dbid, dbid);
-        let empty = Db::new(self.hash_seed);
+        let empty = self.db(dbid).successor();
         let old = std::mem::replace(self.db(dbid), empty);
         let removed = old.len() as u64;
-        if is_async && removed > 0 {
+        // A running snapshot that is not through with it keeps it until then.
+        let old = match &mut self.persistence.snapshot {
+            Some(snapshot) => snapshot.adopt(old),
+            None => Some(old),
+        };
+        if is_async
+            && removed > 0
+            && let Some(old) = old
+        {
             self.garbage.add_keys(old.table);
         }
         self.waiters.signal_db(dbid);
