@@ -74,16 +74,13 @@ impl Engine {
             let id = command.id;
             let (server, registry) = (&mut self.server, &self.registry);
             match permit(server, client, registry, command, args, Context::Toplevel) {
-                Ok(()) => self.call(client, args, id, None),
-                Err(error) => self.refuse(client, Some(id), &error),
-            }
-            if !client.flags.has(ClientFlags::BLOCKED) {
-                if self.times_all() {
-                    let call = self.timed_call(client, id, args);
-                    self.timed_calls.push(call);
-                } else {
-                    self.share_time(id);
+                Ok(()) => {
+                    self.call(client, args, id, None);
+                    if !client.flags.has(ClientFlags::BLOCKED) {
+                        self.time_served(client, id, args);
+                    }
                 }
+                Err(error) => self.refuse(client, Some(id), &error),
             }
         }
         client.query = query;

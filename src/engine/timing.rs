@@ -142,6 +142,16 @@ impl Engine {
         }
     }
 
+    /// A client was served, in the time of the command that served it.
+    pub(super) fn time_served(&mut self, client: &Client, id: CommandId, args: Args<'_>) {
+        if self.times_all() {
+            let call = self.timed_call(client, id, args);
+            self.timed_calls.push(call);
+        } else {
+            self.share_time(id);
+        }
+    }
+
     /// Shares the time since the last clock reading among the commands that ran in it.
     pub(super) fn settle_untimed(&mut self, now: UnixMicros) {
         let total: u64 = self.untimed.iter().map(|(_, count)| count).sum();
