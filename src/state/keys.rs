@@ -312,7 +312,8 @@ impl Server {
             class: EventClass::Expired,
             name: "expired",
         };
-        self.notify(dbid, key, event);
+        self.announce(dbid, key, event);
+        self.signal(dbid, key);
     }
 
     /// The command by which the removal of a key that has expired is propagated.
@@ -436,10 +437,19 @@ impl Server {
         }
     }
 
-    /// Reports a keyspace event to those who asked for its class.
+    /// Reports a change of a key with its event, to those who asked for its class.
     #[inline]
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
+        self.signal(dbid, key);
         self.announce(dbid, key, event);
+    }
+
+    /// A key has changed: caches, who waits for it and who watches it have to know.
+    #[inline]
+    pub fn signal(&mut self, dbid: u32, key: &[u8]) {
+        if !self.tracking.is_idle() {
+            self.invalidate(key);
+        }
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);
         }

@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod keys;
 pub mod latency;
 pub mod meter;
+pub mod monitor;
 pub mod multi;
 pub mod pubsub;
 pub mod push;
@@ -23,6 +24,7 @@ pub mod secret;
 pub mod server;
 pub mod slowlog;
 pub mod stats;
+pub mod tracking;
 
 pub use client::{Client, ClientFlags, Clients};
 pub use effects::{Event, EventClass};
