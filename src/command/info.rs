@@ -13,7 +13,7 @@ use crate::keyspace::entry::Kind;
 use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
 use crate::state::pubsub::Scope;
-use crate::state::{Client, Server};
+use crate::state::{Client, Server, UnixMicros};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[INFO];
@@ -332,30 +332,56 @@ fn client_bytes(client: &Client) -> usize {
         + client.subscriptions_bytes()
 }
 
-/// What is true of a server that keeps nothing on disk.
+/// Files of data. What is told of copied memory is zero: a snapshot here copies none.
 fn persistence(out: &mut Report<'_, '_>, _: bool) {
+    let server = out.server();
+    let state = &server.persistence;
+    let now = server.now;
+    let secs_since = |started: UnixMicros| now.since(started) / 1_000_000;
+    let (mut done, mut total) = (0, 0);
+    if let Some(snapshot) = &state.snapshot {
+        done = snapshot.keys_done(&server.dbs);
+        total = snapshot.keys_total.max(done);
+    }
+    let share = match total {
+        0 => 0.0,
+        _ => done as f64 * 100.0 / total as f64,
+    };
+    let is_saving = state.is_saving();
+    let saving_secs = state.snapshot.as_ref().filter(|_| is_saving);
+    let saving_secs = saving_secs.map(|snapshot| secs_since(snapshot.started));
+    let or_never = |secs: Option<i64>| secs.unwrap_or(-1);
+
+    out.line("loading", u8::from(state.loading.is_some()));
     out.lines(&[
-        ("loading", "0"),
         ("async_loading", "0"),
         ("current_cow_peak", "0"),
         ("current_cow_size", "0"),
         ("current_cow_size_age", "0"),
-        ("current_fork_perc", "0.00"),
-        ("current_save_keys_processed", "0"),
-        ("current_save_keys_total", "0"),
     ]);
-    let server = out.server();
+    out.line("current_fork_perc", format_args!("{share:.2}"));
+    out.line("current_save_keys_processed", done);
+    out.line("current_save_keys_total", total);
     out.line("rdb_changes_since_last_save", server.effects.dirty);
-    out.line("rdb_bgsave_in_progress", 0);
-    out.line("rdb_last_save_time", server.started.secs());
+    out.line("rdb_bgsave_in_progress", u8::from(is_saving));
+    out.line("rdb_last_save_time", state.last_save_secs);
+    out.line(
+        "rdb_last_bgsave_status",
+        if state.last_save_ok { "ok" } else { "err" },
+    );
+    out.line(
+        "rdb_last_bgsave_time_sec",
+        or_never(state.last_duration_secs),
+    );
+    out.line(
+        "rdb_current_bgsave_time_sec",
+        or_never(saving_secs.and_then(|secs| i64::try_from(secs).ok())),
+    );
+    out.line("rdb_saves", state.saves);
+    out.line("rdb_last_cow_size", 0);
+    out.line("rdb_last_load_keys_expired", state.loaded.expired);
+    out.line("rdb_last_load_keys_loaded", state.loaded.keys);
     out.lines(&[
-        ("rdb_last_bgsave_status", "ok"),
-        ("rdb_last_bgsave_time_sec", "-1"),
-        ("rdb_current_bgsave_time_sec", "-1"),
-        ("rdb_saves", "0"),
-        ("rdb_last_cow_size", "0"),
-        ("rdb_last_load_keys_expired", "0"),
-        ("rdb_last_load_keys_loaded", "0"),
         ("aof_enabled", "0"),
         ("aof_rewrite_in_progress", "0"),
         ("aof_rewrite_scheduled", "0"),
@@ -369,6 +395,21 @@ fn persistence(out: &mut Report<'_, '_>, _: bool) {
         ("module_fork_in_progress", "0"),
         ("module_fork_last_cow_size", "0"),
     ]);
+    if let Some(loading) = &state.loading {
+        let (total, done) = (loading.file_bytes, loading.loaded_bytes());
+        let elapsed = secs_since(loading.started);
+        let left = match done {
+            0 => 1,
+            _ => elapsed.saturating_mul(total.saturating_sub(done)) / done,
+        };
+        let share = done as f64 * 100.0 / total.max(1) as f64;
+        out.line("loading_start_time", loading.started.secs());
+        out.line("loading_total_bytes", total);
+        out.line("loading_rdb_used_mem", loading.used_memory);
+        out.line("loading_loaded_bytes", done);
+        out.line("loading_loaded_perc", format_args!("{share:.2}"));
+        out.line("loading_eta_seconds", left);
+    }
 }
 
 fn threads(out: &mut Report<'_, '_>, _: bool) {

@@ -24,6 +24,7 @@ pub mod latency;
 pub mod list;
 pub mod memory;
 pub mod permission;
+pub mod persistence;
 pub mod pubsub;
 pub mod registry;
 pub mod scan;
@@ -70,6 +71,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     scan::COMMANDS,
     keyspace::COMMANDS,
     memory::COMMANDS,
+    persistence::COMMANDS,
     transaction::COMMANDS,
     acl::COMMANDS,
     pubsub::COMMANDS,

@@ -74,11 +74,13 @@ impl Engine {
             let id = command.id;
             let (server, registry) = (&mut self.server, &self.registry);
             match permit(server, client, registry, command, args, Context::Toplevel) {
-                Ok(()) => self.call(client, args, id, None),
+                Ok(()) => {
+                    self.call(client, args, id, None);
+                    if !client.flags.has(ClientFlags::BLOCKED) {
+                        self.untimed.push((id, 1));
+                    }
+                }
                 Err(error) => self.refuse(client, Some(id), &error),
-            }
-            if !client.flags.has(ClientFlags::BLOCKED) {
-                self.untimed.push((id, 1));
             }
         }
         client.query = query;

@@ -15,6 +15,7 @@ use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
+use crate::state::persistence::Restraint;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, ClientFlags, Server, UnixMicros};
 
@@ -69,6 +70,19 @@ impl Engine {
         if let Err(error) = gate(&mut self.server, &self.registry, client, command, args) {
             self.refuse(client, Some(id), &error);
             return Step::Next;
+        }
+        if !self.server.restraint.is_none() {
+            match self.restrain(client, id) {
+                Ok(false) => {}
+                Ok(true) => {
+                    client.flags.set(ClientFlags::PAUSED, true);
+                    return Step::Wait;
+                }
+                Err(error) => {
+                    self.refuse(client, Some(id), &error);
+                    return Step::Next;
+                }
+            }
         }
         if self.server.config.maxmemory > 0 {
             match self.room_for(client, id) {
@@ -239,6 +253,21 @@ impl Engine {
         let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         let is_held = if pause.writes_only { may_write } else { true };
         is_held && pause.until_ms > self.server.now_ms && !client.is_closing()
+    }
+
+    /// What a special state of the server means for a command: it may run, has to wait (true), or is refused.
+    #[cold]
+    fn restrain(&self, client: &Client, id: CommandId) -> Result<bool, CommandError> {
+        let (restraint, flags) = (self.server.restraint, self.flags_of(client, id));
+        let name = self.registry.get(id).spec.name;
+        if flags.has(Flags::WRITE) || name == "ping" {
+            self.server.refuse_unsaved()?;
+        }
+        if restraint.has(Restraint::LOADING) && !flags.has(Flags::LOADING) {
+            return Err(CommandError::Loading);
+        }
+        // The end of the server can be hurried up or called off while it saves.
+        Ok(restraint.has(Restraint::HELD) && name != "shutdown")
     }
 
     /// Calls the handler and settles its effects and accounts.

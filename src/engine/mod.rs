@@ -79,7 +79,6 @@ pub struct Engine {
     room_made: Option<Room>,
     /// Blocked clients are being served.
     is_serving: bool,
-    signals: u32,
     running: Option<CommandId>,
     trace: Option<Vec<(ConnId, u64, String)>>,
 }
@@ -134,7 +133,6 @@ impl Engine {
             timing_eviction: None,
             room_made: None,
             is_serving: false,
-            signals: 0,
             running: None,
             trace: boot.replaying.then(Vec::new),
         })
@@ -173,7 +171,23 @@ impl Engine {
             Input::Reading(reading) => self.handle_reading(*reading),
             Input::Done { ticket, outcome } => self.handle_done(*ticket, outcome.clone()),
             Input::Signal(signal) => self.handle_signal(*signal),
+            Input::Chunk {
+                ticket,
+                size,
+                bytes,
+            } => self.handle_chunk(*ticket, *size, bytes),
         }
+    }
+
+    /// The server starts: it loads what it left behind. Only then do clients get what they ask for.
+    pub fn handle_start(&mut self) {
+        self.server.load_at_start();
+    }
+
+    /// A chunk of a file that is loaded.
+    pub fn handle_chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+        self.server.take_chunk(ticket, size, bytes);
+        self.settle_answers();
     }
 
     /// The clock at the start of a loop turn. Runs the ticks that are due.
@@ -183,6 +197,7 @@ impl Engine {
         self.last_clock = now;
         self.clock_is_fresh = false;
         self.tick();
+        self.settle_answers();
     }
 
     /// The turn that ends was as long as the clock readings in it tell.
@@ -367,6 +382,9 @@ impl Engine {
 
     /// The shell has carried out the order with this ticket.
     pub fn handle_done(&mut self, ticket: u64, outcome: Outcome) {
+        if self.server.settle_file(ticket, &outcome) {
+            return self.settle_answers();
+        }
         let mut waiting = self.server.awaiting.iter();
         let Some(at) = waiting.position(|awaiting| awaiting.ticket == ticket) else {
             return;
@@ -391,6 +409,13 @@ impl Engine {
             self.answer(awaiting.conn, awaiting.client_id, result);
         }
         self.close_doomed();
+    }
+
+    /// Replies to those whose saves and loads are done.
+    fn settle_answers(&mut self) {
+        for ((conn, client_id), result) in std::mem::take(&mut self.server.persistence.answers) {
+            self.answer(conn, client_id, result);
+        }
     }
 
     /// Replies to a command that waited for the shell, and lets its client go on.
@@ -438,13 +463,27 @@ impl Engine {
 
     /// A signal asks for the end.
     pub fn handle_signal(&mut self, signal: Signal) {
-        self.signals += 1;
-        let text = match signal {
-            Signal::Interrupt => "Received SIGINT scheduling shutdown...",
-            Signal::Terminate => "Received SIGTERM scheduling shutdown...",
+        let is_again = self.server.persistence.shutdown.is_some();
+        if is_again {
+            if signal == Signal::Interrupt {
+                self.server.insist_on_shutdown();
+            }
+            return;
+        }
+        let config = &self.server.config;
+        let (text, flags) = match signal {
+            Signal::Interrupt => (
+                "Received SIGINT scheduling shutdown...",
+                config.shutdown_on_sigint,
+            ),
+            Signal::Terminate => (
+                "Received SIGTERM scheduling shutdown...",
+                config.shutdown_on_sigterm,
+            ),
         };
         self.server.log(LogLevel::Warning, text);
-        self.server.shut_down();
+        self.server.ask_shutdown(flags, None);
+        self.settle_answers();
     }
 
     /// The configuration as it stands.

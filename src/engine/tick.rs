@@ -99,6 +99,9 @@ impl Engine {
         if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
+        for due in [self.server.snapshot_due(), self.server.loading_due()] {
+            at = at.min(due.unwrap_or(at));
+        }
         Some(at)
     }
 
@@ -115,7 +118,10 @@ impl Engine {
         if is_due {
             self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
+        self.server.advance_snapshot();
+        self.server.advance_loading();
         if cron {
+            self.server.persistence_cron();
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
@@ -126,7 +132,8 @@ impl Engine {
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
-        let may_expire = self.server.active_expire && !self.server.is_paused();
+        let may_expire =
+            self.server.active_expire && !self.server.is_paused() && !self.server.expire_paused;
         let expires = may_expire && (cron || goes_on);
         let mut expired = false;
         if expires {

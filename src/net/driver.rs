@@ -181,6 +181,20 @@ impl Driver {
         flush
     }
 
+    /// The server starts. There is no record of it: every journal begins with it.
+    pub fn start(&mut self) {
+        self.engine.handle_start();
+        self.serve_wants();
+    }
+
+    pub fn chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.chunk(ticket, size, bytes);
+        }
+        self.engine.handle_chunk(ticket, size, bytes);
+        self.serve_wants();
+    }
+
     pub fn done(&mut self, ticket: u64, outcome: Outcome) {
         if let Some(recorder) = &mut self.recorder {
             recorder.done(ticket, &outcome);

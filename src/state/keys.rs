@@ -118,7 +118,11 @@ impl Server {
         let no_touch = self.no_touch;
         // The database is borrowed by its field so that the counters stay reachable.
         let last = self.dbs.len() - 1;
-        let found = self.dbs[last.min(dbid as usize)].get_mut(key.hash, key.bytes);
+        let db = &mut self.dbs[last.min(dbid as usize)];
+        let found = match access {
+            Access::Write => db.get_mut(key.hash, key.bytes),
+            _ => db.get_used(key.hash, key.bytes),
+        };
         match access {
             Access::Read | Access::ReadNoTouch | Access::Inspect => match found {
                 Some(_) => self.stats.keyspace_hits += 1,
@@ -313,7 +317,7 @@ impl Server {
             name: "expired",
         };
         self.announce(dbid, key, event);
-        self.signal(dbid, key);
+        self.signal(dbid, key, false);
     }
 
     /// The command by which the removal of a key that has expired is propagated.
@@ -385,10 +389,18 @@ impl Server {
     /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
     pub fn flush(&mut self, dbid: u32, is_async: bool) -> u64 {
         self.dirty_watched(dbid, dbid);
-        let empty = Db::new(self.hash_seed);
+        let empty = self.db(dbid).successor();
         let old = std::mem::replace(self.db(dbid), empty);
         let removed = old.len() as u64;
-        if is_async && removed > 0 {
+        // A running snapshot that is not through with it keeps it until then.
+        let old = match &mut self.persistence.snapshot {
+            Some(snapshot) => snapshot.adopt(old),
+            None => Some(old),
+        };
+        if is_async
+            && removed > 0
+            && let Some(old) = old
+        {
             self.garbage.add_keys(old.table);
         }
         self.waiters.signal_db(dbid);
@@ -440,15 +452,16 @@ impl Server {
     /// Reports a change of a key with its event, to those who asked for its class.
     #[inline]
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
-        self.signal(dbid, key);
+        self.signal(dbid, key, true);
         self.announce(dbid, key, event);
     }
 
-    /// A key has changed: caches, who waits for it and who watches it have to know.
+    /// A key has changed, by the command that runs or by itself: caches, who waits for it and who watches it have to
+    /// know.
     #[inline]
-    pub fn signal(&mut self, dbid: u32, key: &[u8]) {
+    pub fn signal(&mut self, dbid: u32, key: &[u8], is_by_command: bool) {
         if !self.tracking.is_idle() {
-            self.invalidate(key);
+            self.invalidate(key, is_by_command);
         }
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);

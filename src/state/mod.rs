@@ -14,15 +14,18 @@ pub mod fields;
 pub mod histogram;
 pub mod keys;
 pub mod latency;
+pub mod loading;
 pub mod meter;
 pub mod monitor;
 pub mod multi;
+pub mod persistence;
 pub mod pubsub;
 pub mod push;
 pub mod rng;
 pub mod secret;
 pub mod server;
 pub mod slowlog;
+pub mod snapshot;
 pub mod stats;
 pub mod tracking;
 

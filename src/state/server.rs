@@ -18,6 +18,7 @@ use crate::state::eviction::Eviction;
 use crate::state::latency::Latency;
 use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
+use crate::state::persistence::{Persistence, Restraint};
 use crate::state::pubsub::PubSub;
 use crate::state::push::Pushes;
 use crate::state::rng::Rng;
@@ -139,6 +140,12 @@ pub struct Server {
     pub watchers: Watchers,
     /// Who waits for keys.
     pub waiters: Waiters,
+    /// Files of data: saving and loading.
+    pub persistence: Persistence,
+    /// Libraries of functions, as their code.
+    pub libraries: Vec<Vec<u8>>,
+    /// Why commands are refused or wait at the moment.
+    pub restraint: Restraint,
     /// Clients whose wait CLIENT UNBLOCK ends after this command; with an error or as at a timeout.
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
@@ -224,6 +231,9 @@ impl Server {
             doomed: Vec::new(),
             watchers: Watchers::default(),
             waiters: Waiters::default(),
+            persistence: Persistence::new(now),
+            libraries: Vec::new(),
+            restraint: Restraint::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
             pubsub: PubSub::default(),
@@ -394,13 +404,6 @@ impl Server {
         ] {
             rate.reset();
         }
-    }
-
-    /// Orders the end of the process.
-    pub fn shut_down(&mut self) {
-        self.log(LogLevel::Warning, "User requested shutdown...");
-        self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
-        self.orders.push_back(Order::Exit { code: 0 });
     }
 
     /// Whether the client has to log in first. Taking the password away lets everyone in.

@@ -208,11 +208,11 @@ fn say(keys: Option<&[&[u8]]>) -> Message<impl Fn(&mut Reply)> {
 }
 
 impl Server {
-    /// A key has changed: who may have a copy of it is told.
-    pub fn invalidate(&mut self, key: &[u8]) {
+    /// A key has changed, by the command that runs or by itself: who may have a copy of it is told.
+    pub fn invalidate(&mut self, key: &[u8], is_by_command: bool) {
         if !self.tracking.prefixes.is_empty() {
-            let changer = self.running.map(|(_, id)| id);
-            self.tracking.note_change(key, changer);
+            let changer = self.running.filter(|_| is_by_command);
+            self.tracking.note_change(key, changer.map(|(_, id)| id));
         }
         self.invalidate_readers(key, self.running.map(|(conn, _)| conn));
     }
@@ -372,7 +372,7 @@ mod tests {
             (2, 2)
         );
         for key in ["a", "a", "c"] {
-            server.invalidate(key.as_bytes());
+            server.invalidate(key.as_bytes(), true);
         }
         assert_eq!(heard(&server), ">2 $10 invalidate *1 $1 a ");
         assert_eq!(
@@ -407,7 +407,7 @@ mod tests {
             ..Mode::default()
         });
         for key in ["ax", "b", "bbx", "ax", "c"] {
-            server.invalidate(key.as_bytes());
+            server.invalidate(key.as_bytes(), true);
         }
         assert!(server.tracking.has_broadcasts());
         server.broadcast_changes();
