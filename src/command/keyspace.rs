@@ -59,6 +59,7 @@ fn flushdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_async = is_async(ctx, args)?;
     let waits = !is_async && ctx.may_wait();
     let removed = ctx.server.flush(ctx.client.dbid, is_async || waits);
+    ctx.server.invalidate_all();
     ctx.server.effects.dirty += removed;
     ctx.propagate_always(args);
     reply_when_freed(ctx, waits);
@@ -97,6 +98,7 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let removed = ctx.server.flush(dbid as u32, is_async || waits);
         ctx.server.effects.dirty += removed;
     }
+    ctx.server.invalidate_all();
     ctx.propagate_always(args);
     // The file of before would bring everything back at the next start.
     if !ctx.server.config.save.is_empty() && ctx.server.persistence.snapshot.is_none() {

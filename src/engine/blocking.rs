@@ -172,6 +172,8 @@ impl Engine {
         };
         self.server.watchers.unwatch(conn, &mut client.watched);
         self.server.pubsub.unsubscribe_all(client);
+        self.server.tracking.stop(client);
+        self.server.monitors.remove(&conn);
         if let Some(wait) = &client.blocked {
             self.server.waiters.remove(client.dbid, conn, wait);
         }

@@ -125,6 +125,9 @@ impl Engine {
             self.rehash_tables();
             self.look_after_clients();
             self.evict_clients();
+            if self.server.tracks_too_much() {
+                self.server.shrink_tracking();
+            }
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
@@ -372,8 +375,8 @@ impl Engine {
                 .or(ClientFlags::AWAITING)
                 .or(ClientFlags::BLOCKED),
         );
-        let may_idle = waits || client.kind() != ClientKind::Normal;
-        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !may_idle {
+        let listens = client.kind() != ClientKind::Normal || client.flags.has(ClientFlags::MONITOR);
+        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits && !listens {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
             self.server
                 .log(crate::border::LogLevel::Verbose, "Closing idle client");
