@@ -6,6 +6,7 @@ use crate::acl::log::Context;
 use crate::border::{LogLevel, Want};
 use crate::command::permission::{permit, permit_queued};
 use crate::command::registry::{Command, Unknown};
+use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
 use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, transaction};
