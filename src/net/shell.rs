@@ -286,7 +286,7 @@ impl Shell {
         let Some(Some(state)) = self.conns.get_mut(conn.0 as usize) else {
             return;
         };
-        for _ in 0..READS_MAX {
+        for reads in 0..READS_MAX {
             if !self.driver.engine().wants_read(conn) {
                 return; // poll_resumed names it when it does
             }
@@ -295,6 +295,7 @@ impl Shell {
                 // The end comes with the next turn: what was asked before it is answered first.
                 Ok(ReadResult::Short) => break,
                 Ok(ReadResult::Full) => continue,
+                Ok(ReadResult::Eof) if reads > 0 => break,
                 Ok(ReadResult::Eof) => CloseReason::Eof,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
@@ -592,6 +593,7 @@ impl Shell {
             }
         }
         if has_answered || exit.is_some() {
+            self.driver.turn_end();
             self.flush();
         }
         exit

@@ -1,6 +1,6 @@
 //! Server: the whole state behind the commands, apart from who may run what and when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::acl::log::Log;
 use crate::acl::{User, Users};
@@ -25,6 +25,7 @@ use crate::state::rng::Rng;
 use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
+use crate::state::tracking::Tracking;
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// Different first words of errors that are counted apart.
@@ -105,6 +106,8 @@ pub struct Server {
     /// Whether memory suffices.
     pub meter: Meter,
     pub eviction: Eviction,
+    /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
+    pub clients_memory: usize,
     pub rng: Rng,
     /// The source of what must not be guessed.
     pub secrets: Secrets,
@@ -153,6 +156,12 @@ pub struct Server {
     pub flush_queue: VecDeque<ConnId>,
     /// Who listens to which channels.
     pub pubsub: PubSub,
+    /// Who tracks what.
+    pub tracking: Tracking,
+    /// Who sees every command.
+    pub monitors: BTreeSet<ConnId>,
+    /// Whose command runs, and that client's id.
+    pub running: Option<(ConnId, u64)>,
     /// Messages that wait for the end of their receivers' commands.
     pub pushes: Pushes,
 
@@ -173,6 +182,8 @@ pub struct Server {
     pub reply_peak_reset_ms: i64,
     /// What was removed lazily, on its way to be freed in pieces.
     pub garbage: Garbage,
+    /// Clients whose flush is answered when garbage is freed up to a mark: the mark, connection and client.
+    pub flush_waiters: Vec<(u64, ConnId, u64)>,
     pub startup_memory: u64,
     pub slowlog: SlowLog,
     pub latency: Latency,
@@ -202,6 +213,7 @@ impl Server {
             usage: UsageClock::new(Usage::LastUse, 0, 0, 0),
             meter: Meter::live(),
             eviction: Eviction::default(),
+            clients_memory: 0,
             rng,
             secrets,
             hash_seed,
@@ -231,6 +243,9 @@ impl Server {
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
             pubsub: PubSub::default(),
+            tracking: Tracking::default(),
+            monitors: BTreeSet::new(),
+            running: None,
             pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
@@ -244,6 +259,7 @@ impl Server {
             stale_share: 0.0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
             garbage: Garbage::default(),
+            flush_waiters: Vec::new(),
             startup_memory: 0,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
