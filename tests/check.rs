@@ -182,7 +182,8 @@ fn append_only_files_are_sound_or_broken_as_the_real_tool_finds_them() {
         fs::write(&path, &file).expect("a file");
         let (code, said) = check(&path);
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("1 transaction\n"), "{said}");
+        // A read by a group is written as two commands.
+        assert!(said.contains("2 transactions\n"), "{said}");
         assert!(said.contains("  APPEND 1\n"), "{said}");
         let commands_at = if file.starts_with(b"REDIS") {
             figure(&said, "commands from byte ").expect("it says so") as usize
@@ -199,12 +200,10 @@ fn append_only_files_are_sound_or_broken_as_the_real_tool_finds_them() {
             fs::write(&path, &bad).expect("a file");
             let (code, said) = check(&path);
             let (theirs, they_said) = run(&real, &[text(&path)], "");
-            // It reads lengths as C does, so a number with a sign or with nothing is one to it.
+            // It reads lengths as C does, and takes half an annotation, which would swallow what is appended.
             if theirs == Some(0) && code == Some(1) {
-                assert!(
-                    said.contains("is not ") || said.contains("of 0 arguments"),
-                    "{said}"
-                );
+                let laxer = ["is not ", "of 0 arguments", "annotation"];
+                assert!(laxer.iter().any(|part| said.contains(part)), "{said}");
                 continue;
             }
             assert_eq!(code, theirs, "{said}\n{they_said}");

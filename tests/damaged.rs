@@ -81,7 +81,7 @@ fn no_damage_does_harm() {
     let limits = limits();
     for (name, file) in files {
         let keys = read(&file, true, &limits).expect("it is sound");
-        assert!(keys > 30, "{name}: {keys}");
+        assert!(keys > 25, "{name}: {keys}");
         // Each place in the first part, then every so many.
         let mut end = 0;
         while end < file.len() {
@@ -91,7 +91,7 @@ fn no_damage_does_harm() {
             end += if end < 8192 { 1 } else { 61 };
         }
         // Without the checksum, so that the values' own checks are met.
-        for _ in 0..count_from_env("RETRACE_DAMAGES", 6_000) {
+        for _ in 0..count_from_env("RETRACE_DAMAGES", 1_500) {
             let mut bad = file.clone();
             for _ in 0..=rng.below(3) {
                 let at = rng.below(bad.len());
