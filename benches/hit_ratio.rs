@@ -4,7 +4,7 @@
 //!
 //! Drives Retrace and each of the servers on `PATH` (`redis-server`, `valkey-server`), or those that `RETRACE_PEERS` names
 //! (paths, separated by colons), with the same accesses: keys drawn from a Zipf distribution by a generator with a fixed
-//! seed, read, and written when they were missing. Each server gets the memory that the same number of keys takes in it, so
+//! seed, read, and written when they were missing. Each server gets the memory in which it holds the same number of keys, so
 //! that the figures compare decisions, not bytes. What is printed is the share of reads that found their key, after a
 //! first tenth that fills the cache.
 #![allow(
@@ -114,11 +114,22 @@ impl Client {
         self.read().unwrap_or_default()
     }
 
-    fn used_memory(&mut self) -> u64 {
+    fn figure(&mut self, name: &str) -> u64 {
         let text = self.ask("INFO memory");
         let mut lines = text.lines();
-        let used = lines.find_map(|line| line.strip_prefix("used_memory:"));
-        used.and_then(|used| used.parse().ok()).expect("a figure")
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value
+            .and_then(|value| value.parse().ok())
+            .expect("a figure")
+    }
+
+    /// Empties the server, and waits for the memory.
+    fn empty(&mut self) {
+        self.ask("CONFIG SET maxmemory 0");
+        self.ask("FLUSHALL SYNC");
+        while self.figure("lazyfree_pending_objects") > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn write_all(&mut self, keys: impl Iterator<Item = usize>) {
@@ -166,18 +177,36 @@ impl Zipf {
     }
 }
 
-/// The share of reads that found their key, in percent.
-fn measure(server: &Server, (policy, samples): (&str, u32), accesses: usize) -> f64 {
-    let mut client = server.connect();
-    client.ask("CONFIG SET maxmemory 0");
-    client.ask("FLUSHALL");
-    client.ask(&format!("CONFIG SET maxmemory-policy {policy}"));
-    client.ask(&format!("CONFIG SET maxmemory-samples {samples}"));
+/// The limit at which a server that evicts holds [`FITTING`] keys: guessed, tried and corrected.
+fn limit_for_fitting(client: &mut Client) -> u64 {
+    client.empty();
+    let empty = client.figure("used_memory");
     for start in (0..FITTING).step_by(100) {
         client.write_all(start..start + 100);
     }
-    let limit = client.used_memory();
-    client.ask("FLUSHALL");
+    let mut limit = client.figure("used_memory");
+    for _ in 0..6 {
+        client.empty();
+        client.ask("CONFIG SET maxmemory-policy allkeys-random");
+        client.ask(&format!("CONFIG SET maxmemory {limit}"));
+        for start in (0..4 * FITTING).step_by(BATCH) {
+            client.write_all(start..start + BATCH);
+        }
+        let held = client.ask("DBSIZE");
+        let held: f64 = held.trim_start_matches(':').parse().expect("a number");
+        let each = (limit - empty) as f64 / held;
+        limit = (limit as f64 + (FITTING as f64 - held) * each) as u64;
+    }
+    limit
+}
+
+/// The share of reads that found their key, in percent, and how many keys there are at the end.
+fn measure(server: &Server, (policy, samples): (&str, u32), accesses: usize) -> (f64, String) {
+    let mut client = server.connect();
+    let limit = limit_for_fitting(&mut client);
+    client.empty();
+    client.ask(&format!("CONFIG SET maxmemory-policy {policy}"));
+    client.ask(&format!("CONFIG SET maxmemory-samples {samples}"));
     client.ask(&format!("CONFIG SET maxmemory {limit}"));
     let mut zipf = Zipf::new();
     let (mut hits, mut reads) = (0, 0);
@@ -200,7 +229,7 @@ fn measure(server: &Server, (policy, samples): (&str, u32), accesses: usize) -> 
         }
         client.write_all(missing.into_iter());
     }
-    hits as f64 * 100.0 / reads as f64
+    (hits as f64 * 100.0 / reads as f64, client.ask("DBSIZE"))
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -224,7 +253,7 @@ fn main() {
     let own = own.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_retrace")));
     let mut servers = vec![Server::start(&own)];
     servers.extend(peers.iter().map(|path| Server::start(path)));
-    print!("| hits, % | samples |");
+    print!("| hits, % (keys held) | samples |");
     servers
         .iter()
         .for_each(|server| print!(" {} |", server.name));
@@ -232,7 +261,8 @@ fn main() {
     for row in ROWS {
         print!("| {} | {} |", row.0, row.1);
         for server in &servers {
-            print!(" {:.2} |", measure(server, *row, accesses));
+            let (share, keys) = measure(server, *row, accesses);
+            print!(" {share:.2} ({}) |", keys.trim_start_matches(':'));
         }
         println!();
     }
