@@ -8,6 +8,9 @@ use crate::command::ctx::int_arg;
 use crate::command::registry::Registry;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::syntax::container_help;
+use crate::command::tracking::{
+    CLIENT_CACHING, CLIENT_GETREDIR, CLIENT_TRACKING, CLIENT_TRACKINGINFO, redirect_of,
+};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::client::{ClientKind, NameError, is_plain_word};
@@ -30,7 +33,9 @@ pub const CLIENT: Spec = Spec {
     since: "2.4.0",
     summary: "A container for commands about connections.",
     subcommands: &[
+        CLIENT_CACHING,
         CLIENT_GETNAME,
+        CLIENT_GETREDIR,
         CLIENT_HELP,
         CLIENT_ID,
         CLIENT_INFO,
@@ -42,6 +47,8 @@ pub const CLIENT: Spec = Spec {
         CLIENT_REPLY,
         CLIENT_SETINFO,
         CLIENT_SETNAME,
+        CLIENT_TRACKING,
+        CLIENT_TRACKINGINFO,
         CLIENT_UNBLOCK,
         CLIENT_UNPAUSE,
     ],
@@ -362,12 +369,7 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         .clients
         .iter()
         .filter(|client| !client.is_closing() && kind.is_none_or(|kind| kind == client.kind()))
-        .map(|client| {
-            (
-                client.id,
-                line(ctx.server, client, ctx.registry, &Buffers::of(client)),
-            )
-        })
+        .map(|client| (client.id, describe(ctx.server, client, ctx.registry)))
         .collect();
     if kind.is_none_or(|kind| kind == ctx.client.kind()) {
         lines.push((ctx.client.id, own));
@@ -389,6 +391,9 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// What the output buffers of CLIENT LIST are counted in.
+const REPLY_BLOCK: usize = 16 * 1024;
+
 /// Sizes of what a client holds, in bytes.
 struct Buffers {
     query: usize,
@@ -401,8 +406,11 @@ struct Buffers {
 
 impl Buffers {
     fn of(client: &Client) -> Buffers {
-        let parser = client.parser.memory_bytes();
-        let used = client.query_end - client.query_pos + client.parser.big_len();
+        // While a big argument comes in, what stands before it counts as arguments.
+        let used = match client.parser.big_capacity() {
+            0 => client.query_end - client.query_pos,
+            _ => client.parser.big_len(),
+        };
         let held = client.query.len() + client.parser.big_capacity();
         let argv = client.parked.iter().map(|parked| parked.len).sum::<usize>()
             + client.parser.pending_args().1;
@@ -412,16 +420,7 @@ impl Buffers {
             query: used,
             query_free: held.saturating_sub(used),
             argv,
-            total: size_of::<Client>()
-                + client.query.capacity()
-                + parser
-                + client.reply.capacity()
-                + client.reply.shared_len()
-                + client.subscriptions_bytes()
-                + client.name.len()
-                + client.fieldset_bytes()
-                + client.addr.len()
-                + client.local_addr.len(),
+            total: client.charged_bytes(),
         }
     }
 }
@@ -435,8 +434,12 @@ pub fn own_line(server: &Server, client: &Client, registry: &Registry, args: Arg
     buffers.query = used;
     buffers.query_free = held - used;
     buffers.argv = args.iter_from(0).map(<[u8]>::len).sum();
-    buffers.total += held;
     line(server, client, registry, &buffers)
+}
+
+/// A client that is not running a command in one line.
+pub fn describe(server: &Server, client: &Client, registry: &Registry) -> String {
+    line(server, client, registry, &Buffers::of(client))
 }
 
 /// One client in one line, as CLIENT LIST has it.
@@ -446,15 +449,16 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         .last_command
         .map_or("NULL", |id| registry.get(id).full_name.as_str());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let in_buffer = client
-        .reply
-        .pending()
-        .saturating_sub(client.reply.shared_len());
+    // The first bytes count as the reply buffer's, what is beyond and what is shared as a list of blocks behind it.
+    let shared = client.reply.shared_len();
+    let copied = client.reply.pending().saturating_sub(shared);
+    let in_buffer = copied.min(REPLY_BLOCK);
+    let listed = copied - in_buffer;
     let queued = client.multi.as_ref().map(|multi| multi.queue.len() as i64);
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
-         qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
-         cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
+         qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
+         cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
          tot-cmds={}\n",
         client.id,
         client.addr,
@@ -463,7 +467,7 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         text(&client.name),
         client.age_secs(now),
         now.since(client.last_interaction) / 1_000_000,
-        flag_letters(client),
+        flag_letters(server, client),
         client.dbid,
         client.subscription_len(Scope::Channel),
         client.subscription_len(Scope::Pattern),
@@ -473,14 +477,16 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         buffers.query,
         buffers.query_free,
         buffers.argv,
+        client.multi_bytes(),
         client.reply_keep,
         client.reply_peak,
         in_buffer,
-        client.reply.shared_count(),
-        client.reply.shared_len(),
+        client.reply.shared_count() + listed.div_ceil(REPLY_BLOCK),
+        listed + shared,
         buffers.total,
         if buffers.waits_for_socket { "rw" } else { "r" },
         text(server.users.get(client.user).name()),
+        redirect_of(server, client),
         if client.reply.is_resp3() { 3 } else { 2 },
         text(&client.lib_name),
         text(&client.lib_ver),
@@ -491,32 +497,31 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
 }
 
 /// A letter for each state that CLIENT LIST shows.
-fn flag_letters(client: &Client) -> String {
+fn flag_letters(server: &Server, client: &Client) -> String {
+    let mode = server.tracking.mode(client.conn);
+    let has = |flag: ClientFlags| client.flags.has_any(flag);
+    let waits = ClientFlags::PAUSED
+        .or(ClientFlags::AWAITING)
+        .or(ClientFlags::BLOCKED);
     let letters = [
-        (
-            ClientFlags::PAUSED
-                .or(ClientFlags::AWAITING)
-                .or(ClientFlags::BLOCKED),
-            'b',
-        ),
-        (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
-        (ClientFlags::CLOSE_ASAP, 'A'),
-        (ClientFlags::UNIX_SOCKET, 'U'),
-        (ClientFlags::NO_EVICT, 'e'),
-        (ClientFlags::NO_TOUCH, 'T'),
+        ('O', has(ClientFlags::MONITOR)),
+        ('P', client.subscriptions.is_some()),
+        ('x', client.multi.is_some()),
+        ('b', has(waits)),
+        ('t', mode.is_some()),
+        ('R', mode.is_some_and(|mode| mode.is_broken)),
+        ('B', mode.is_some_and(|mode| mode.is_broadcast)),
+        ('c', has(ClientFlags::CLOSE_AFTER_REPLY)),
+        ('A', has(ClientFlags::CLOSE_ASAP)),
+        ('U', has(ClientFlags::UNIX_SOCKET)),
+        ('e', has(ClientFlags::NO_EVICT)),
+        ('T', has(ClientFlags::NO_TOUCH)),
     ];
-    let shown = letters
-        .iter()
-        .filter(|(flag, _)| client.flags.has_any(*flag));
-    let listens = client.subscriptions.as_ref().map(|_| 'P');
-    let in_multi = client.multi.as_ref().map(|_| 'x');
-    let shown: String = listens
-        .into_iter()
-        .chain(in_multi)
-        .chain(shown.map(|(_, letter)| *letter))
-        .collect();
+    let shown = letters.iter().filter(|(_, is_so)| *is_so);
+    let shown: String = shown.map(|(letter, _)| *letter).collect();
     if shown.is_empty() { "N".into() } else { shown }
 }
+
 pub const CLIENT_NO_EVICT: Spec = Spec {
     name: "no-evict",
     arity: 3,

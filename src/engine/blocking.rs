@@ -77,7 +77,7 @@ impl Engine {
                 Ok(()) => {
                     self.call(client, args, id, None);
                     if !client.flags.has(ClientFlags::BLOCKED) {
-                        self.untimed.push((id, 1));
+                        self.time_served(client, id, args);
                     }
                 }
                 Err(error) => self.refuse(client, Some(id), &error),
@@ -172,6 +172,8 @@ impl Engine {
         };
         self.server.watchers.unwatch(conn, &mut client.watched);
         self.server.pubsub.unsubscribe_all(client);
+        self.server.tracking.stop(client);
+        self.server.monitors.remove(&conn);
         if let Some(wait) = &client.blocked {
             self.server.waiters.remove(client.dbid, conn, wait);
         }

@@ -8,14 +8,15 @@ use crate::command::permission::{permit, permit_queued};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
+use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
+use crate::state::monitor::Source;
 use crate::state::persistence::Restraint;
-use crate::state::slowlog::{SlowEntry, trim_args};
-use crate::state::{Client, ClientFlags, Server, UnixMicros};
+use crate::state::{Client, ClientFlags, Server};
 
 /// What comes after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,6 @@ pub(super) enum Step {
     /// It could not run yet.
     Wait,
 }
-
-/// Thresholds below this are served by timing every command.
-const TIME_ALL_BELOW_US: i64 = 10_000;
 
 /// Clients that speak HTTP are logged no more often than this.
 const HTTP_WARNING_INTERVAL_US: u64 = 60_000_000;
@@ -58,7 +56,7 @@ impl Engine {
             self.refuse(client, None, &error);
             return Step::Next;
         };
-        let timed = args.len() > self.registry.get(id).timed_above || self.times_all();
+        let timed = self.is_timed(id, args);
         if timed && !self.clock_is_fresh {
             self.server.want = Some(Want::Clock);
             self.interrupted = Some(client.conn);
@@ -92,6 +90,10 @@ impl Engine {
                 None => return Step::Wait,
             }
         }
+        if self.server.tracks_too_much() {
+            self.server.shrink_tracking();
+            self.deliver_pushes(client);
+        }
         if self.is_paused(client, id) {
             client.flags.set(ClientFlags::PAUSED, true);
             return Step::Wait;
@@ -105,6 +107,9 @@ impl Engine {
             self.server.want = Some(Want::Reading);
             self.interrupted = Some(client.conn);
             return Step::Wait;
+        }
+        if timed && self.is_exec(id) {
+            self.exec_began = Some(self.last_clock);
         }
         self.call(client, args, id, first_key);
         if client.flags.has(ClientFlags::BLOCKED) {
@@ -120,10 +125,7 @@ impl Engine {
             return Step::Timing;
         }
         self.clock_is_fresh = false;
-        match self.untimed.last_mut() {
-            Some((last, count)) if *last == id => *count += 1,
-            _ => self.untimed.push((id, 1)),
-        }
+        self.share_time(id);
         if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
             return Step::Stop;
         }
@@ -170,13 +172,6 @@ impl Engine {
         }
     }
 
-    /// Whether every command is to be timed, because someone looks for short durations.
-    fn times_all(&self) -> bool {
-        let config = &self.server.config;
-        let slowlog = config.slowlog_log_slower_than;
-        (0..TIME_ALL_BELOW_US).contains(&slowlog) || config.latency_monitor_threshold > 0
-    }
-
     /// The command's flags; EXEC has those of all that it will run.
     fn flags_of(&self, client: &Client, id: CommandId) -> Flags {
         let flags = self.registry.get(id).spec.flags;
@@ -201,7 +196,9 @@ impl Engine {
     fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
         let flags = self.registry.get(id).spec.flags;
         if let Some(multi) = &mut client.multi {
-            multi.queue.push((id, OwnedArgs::new(args)));
+            let args = OwnedArgs::new(args);
+            multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
+            multi.queue.push((id, args));
             multi.flags = multi.flags.or(flags);
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
@@ -229,9 +226,15 @@ impl Engine {
                 continue;
             }
             self.call(client, args.args(), id, None);
-            match self.untimed.last_mut() {
-                Some((last, count)) if *last == id => *count += 1,
-                _ => self.untimed.push((id, 1)),
+            if !self.is_timed(id, args.args()) {
+                self.share_time(id);
+                continue;
+            }
+            let call = self.timed_call(client, id, args.args());
+            self.timed_calls.push(call);
+            self.clock_is_fresh = false;
+            if self.server.want.is_none() {
+                self.server.want = Some(Want::Clock);
             }
         }
         client.flags.set(ClientFlags::IN_EXEC, false);
@@ -275,10 +278,13 @@ impl Engine {
         let command = self.registry.get(id);
         let handler = command.spec.handler;
         self.running = Some(id);
+        let is_again = client.blocked.is_some();
+        let running = Some((client.conn, client.id));
+        let outer = std::mem::replace(&mut self.server.running, running);
         client.last_command = Some(id);
         if let Some(trace) = &mut self.trace {
             let pos = client.replied_bytes + client.reply.pending() as u64;
-            trace.push((client.conn, pos, describe(args)));
+            trace.push((client.conn, pos, describe(&command.full_name, args)));
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if client.flags.has_any(skips) {
@@ -294,17 +300,27 @@ impl Engine {
         };
         let result = handler(&mut ctx, args);
 
+        if client.flags.has(ClientFlags::TRACKING) && command.spec.flags.has(Flags::READONLY) {
+            track_reads(&mut self.server, client, command, args);
+        }
         if client.flags.has(ClientFlags::BLOCKED) {
             self.enqueue_blocked(client); // it counts when it is served
         } else {
             self.settle_call(client, id, result);
         }
+        let is_watched = !self.server.monitors.is_empty() && !is_again;
         if client.flags.has(ClientFlags::IN_EXEC) {
+            if is_watched {
+                self.feed_monitors(client, args, id);
+            }
             return; // the rest follows once, behind the last command
         }
         let is_exec = !client.exec.is_empty();
         if is_exec {
             self.run_exec(client);
+        }
+        if is_watched {
+            self.feed_monitors(client, args, id);
         }
         // A transaction that waits for the shell, if only behind its last command, is followed up afterwards.
         if is_exec && self.server.want.is_some() {
@@ -313,6 +329,22 @@ impl Engine {
             self.follow_up(client);
         }
         self.running = None;
+        self.server.running = outer;
+    }
+
+    /// Shows a command to those who watch, unless it is none of their business.
+    fn feed_monitors(&mut self, client: &Client, args: Args<'_>, id: CommandId) {
+        let command = self.registry.get(id);
+        let flags = command.spec.flags;
+        if flags.has(Flags::SKIP_MONITOR) || flags.has(Flags::ADMIN) {
+            return;
+        }
+        let argv = (0..args.len()).map(|at| match is_secret(&command.full_name, args, at) {
+            true => REDACTED,
+            false => args.bytes(at),
+        });
+        let source = Source::Client(client);
+        self.server.feed_monitors(source, client.dbid, argv);
     }
 
     /// What follows from a command, or from a whole transaction.
@@ -334,9 +366,22 @@ impl Engine {
         if !self.server.doomed.is_empty() {
             self.close_doomed();
         }
-        let all_skips = skips.or(ClientFlags::REPLY_SKIP_NEXT);
-        if client.flags.has_any(all_skips) || client.reply.is_muted() {
+        let passing = skips
+            .or(ClientFlags::REPLY_SKIP_NEXT)
+            .or(ClientFlags::CACHING);
+        if client.flags.has_any(passing) || client.reply.is_muted() {
             settle_reply_mode(client);
+            self.settle_caching(client, client.last_command);
+        }
+    }
+
+    /// CLIENT CACHING concerns the next command alone, or the next transaction as a whole. Other subcommands of CLIENT
+    /// are no next command.
+    fn settle_caching(&self, client: &mut Client, id: Option<CommandId>) {
+        let name = id.map_or("", |id| self.registry.get(id).full_name.as_str());
+        let is_client = name.starts_with("client|") && name != "client|setinfo";
+        if client.multi.is_none() && !is_client {
+            client.flags.set(ClientFlags::CACHING, false);
         }
     }
 
@@ -389,6 +434,9 @@ impl Engine {
         if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
             settle_reply_mode(client);
         }
+        if client.flags.has(ClientFlags::CACHING) {
+            self.settle_caching(client, id);
+        }
     }
 
     /// Cuts off a client that speaks HTTP, before what its request's body holds can run as commands.
@@ -408,104 +456,6 @@ impl Engine {
         }
     }
 
-    /// A command's duration is known: its accounts, the slow log and the latency monitor.
-    pub(super) fn finish_timed(&mut self, now: UnixMicros) {
-        let elapsed_us = now.since(self.last_clock);
-        if let Some(tick) = self.timing_tick.take() {
-            self.finish_tick(tick, now, elapsed_us);
-            self.last_clock = now;
-        }
-        if let Some(keys) = self.timing_eviction.take() {
-            // No clock is read for each key: all of them took as long.
-            let elapsed_us = now.since(self.last_clock);
-            let each_us = elapsed_us.checked_div(keys).unwrap_or(0);
-            self.server.sample_latency("eviction-del", each_us);
-            self.server.sample_latency("eviction-cycle", elapsed_us);
-            self.last_clock = now;
-        }
-        let elapsed_us = now.since(self.last_clock);
-        self.settle_untimed_before(now);
-        self.last_clock = now;
-        self.clock_is_fresh = true;
-        let Some(conn) = self.interrupted else {
-            return;
-        };
-        let Some(mut client) = self.server.clients.take(conn) else {
-            return;
-        };
-        if let Some(done) = client.timing.take() {
-            if let Some(id) = client.last_command {
-                self.account(&client, &done, id, elapsed_us);
-            }
-            client.query_pos += done.len;
-        }
-        self.server.clients.put_back(client);
-    }
-
-    fn account(
-        &mut self,
-        client: &Client,
-        done: &crate::state::client::Parked,
-        id: CommandId,
-        elapsed_us: u64,
-    ) {
-        self.server.record_duration(id, elapsed_us, 1);
-        let command = self.registry.get(id);
-        let is_fast = command.spec.flags.has(Flags::FAST);
-        let event = if is_fast { "fast-command" } else { "command" };
-        self.server.sample_latency(event, elapsed_us);
-        let threshold = self.server.config.slowlog_log_slower_than;
-        let is_slow = u64::try_from(threshold).is_ok_and(|t| elapsed_us >= t);
-        if is_slow && !command.spec.flags.has(Flags::SKIP_SLOWLOG) {
-            let bytes = &client.query[client.query_pos..client.query_end];
-            let args = Args::new(bytes, &done.argv, &done.big);
-            let argv = (0..args.len()).map(|at| match is_secret(&command.full_name, args, at) {
-                true => REDACTED,
-                false => args.bytes(at),
-            });
-            let entry = SlowEntry {
-                id: 0,
-                unix_secs: self.server.now.secs(),
-                duration_us: elapsed_us,
-                argv: trim_args(argv),
-                addr: client.addr.clone(),
-                name: client.name.clone(),
-            };
-            let max = self.server.slowlog_len_max();
-            self.server.slowlog.push(entry, max);
-        }
-    }
-
-    /// The untimed commands' time ends where a timed one's begins.
-    fn settle_untimed_before(&mut self, now: UnixMicros) {
-        let timing = self
-            .interrupted
-            .and_then(|conn| self.server.clients.get(conn))
-            .is_some_and(|client| client.timing.is_some());
-        if !timing {
-            self.settle_untimed(now);
-        }
-    }
-
-    /// Shares the time since the last clock reading among the commands that ran in it.
-    pub(super) fn settle_untimed(&mut self, now: UnixMicros) {
-        let total: u64 = self.untimed.iter().map(|(_, count)| count).sum();
-        if total == 0 {
-            return;
-        }
-        let elapsed_us = now.since(self.last_clock);
-        let mut untimed = std::mem::take(&mut self.untimed);
-        let mut before = 0;
-        for (id, count) in untimed.drain(..) {
-            // From one mark to the next, so that the shares add up to the whole.
-            let share = elapsed_us * (before + count) / total - elapsed_us * before / total;
-            self.server.record_duration(id, share, count);
-            before += count;
-        }
-        self.untimed = untimed;
-        self.last_clock = now;
-    }
-
     /// Delivers what waited for the end of `client`'s command, unless its reply is still to come.
     pub(super) fn deliver_pushes(&mut self, client: &mut Client) {
         if !client.is_mid_reply() {
@@ -516,10 +466,7 @@ impl Engine {
     /// Closes the clients that a command wanted closed.
     pub(super) fn close_doomed(&mut self) {
         for conn in std::mem::take(&mut self.server.doomed) {
-            if let Some(client) = self.server.clients.get_mut(conn) {
-                client.flags.set(ClientFlags::CLOSE_ASAP, true);
-                self.server.queue_output(conn);
-            }
+            self.server.close_asap(conn);
         }
     }
 }
@@ -564,6 +511,14 @@ fn gate(
     {
         return Err(CommandError::NotForSubscribers(command.full_name.clone()));
     }
+    if client.flags.has(ClientFlags::MONITOR) {
+        let uses_data = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
+        if uses_data.iter().any(|flag| command.spec.flags.has(*flag)) {
+            return Err(CommandError::text(
+                "ERR Replica can't interact with the keyspace",
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -576,12 +531,17 @@ fn settle_reply_mode(client: &mut Client) {
 }
 
 /// A command in a form to read, for the report of a replay.
-fn describe(args: Args<'_>) -> String {
+fn describe(command: &str, args: Args<'_>) -> String {
     let mut text = String::new();
-    for arg in args.iter_from(0).take(16) {
+    for (at, arg) in args.iter_from(0).take(16).enumerate() {
         if !text.is_empty() {
             text.push(' ');
         }
+        let arg = if is_secret(command, args, at) {
+            REDACTED
+        } else {
+            arg
+        };
         let shown = &arg[..arg.len().min(64)];
         text.push_str(&shown.escape_ascii().to_string());
         if arg.len() > shown.len() {
@@ -596,7 +556,7 @@ mod tests {
     use super::*;
     use crate::border::{Boot, Peer, Reading};
     use crate::config::Config;
-    use crate::state::ConnId;
+    use crate::state::{ConnId, UnixMicros};
 
     /// An engine with one client, on a clock that only the test moves.
     struct Bench {
@@ -687,6 +647,29 @@ mod tests {
         let many = format!("DEL{}\r\n", " a".repeat(64));
         bench.send(many.as_bytes(), 10);
         assert!(bench.now_us > 0);
+    }
+
+    #[test]
+    fn strangers_are_let_in_once_the_default_user_has_a_password() {
+        let mut bench = Bench::new(Config::default());
+        let greeting = |bench: &mut Bench| {
+            let conn = bench.engine.handle_accept(Peer {
+                addr: "10.0.0.1:1".into(),
+                local_addr: "10.0.0.2:2".into(),
+                is_unix: false,
+                is_local: false,
+                fd: 6,
+            });
+            let said = bench.engine.output_slice(conn).unwrap_or_default();
+            String::from_utf8_lossy(&said[..said.len().min(7)]).into_owned()
+        };
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"ACL SETUSER default >pw\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
+        bench.send(b"ACL SETUSER default nopass off\r\n", 1);
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"CONFIG SET protected-mode no\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod exec;
 mod flush;
 mod run;
 mod tick;
+mod timing;
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,6 @@ use crate::config::Config;
 use crate::resp::ArgPos;
 use crate::state::eviction::Room;
 use crate::state::meter::{Finding, Meter};
-use crate::state::secret::Secrets;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -50,6 +50,10 @@ pub struct Engine {
     http_warned: Option<UnixMicros>,
     /// Commands since the last clock reading that share the time until the next.
     untimed: Vec<(CommandId, u64)>,
+    /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
+    timed_calls: Vec<timing::TimedCall>,
+    /// When the transaction began that is timed as a whole.
+    exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
     /// The tick that ran, until a clock reading says how long it took.
@@ -93,9 +97,9 @@ impl Engine {
             executable: boot.executable,
             os: boot.os,
             config_file: boot.config_file,
+            secret: boot.secret,
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
-        server.secrets = Secrets::new(boot.secret);
         acl::begin(
             &mut server,
             &registry,
@@ -116,6 +120,8 @@ impl Engine {
             reading_is_fresh: false,
             http_warned: None,
             untimed: Vec::new(),
+            timed_calls: Vec::new(),
+            exec_began: None,
             commands_before: 0,
             timing_tick: None,
             next_reading: boot.now,
@@ -215,9 +221,12 @@ impl Engine {
     }
 
     /// The clock at the end of a loop turn in which something was read: the commands that were not timed
-    /// one by one share what has passed.
+    /// one by one share what has passed. Then clients are told of the changes that they asked to hear of once a turn.
     pub fn handle_turn_end(&mut self, now: UnixMicros) {
         self.settle_untimed(now);
+        if self.server.tracking.has_broadcasts() {
+            self.server.broadcast_changes();
+        }
     }
 
     /// A connection was accepted. One that is refused gets its error and is closed at the next flush.
@@ -504,9 +513,9 @@ impl Engine {
             .map(|id| self.registry.get(id).full_name.as_str())
     }
 
-    /// Whether commands ran in this turn whose time is not settled.
-    pub fn has_untimed(&self) -> bool {
-        !self.untimed.is_empty()
+    /// Whether the turn's end is to be told: commands ran whose time is not settled, or changes are to be broadcast.
+    pub fn wants_turn_end(&self) -> bool {
+        !self.untimed.is_empty() || self.server.tracking.has_broadcasts()
     }
 
     /// The commands that `conn` ran since its output was last drained: where each one's reply begins in the
@@ -567,6 +576,7 @@ impl Engine {
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
         let client = self.server.clients.remove(conn);
+        self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
             self.server.flush_queue.retain(|of| *of != conn);
         }

@@ -593,6 +593,7 @@ impl Shell {
             }
         }
         if has_answered || exit.is_some() {
+            self.driver.turn_end();
             self.flush();
         }
         exit

@@ -104,6 +104,12 @@ impl ClientFlags {
     pub const BLOCKED: ClientFlags = ClientFlags(1 << 14);
     /// A transaction's commands are being run.
     pub const IN_EXEC: ClientFlags = ClientFlags(1 << 15);
+    /// Sees every command that runs (MONITOR).
+    pub const MONITOR: ClientFlags = ClientFlags(1 << 24);
+    /// Is told when keys change that it has read, or all keys of a kind (CLIENT TRACKING).
+    pub const TRACKING: ClientFlags = ClientFlags(1 << 25);
+    /// CLIENT CACHING was the last command: it decides about the keys of the next.
+    pub const CACHING: ClientFlags = ClientFlags(1 << 26);
     /// The last read went into the engine's shared buffer.
     pub const SHARED_READ: ClientFlags = ClientFlags(1 << 13);
 
@@ -182,6 +188,10 @@ pub struct Client {
     pub exec: VecDeque<(CommandId, OwnedArgs)>,
     /// The keys that it watches, with their databases.
     pub watched: Vec<(u32, Vec<u8>)>,
+    /// Memory that watching them takes.
+    pub watched_bytes: usize,
+    /// Memory of the prefixes that it broadcasts.
+    pub prefix_bytes: usize,
     /// The channels and patterns that it listens to, if any.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What the command in front of `parked` waits for, once it has blocked.
@@ -201,6 +211,8 @@ pub struct Client {
     pub reply_peak_at: UnixMicros,
     /// When the soft output limit was first exceeded.
     pub soft_limit_since: Option<UnixMicros>,
+    /// What is counted of it against `maxmemory-clients`.
+    pub counted_bytes: usize,
 }
 
 impl Client {
@@ -233,6 +245,8 @@ impl Client {
             multi: None,
             exec: VecDeque::new(),
             watched: Vec::new(),
+            watched_bytes: 0,
+            prefix_bytes: 0,
             subscriptions: None,
             blocked: None,
             timing: None,
@@ -245,6 +259,7 @@ impl Client {
             reply_peak: 0,
             reply_peak_at: now,
             soft_limit_since: None,
+            counted_bytes: 0,
         }
     }
 
@@ -294,6 +309,37 @@ impl Client {
     /// Whole seconds since the connection was accepted.
     pub fn age_secs(&self, now: UnixMicros) -> u64 {
         now.since(self.created) / 1_000_000
+    }
+
+    /// Memory that the client takes, values that wait to be written and belong to keys as well included.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Client>()
+            + self.query.capacity().max(self.query_taken)
+            + self.parser.memory_bytes()
+            + self.reply.capacity()
+            + self.reply.shared_len()
+            + self.multi_bytes()
+            + self.watched_bytes
+            + self.prefix_bytes
+            + self.fieldset_bytes()
+            + self.subscriptions_bytes()
+            + self.addr.len()
+            + self.local_addr.len()
+            + self.name.len()
+            + self.lib_name.len()
+            + self.lib_ver.len()
+    }
+
+    /// Memory that the client is charged with: what it takes, and the room that is kept for short replies as if it
+    /// were in use, so that no short reply changes what it is charged.
+    pub fn charged_bytes(&self) -> usize {
+        let kept = self.reply_keep.saturating_sub(self.reply.capacity());
+        self.memory_bytes() + kept
+    }
+
+    /// Memory of the queued commands of a transaction.
+    pub fn multi_bytes(&self) -> usize {
+        self.multi.as_ref().map_or(0, |multi| multi.bytes)
     }
 
     /// Takes note of how much of the reply buffer is in use.
@@ -378,6 +424,8 @@ pub struct Clients {
     slots: Vec<Option<Box<Client>>>,
     /// Whether the slot is in use, even while its client is taken out.
     used: Vec<bool>,
+    /// By slot, the number that CLIENT ID shows of the client that is or was there.
+    ids: Vec<u64>,
     /// No slot below this one is free.
     first_free: usize,
     len: usize,
@@ -397,8 +445,10 @@ impl Clients {
         if at >= self.slots.len() {
             self.slots.resize_with(at + 1, || None);
             self.used.resize(at + 1, false);
+            self.ids.resize(at + 1, 0);
         }
         self.used[at] = true;
+        self.ids[at] = client.id;
         self.first_free = self.first_free.max(at + 1);
         self.slots[at] = Some(client);
         self.len += 1;
@@ -435,6 +485,18 @@ impl Clients {
     /// Whether there is such a client, taken out or not.
     pub fn is_used(&self, conn: ConnId) -> bool {
         self.used.get(conn.0 as usize) == Some(&true)
+    }
+
+    /// Whether the client that had this connection is there still, taken out or not.
+    pub fn is_connected(&self, conn: ConnId, id: u64) -> bool {
+        self.is_used(conn) && self.ids.get(conn.0 as usize) == Some(&id)
+    }
+
+    /// The connection of a client, taken out or not, by the number that CLIENT ID shows.
+    pub fn conn_of(&self, id: u64) -> Option<ConnId> {
+        let mut slots = self.used.iter().zip(&self.ids);
+        let at = slots.position(|(used, of)| *used && *of == id)?;
+        Some(ConnId(at as u32))
     }
 
     /// A client that is not taken out.

@@ -16,6 +16,9 @@ use crate::state::server::Server;
 use crate::state::{CommandError, Rng};
 use crate::types::decimal::parse_i64;
 
+/// Keys and elements of removed values that are freed at a stretch.
+const LAZY_FREE: usize = 2000;
+
 /// A key and its hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
@@ -316,7 +319,8 @@ impl Server {
             class: EventClass::Expired,
             name: "expired",
         };
-        self.notify(dbid, key, event);
+        self.announce(dbid, key, event);
+        self.signal(dbid, key, false);
     }
 
     /// The command by which the removal of a key that has expired is propagated.
@@ -374,12 +378,23 @@ impl Server {
         }
     }
 
+    /// Frees a piece of what was removed lazily; says whether all of it is gone.
+    pub fn free_garbage(&mut self) -> bool {
+        let freed = self.garbage.free_some(LAZY_FREE);
+        self.stats.lazyfreed_objects += freed as u64;
+        self.garbage.is_empty()
+    }
+
     /// All watched keys of database `dbid` that are there, or in database `other`, are about to change.
     pub fn dirty_watched(&mut self, dbid: u32, other: u32) {
         for key in self.watchers.keys_of(dbid) {
-            let hash = self.hash_seed.hash(&key);
+            let found = self.key(&key);
+            // What has expired in the other one is no change for who watches a key that is not there.
+            if other != dbid {
+                self.expire_if_due(other, found);
+            }
             let mut dbs = [dbid, other].into_iter();
-            if dbs.any(|dbid| self.db(dbid).get(hash, &key).is_some()) {
+            if dbs.any(|dbid| self.db(dbid).get(found.hash, &key).is_some()) {
                 self.watchers.signal(dbid, &key);
             }
         }
@@ -448,10 +463,20 @@ impl Server {
         }
     }
 
-    /// Reports a keyspace event to those who asked for its class.
+    /// Reports a change of a key with its event, to those who asked for its class.
     #[inline]
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
+        self.signal(dbid, key, true);
         self.announce(dbid, key, event);
+    }
+
+    /// A key has changed, by the command that runs or by itself: caches, who waits for it and who watches it have to
+    /// know.
+    #[inline]
+    pub fn signal(&mut self, dbid: u32, key: &[u8], is_by_command: bool) {
+        if !self.tracking.is_idle() {
+            self.invalidate(key, is_by_command);
+        }
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);
         }

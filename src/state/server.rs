@@ -1,6 +1,6 @@
 //! Server: the whole state behind the commands, apart from who may run what and when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::acl::log::Log;
 use crate::acl::{User, Users};
@@ -25,6 +25,7 @@ use crate::state::rng::Rng;
 use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
+use crate::state::tracking::Tracking;
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// Different first words of errors that are counted apart.
@@ -47,6 +48,8 @@ pub struct Process {
     pub executable: String,
     pub os: String,
     pub config_file: Option<String>,
+    /// What secrets are made from.
+    pub secret: [u8; 32],
 }
 
 /// A command that sleeps until the shell answers: what its handler still has to do then.
@@ -103,6 +106,10 @@ pub struct Server {
     /// Whether memory suffices.
     pub meter: Meter,
     pub eviction: Eviction,
+    /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
+    pub clients_memory: usize,
+    /// Bytes of messages to clients since the start.
+    pub pushed_bytes: u64,
     pub rng: Rng,
     /// The source of what must not be guessed.
     pub secrets: Secrets,
@@ -151,6 +158,12 @@ pub struct Server {
     pub flush_queue: VecDeque<ConnId>,
     /// Who listens to which channels.
     pub pubsub: PubSub,
+    /// Who tracks what.
+    pub tracking: Tracking,
+    /// Who sees every command.
+    pub monitors: BTreeSet<ConnId>,
+    /// Whose command runs, and that client's id.
+    pub running: Option<(ConnId, u64)>,
     /// Messages that wait for the end of their receivers' commands.
     pub pushes: Pushes,
 
@@ -171,6 +184,8 @@ pub struct Server {
     pub reply_peak_reset_ms: i64,
     /// What was removed lazily, on its way to be freed in pieces.
     pub garbage: Garbage,
+    /// Clients whose flush is answered when garbage is freed up to a mark: the mark, connection and client.
+    pub flush_waiters: Vec<(u64, ConnId, u64)>,
     pub startup_memory: u64,
     pub slowlog: SlowLog,
     pub latency: Latency,
@@ -188,10 +203,9 @@ impl Server {
     /// The state at the start.
     pub fn new(config: Config, process: Process, seed: u64, now: UnixMicros) -> Server {
         let mut rng = Rng::new(seed);
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
-        key[8..].copy_from_slice(&rng.next_u64().to_le_bytes());
-        let hash_seed = HashSeed(key);
+        let mut secrets = Secrets::new(process.secret);
+        // Whoever knows it can make keys that meet in one bucket.
+        let hash_seed = HashSeed(secrets.key());
         let run_id = rng.hex(40);
         let replid = rng.hex(40);
         let dbs = usize::try_from(config.databases).unwrap_or(16).max(1);
@@ -201,8 +215,10 @@ impl Server {
             usage: UsageClock::new(Usage::LastUse, 0, 0, 0),
             meter: Meter::live(),
             eviction: Eviction::default(),
+            clients_memory: 0,
+            pushed_bytes: 0,
             rng,
-            secrets: Secrets::default(),
+            secrets,
             hash_seed,
             config,
             process,
@@ -230,6 +246,9 @@ impl Server {
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
             pubsub: PubSub::default(),
+            tracking: Tracking::default(),
+            monitors: BTreeSet::new(),
+            running: None,
             pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
@@ -243,6 +262,7 @@ impl Server {
             stale_share: 0.0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
             garbage: Garbage::default(),
+            flush_waiters: Vec::new(),
             startup_memory: 0,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
