@@ -28,6 +28,9 @@ const EXPONENT: f64 = 0.99;
 
 const ACCESSES: usize = 1_000_000;
 
+/// Short runs that find the limit.
+const TRIALS: usize = 4;
+
 /// Reads that are sent together.
 const BATCH: usize = 32;
 
@@ -177,36 +180,30 @@ impl Zipf {
     }
 }
 
-/// The limit at which a server that evicts holds [`FITTING`] keys: guessed, tried and corrected.
-fn limit_for_fitting(client: &mut Client) -> u64 {
+/// The share of reads that found their key, in percent, and how many keys there are at the end. The limit is what holds
+/// [`FITTING`] keys: guessed, tried in short runs and corrected.
+fn measure(server: &Server, (policy, samples): (&str, u32), accesses: usize) -> (f64, String) {
+    let mut client = server.connect();
     client.empty();
     let empty = client.figure("used_memory");
     for start in (0..FITTING).step_by(100) {
         client.write_all(start..start + 100);
     }
     let mut limit = client.figure("used_memory");
-    for _ in 0..6 {
-        client.empty();
-        client.ask("CONFIG SET maxmemory-policy allkeys-random");
-        client.ask(&format!("CONFIG SET maxmemory {limit}"));
-        for start in (0..4 * FITTING).step_by(BATCH) {
-            client.write_all(start..start + BATCH);
-        }
-        let held = client.ask("DBSIZE");
+    client.ask(&format!("CONFIG SET maxmemory-policy {policy}"));
+    client.ask(&format!("CONFIG SET maxmemory-samples {samples}"));
+    for _ in 0..TRIALS {
+        let (_, held) = run(&mut client, limit, accesses / 5);
         let held: f64 = held.trim_start_matches(':').parse().expect("a number");
         let each = (limit - empty) as f64 / held;
         limit = (limit as f64 + (FITTING as f64 - held) * each) as u64;
     }
-    limit
+    run(&mut client, limit, accesses)
 }
 
-/// The share of reads that found their key, in percent, and how many keys there are at the end.
-fn measure(server: &Server, (policy, samples): (&str, u32), accesses: usize) -> (f64, String) {
-    let mut client = server.connect();
-    let limit = limit_for_fitting(&mut client);
+/// One run under this limit.
+fn run(client: &mut Client, limit: u64, accesses: usize) -> (f64, String) {
     client.empty();
-    client.ask(&format!("CONFIG SET maxmemory-policy {policy}"));
-    client.ask(&format!("CONFIG SET maxmemory-samples {samples}"));
     client.ask(&format!("CONFIG SET maxmemory {limit}"));
     let mut zipf = Zipf::new();
     let (mut hits, mut reads) = (0, 0);
