@@ -332,6 +332,8 @@ impl Engine {
         } else {
             client.query_end += len;
         }
+        self.server.count_client_at(conn);
+        self.evict_clients();
         self.process(conn);
         self.run_released();
     }

@@ -63,8 +63,6 @@ impl Request {
 impl Engine {
     /// Runs what the client has sent, as far as it may.
     pub(super) fn process(&mut self, conn: ConnId) {
-        self.server.count_client_at(conn);
-        self.evict_clients();
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
@@ -129,14 +127,20 @@ impl Engine {
             client.flags.set(ClientFlags::THROTTLED, true);
         }
         self.server.check_output_limit(&mut client);
-        self.server.count_client(&mut client);
+        // What it holds only until the shell has answered, such as a copy of its command, is not counted.
+        let is_interrupted = self.interrupted == Some(conn);
+        if !is_interrupted {
+            self.server.count_client(&mut client);
+        }
         let has_output = client.reply.pending() > 0 || client.is_closing();
         if has_output && !client.flags.has(ClientFlags::FLUSH_QUEUED) {
             client.flags.set(ClientFlags::FLUSH_QUEUED, true);
             self.server.queue_flush(conn);
         }
         self.server.clients.put_back(client);
-        self.evict_clients();
+        if !is_interrupted {
+            self.evict_clients();
+        }
     }
 
     /// Closes the largest clients as long as all together take more than `maxmemory-clients`.
