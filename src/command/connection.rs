@@ -286,6 +286,7 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         ClientFlags::REPLY_OFF,
         ClientFlags::REPLY_SKIP,
         ClientFlags::REPLY_SKIP_NEXT,
+        ClientFlags::MONITOR,
     ];
     for mode in modes {
         client.flags.set(mode, false);
@@ -293,6 +294,8 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     client.multi = None;
     unwatch_all(ctx.server, client);
     ctx.server.pubsub.unsubscribe_all(client);
+    ctx.server.tracking.stop(client);
+    ctx.server.monitors.remove(&client.conn);
     client.dbid = 0;
     client.name.clear();
     client.fieldsets.clear();

@@ -235,7 +235,7 @@ fn clients(out: &mut Report<'_, '_>, _: bool) {
     out.line("client_recent_max_input_buffer", input.unwrap_or(0));
     out.line("client_recent_max_output_buffer", output.unwrap_or(0));
     out.line("blocked_clients", out.server().blocked_clients());
-    out.line("tracking_clients", 0);
+    out.line("tracking_clients", out.server().tracking.client_len());
     out.line("pubsub_clients", out.server().pubsub.client_len());
     let watchers = &out.server().watchers;
     out.line("watching_clients", watchers.client_len());
@@ -499,10 +499,10 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
         ("active_defrag_key_misses", "0"),
         ("total_active_defrag_time", "0"),
         ("current_active_defrag_time", "0"),
-        ("tracking_total_keys", "0"),
-        ("tracking_total_items", "0"),
-        ("tracking_total_prefixes", "0"),
     ]);
+    out.line("tracking_total_keys", server.tracking.key_len());
+    out.line("tracking_total_items", server.tracking.item_len());
+    out.line("tracking_total_prefixes", server.tracking.prefix_len());
     out.line("unexpected_error_replies", stats.unexpected_error_replies);
     out.line("total_error_replies", stats.error_replies);
     out.line("dump_payload_sanitizations", 0);

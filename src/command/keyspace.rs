@@ -58,6 +58,7 @@ pub const FLUSHDB: Spec = Spec {
 fn flushdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_async = is_async(ctx, args)?;
     let removed = ctx.server.flush(ctx.client.dbid, is_async);
+    ctx.server.invalidate_all();
     ctx.server.effects.dirty += removed;
     ctx.propagate_always(args);
     ctx.client.reply.ok();
@@ -95,6 +96,7 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let removed = ctx.server.flush(dbid as u32, is_async);
         ctx.server.effects.dirty += removed;
     }
+    ctx.server.invalidate_all();
     ctx.propagate_always(args);
     // The file of before would bring everything back at the next start.
     let is_loading = ctx.server.restraint.has(Restraint::LOADING);

@@ -36,6 +36,7 @@ pub mod spec;
 pub mod stream;
 pub mod string;
 pub mod syntax;
+pub mod tracking;
 pub mod transaction;
 pub mod zset;
 
@@ -74,6 +75,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     transaction::COMMANDS,
     acl::COMMANDS,
     pubsub::COMMANDS,
+    tracking::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

@@ -8,11 +8,13 @@ use crate::command::permission::{permit, permit_queued};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
+use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
+use crate::state::monitor::Source;
 use crate::state::persistence::Restraint;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, ClientFlags, Server, UnixMicros};
@@ -91,6 +93,10 @@ impl Engine {
                 }
                 None => return Step::Wait,
             }
+        }
+        if self.server.tracks_too_much() {
+            self.server.shrink_tracking();
+            self.deliver_pushes(client);
         }
         if self.is_paused(client, id) {
             client.flags.set(ClientFlags::PAUSED, true);
@@ -278,6 +284,9 @@ impl Engine {
         let command = self.registry.get(id);
         let handler = command.spec.handler;
         self.running = Some(id);
+        let is_again = client.blocked.is_some();
+        let running = Some((client.conn, client.id));
+        let outer = std::mem::replace(&mut self.server.running, running);
         client.last_command = Some(id);
         if let Some(trace) = &mut self.trace {
             let pos = client.replied_bytes + client.reply.pending() as u64;
@@ -304,17 +313,27 @@ impl Engine {
             effects.settle_request(dbid, args, writes, dirty_before);
         }
 
+        if client.flags.has(ClientFlags::TRACKING) && command.spec.flags.has(Flags::READONLY) {
+            track_reads(&mut self.server, client, command, args);
+        }
         if client.flags.has(ClientFlags::BLOCKED) {
             self.enqueue_blocked(client); // it counts when it is served
         } else {
             self.settle_call(client, id, result);
         }
+        let is_watched = !self.server.monitors.is_empty() && !is_again;
         if client.flags.has(ClientFlags::IN_EXEC) {
+            if is_watched {
+                self.feed_monitors(client, args, id);
+            }
             return; // the rest follows once, behind the last command
         }
         let is_exec = !client.exec.is_empty();
         if is_exec {
             self.run_exec(client);
+        }
+        if is_watched {
+            self.feed_monitors(client, args, id);
         }
         // A transaction that waits for the shell, if only behind its last command, is followed up afterwards.
         if is_exec && self.server.want.is_some() {
@@ -323,6 +342,22 @@ impl Engine {
             self.follow_up(client);
         }
         self.running = None;
+        self.server.running = outer;
+    }
+
+    /// Shows a command to those who watch, unless it is none of their business.
+    fn feed_monitors(&mut self, client: &Client, args: Args<'_>, id: CommandId) {
+        let command = self.registry.get(id);
+        let flags = command.spec.flags;
+        if flags.has(Flags::SKIP_MONITOR) || flags.has(Flags::ADMIN) {
+            return;
+        }
+        let argv = (0..args.len()).map(|at| match is_secret(&command.full_name, args, at) {
+            true => REDACTED,
+            false => args.bytes(at),
+        });
+        let source = Source::Client(client);
+        self.server.feed_monitors(source, client.dbid, argv);
     }
 
     /// What follows from a command, or from a whole transaction.
@@ -352,9 +387,22 @@ impl Engine {
         if !self.server.doomed.is_empty() {
             self.close_doomed();
         }
-        let all_skips = skips.or(ClientFlags::REPLY_SKIP_NEXT);
-        if client.flags.has_any(all_skips) || client.reply.is_muted() {
+        let passing = skips
+            .or(ClientFlags::REPLY_SKIP_NEXT)
+            .or(ClientFlags::CACHING);
+        if client.flags.has_any(passing) || client.reply.is_muted() {
             settle_reply_mode(client);
+            self.settle_caching(client, client.last_command);
+        }
+    }
+
+    /// CLIENT CACHING concerns the next command alone, or the next transaction as a whole. Other subcommands of CLIENT
+    /// are no next command.
+    fn settle_caching(&self, client: &mut Client, id: Option<CommandId>) {
+        let name = id.map_or("", |id| self.registry.get(id).full_name.as_str());
+        let is_client = name.starts_with("client|") && name != "client|setinfo";
+        if client.multi.is_none() && !is_client {
+            client.flags.set(ClientFlags::CACHING, false);
         }
     }
 
@@ -406,6 +454,9 @@ impl Engine {
         }
         if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
             settle_reply_mode(client);
+        }
+        if client.flags.has(ClientFlags::CACHING) {
+            self.settle_caching(client, id);
         }
     }
 
@@ -581,6 +632,14 @@ fn gate(
         && !pubsub::ALLOWED_TO_SUBSCRIBERS.contains(&command.full_name.as_str())
     {
         return Err(CommandError::NotForSubscribers(command.full_name.clone()));
+    }
+    if client.flags.has(ClientFlags::MONITOR) {
+        let uses_data = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
+        if uses_data.iter().any(|flag| command.spec.flags.has(*flag)) {
+            return Err(CommandError::text(
+                "ERR Replica can't interact with the keyspace",
+            ));
+        }
     }
     Ok(())
 }

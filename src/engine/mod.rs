@@ -258,9 +258,12 @@ impl Engine {
     }
 
     /// The clock at the end of a loop turn in which something was read: the commands that were not timed
-    /// one by one share what has passed.
+    /// one by one share what has passed. Then clients are told of the changes that they asked to hear of once a turn.
     pub fn handle_turn_end(&mut self, now: UnixMicros) {
         self.settle_untimed(now);
+        if self.server.tracking.has_broadcasts() {
+            self.server.broadcast_changes();
+        }
     }
 
     /// A connection was accepted. One that is refused gets its error and is closed at the next flush.
@@ -564,9 +567,9 @@ impl Engine {
             .map(|id| self.registry.get(id).full_name.as_str())
     }
 
-    /// Whether commands ran in this turn whose time is not settled.
-    pub fn has_untimed(&self) -> bool {
-        !self.untimed.is_empty()
+    /// Whether the turn's end is to be told: commands ran whose time is not settled, or changes are to be broadcast.
+    pub fn wants_turn_end(&self) -> bool {
+        !self.untimed.is_empty() || self.server.tracking.has_broadcasts()
     }
 
     /// The commands that `conn` ran since its output was last drained: where each one's reply begins in the

@@ -131,6 +131,9 @@ impl Engine {
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
+            if self.server.tracks_too_much() {
+                self.server.shrink_tracking();
+            }
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
@@ -367,7 +370,7 @@ impl Engine {
                 .or(ClientFlags::AWAITING)
                 .or(ClientFlags::BLOCKED),
         );
-        let listens = client.subscriptions.is_some();
+        let listens = client.subscriptions.is_some() || client.flags.has(ClientFlags::MONITOR);
         if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits && !listens {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
             self.server.queue_output(conn);

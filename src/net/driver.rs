@@ -74,9 +74,9 @@ impl Driver {
         self.serve_wants();
     }
 
-    /// The commands of this turn that were not timed one by one share the time it took.
+    /// The turn ends: commands that were not timed one by one share the time it took, changes are broadcast.
     pub fn turn_end(&mut self) {
-        if self.engine.has_untimed() {
+        if self.engine.wants_turn_end() {
             let now = process::clock();
             if let Some(recorder) = &mut self.recorder {
                 recorder.turn_end(now);

@@ -314,7 +314,7 @@ impl Shell {
         let Some(Some(state)) = self.conns.get_mut(conn.0 as usize) else {
             return;
         };
-        for _ in 0..READS_MAX {
+        for reads in 0..READS_MAX {
             if !self.driver.engine().wants_read(conn) {
                 return; // poll_resumed names it when it does
             }
@@ -323,6 +323,7 @@ impl Shell {
                 // The end comes with the next turn: what was asked before it is answered first.
                 Ok(ReadResult::Short) => break,
                 Ok(ReadResult::Full) => continue,
+                Ok(ReadResult::Eof) if reads > 0 => break,
                 Ok(ReadResult::Eof) => CloseReason::Eof,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
@@ -678,6 +679,7 @@ impl Shell {
             }
         }
         if has_answered || exit.is_some() {
+            self.driver.turn_end();
             self.write_aof();
             self.flush();
         }

@@ -104,6 +104,12 @@ impl ClientFlags {
     pub const BLOCKED: ClientFlags = ClientFlags(1 << 14);
     /// A transaction's commands are being run.
     pub const IN_EXEC: ClientFlags = ClientFlags(1 << 15);
+    /// Sees every command that runs (MONITOR).
+    pub const MONITOR: ClientFlags = ClientFlags(1 << 24);
+    /// Is told when keys change that it has read, or all keys of a kind (CLIENT TRACKING).
+    pub const TRACKING: ClientFlags = ClientFlags(1 << 25);
+    /// CLIENT CACHING was the last command: it decides about the keys of the next.
+    pub const CACHING: ClientFlags = ClientFlags(1 << 26);
     /// The last read went into the engine's shared buffer.
     pub const SHARED_READ: ClientFlags = ClientFlags(1 << 13);
 
@@ -378,6 +384,8 @@ pub struct Clients {
     slots: Vec<Option<Box<Client>>>,
     /// Whether the slot is in use, even while its client is taken out.
     used: Vec<bool>,
+    /// By slot, the number that CLIENT ID shows of the client that is or was there.
+    ids: Vec<u64>,
     /// No slot below this one is free.
     first_free: usize,
     len: usize,
@@ -397,8 +405,10 @@ impl Clients {
         if at >= self.slots.len() {
             self.slots.resize_with(at + 1, || None);
             self.used.resize(at + 1, false);
+            self.ids.resize(at + 1, 0);
         }
         self.used[at] = true;
+        self.ids[at] = client.id;
         self.first_free = self.first_free.max(at + 1);
         self.slots[at] = Some(client);
         self.len += 1;
@@ -435,6 +445,18 @@ impl Clients {
     /// Whether there is such a client, taken out or not.
     pub fn is_used(&self, conn: ConnId) -> bool {
         self.used.get(conn.0 as usize) == Some(&true)
+    }
+
+    /// Whether the client that had this connection is there still, taken out or not.
+    pub fn is_connected(&self, conn: ConnId, id: u64) -> bool {
+        self.is_used(conn) && self.ids.get(conn.0 as usize) == Some(&id)
+    }
+
+    /// The connection of a client, taken out or not, by the number that CLIENT ID shows.
+    pub fn conn_of(&self, id: u64) -> Option<ConnId> {
+        let mut slots = self.used.iter().zip(&self.ids);
+        let at = slots.position(|(used, of)| *used && *of == id)?;
+        Some(ConnId(at as u32))
     }
 
     /// A client that is not taken out.

@@ -332,7 +332,8 @@ impl Server {
             class: EventClass::Expired,
             name: "expired",
         };
-        self.notify(dbid, key, event);
+        self.announce(dbid, key, event);
+        self.signal(dbid, key, false);
     }
 
     /// The command by which the removal of a key that has expired is propagated.
@@ -464,10 +465,20 @@ impl Server {
         }
     }
 
-    /// Reports a keyspace event to those who asked for its class.
+    /// Reports a change of a key with its event, to those who asked for its class.
     #[inline]
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
+        self.signal(dbid, key, true);
         self.announce(dbid, key, event);
+    }
+
+    /// A key has changed, by the command that runs or by itself: caches, who waits for it and who watches it have to
+    /// know.
+    #[inline]
+    pub fn signal(&mut self, dbid: u32, key: &[u8], is_by_command: bool) {
+        if !self.tracking.is_idle() {
+            self.invalidate(key, is_by_command);
+        }
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);
         }

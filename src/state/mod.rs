@@ -17,6 +17,7 @@ pub mod keys;
 pub mod latency;
 pub mod loading;
 pub mod meter;
+pub mod monitor;
 pub mod multi;
 pub mod persistence;
 pub mod pubsub;
@@ -27,6 +28,7 @@ pub mod server;
 pub mod slowlog;
 pub mod snapshot;
 pub mod stats;
+pub mod tracking;
 
 pub use client::{Client, ClientFlags, Clients};
 pub use effects::{Event, EventClass};

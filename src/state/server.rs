@@ -1,6 +1,6 @@
 //! Server: the whole state behind the commands, apart from who may run what and when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::acl::log::Log;
 use crate::acl::{User, Users};
@@ -26,6 +26,7 @@ use crate::state::rng::Rng;
 use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
+use crate::state::tracking::Tracking;
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// Different first words of errors that are counted apart.
@@ -153,6 +154,12 @@ pub struct Server {
     pub flush_queue: VecDeque<ConnId>,
     /// Who listens to which channels.
     pub pubsub: PubSub,
+    /// Who tracks what.
+    pub tracking: Tracking,
+    /// Who sees every command.
+    pub monitors: BTreeSet<ConnId>,
+    /// Whose command runs, and that client's id.
+    pub running: Option<(ConnId, u64)>,
     /// Messages that wait for the end of their receivers' commands.
     pub pushes: Pushes,
 
@@ -233,6 +240,9 @@ impl Server {
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
             pubsub: PubSub::default(),
+            tracking: Tracking::default(),
+            monitors: BTreeSet::new(),
+            running: None,
             pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
