@@ -258,7 +258,7 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     let reading = server.reading;
     let (used, rss) = (reading.used_memory, reading.rss_bytes);
     let peak = server.peak_memory.max(used);
-    let of_clients: usize = out.clients().map(client_bytes).sum();
+    let of_clients: usize = out.clients().map(Client::memory_bytes).sum();
     let of_tables: usize = server.dbs.iter().map(|db| db.table.memory_bytes()).sum();
     let overhead = server.startup_memory + of_clients as u64 + of_tables as u64;
     let dataset = used.saturating_sub(overhead);
@@ -323,15 +323,6 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     out.line("active_defrag_running", 0);
     out.line("lazyfree_pending_objects", server.garbage.len());
     out.line("lazyfreed_objects", server.stats.lazyfreed_objects);
-}
-
-fn client_bytes(client: &Client) -> usize {
-    size_of::<Client>()
-        + client.query.capacity()
-        + client.parser.memory_bytes()
-        + client.reply.capacity()
-        + client.reply.shared_len()
-        + client.subscriptions_bytes()
 }
 
 /// Files of data. What is told of copied memory is zero: a snapshot here copies none.
@@ -479,7 +470,8 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
         stats.expire_cycle_cpu_us / 1000,
     );
     out.line("evicted_keys", stats.evicted_keys);
-    out.lines(&[("evicted_clients", "0"), ("evicted_scripts", "0")]);
+    out.line("evicted_clients", stats.evicted_clients);
+    out.line("evicted_scripts", 0);
     let (exceeded_ms, current_ms) = server.eviction.exceeded_ms(server.now);
     out.line("total_eviction_exceeded_time", exceeded_ms);
     out.line("current_eviction_exceeded_time", current_ms);

@@ -9,6 +9,7 @@ mod exec;
 mod flush;
 mod run;
 mod tick;
+mod timing;
 
 use std::collections::VecDeque;
 
@@ -23,7 +24,6 @@ use crate::state::eviction::Room;
 use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
 use crate::state::persistence::Answer;
-use crate::state::secret::Secrets;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -53,6 +53,10 @@ pub struct Engine {
     http_warned: Option<UnixMicros>,
     /// Commands since the last clock reading that share the time until the next.
     untimed: Vec<(CommandId, u64)>,
+    /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
+    timed_calls: Vec<timing::TimedCall>,
+    /// When the transaction began that is timed as a whole.
+    exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
     /// The tick that ran, until a clock reading says how long it took.
@@ -98,9 +102,9 @@ impl Engine {
             executable: boot.executable,
             os: boot.os,
             config_file: boot.config_file,
+            secret: boot.secret,
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
-        server.secrets = Secrets::new(boot.secret);
         acl::begin(
             &mut server,
             &registry,
@@ -121,6 +125,8 @@ impl Engine {
             reading_is_fresh: false,
             http_warned: None,
             untimed: Vec::new(),
+            timed_calls: Vec::new(),
+            exec_began: None,
             commands_before: 0,
             timing_tick: None,
             next_reading: boot.now,
@@ -630,6 +636,7 @@ impl Engine {
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
         let client = self.server.clients.remove(conn);
+        self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
             self.server.flush_queue.retain(|of| *of != conn);
         }

@@ -22,6 +22,7 @@ pub struct Stats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub evicted_keys: u64,
+    pub evicted_clients: u64,
     pub lazyfreed_objects: u64,
     pub unexpected_error_replies: u64,
     pub error_replies: u64,
