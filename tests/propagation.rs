@@ -27,7 +27,7 @@ fn appended(dir: &Path) -> Vec<Vec<String>> {
     let bytes = fs::read(path).expect("a file");
     let mut commands = Commands::new(0, bytes, 0);
     let mut sections = Vec::new();
-    while let Ok(Some(part)) = commands.next() {
+    while let Ok(Some(part)) = commands.next_part() {
         let Part::Command(args) = part else {
             continue;
         };

@@ -384,9 +384,7 @@ fn persistence(out: &mut Report<'_, '_>, _: bool) {
     out.line("aof_enabled", u8::from(is_on));
     out.line("aof_rewrite_in_progress", u8::from(is_rewriting));
     out.line("aof_rewrite_scheduled", u8::from(aof.is_scheduled));
-    let last_secs = aof
-        .last_rewrite_secs
-        .and_then(|secs| i64::try_from(secs).ok());
+    let last_secs = aof.last_rewrite_secs;
     out.line("aof_last_rewrite_time_sec", or_never(last_secs));
     out.line(
         "aof_current_rewrite_time_sec",

@@ -100,7 +100,7 @@ impl Commands {
     }
 
     /// The next part; nothing when more bytes are needed first, or at the end.
-    pub fn next(&mut self) -> Result<Option<Part>, Flaw> {
+    pub fn next_part(&mut self) -> Result<Option<Part>, Flaw> {
         let rest = &self.buffer[self.start..];
         if rest.is_empty() || (rest.len() < self.needed && self.beyond > 0) {
             return Ok(None);
@@ -417,7 +417,7 @@ mod tests {
         let mut commands = Commands::new(0, Vec::new(), bytes.len() as u64);
         let (mut said, mut rest) = (Vec::new(), bytes);
         loop {
-            match commands.next()? {
+            match commands.next_part()? {
                 Some(Part::Command(args)) => {
                     let words: Vec<String> = args
                         .iter()

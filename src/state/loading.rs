@@ -441,7 +441,7 @@ impl Server {
         let Some(aof) = &mut loading.aof else {
             return fail(pos, "no append-only file is loaded".to_owned());
         };
-        let cut = match commands.next() {
+        let cut = match commands.next_part() {
             Ok(Some(Part::Command(places))) => {
                 let args: Vec<&[u8]> = places.iter().map(|place| commands.bytes(place)).collect();
                 let is =
