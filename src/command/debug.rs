@@ -91,6 +91,7 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("INTERNAL_SECRET", 2..=2, "", "What cluster nodes share; outside a cluster an error.", internal_secret),
     sub("LEAK", 3..=3, " <string>", "Lose the memory of a copy of the string.", leak),
     sub("LISTPACK", 3..=3, " <key>", "Write a listpack's elements to the log.", collections::listpack),
+    sub("LOADAOF", 2..=2, "", "Load the data again from the append-only file.", load_aof),
     sub("LOG", 3..=3, " <message>", "Write a line to the server's log.", log),
     sub("MARK-INTERNAL-CLIENT", 2..=3, " [UNMARK]", "Let this connection call internal commands (there are none).", mark_internal),
     sub("OBJECT", 3..=3, " <key>", "How a key's value is kept.", object),
@@ -275,6 +276,13 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     } else {
         ctx.server.reload(waiter, flushes, merges);
     }
+    Ok(())
+}
+
+fn load_aof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    let waiter = (ctx.client.conn, ctx.client.id);
+    ctx.server.reload_aof(waiter);
     Ok(())
 }
 

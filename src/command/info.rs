@@ -12,6 +12,8 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::entry::Kind;
 use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
+use crate::state::aof::AofState;
+use crate::state::persistence::Restraint;
 use crate::state::pubsub::Scope;
 use crate::state::{Client, Server, UnixMicros};
 
@@ -372,20 +374,39 @@ fn persistence(out: &mut Report<'_, '_>, _: bool) {
     out.line("rdb_last_cow_size", 0);
     out.line("rdb_last_load_keys_expired", state.loaded.expired);
     out.line("rdb_last_load_keys_loaded", state.loaded.keys);
+    let aof = &server.aof;
+    let is_rewriting = server.is_rewriting();
+    let rewriting_secs = state.snapshot.as_ref().filter(|_| is_rewriting);
+    let rewriting_secs = rewriting_secs.map(|snapshot| secs_since(snapshot.started));
+    let is_on = aof.state != AofState::Off;
+    let status = |is_ok: bool| if is_ok { "ok" } else { "err" };
+    let has_failed = server.restraint.has(Restraint::AOF_FAILED);
+    out.line("aof_enabled", u8::from(is_on));
+    out.line("aof_rewrite_in_progress", u8::from(is_rewriting));
+    out.line("aof_rewrite_scheduled", u8::from(aof.is_scheduled));
+    let last_secs = aof.last_rewrite_secs;
+    out.line("aof_last_rewrite_time_sec", or_never(last_secs));
+    out.line(
+        "aof_current_rewrite_time_sec",
+        or_never(rewriting_secs.and_then(|secs| i64::try_from(secs).ok())),
+    );
+    out.line("aof_last_bgrewrite_status", status(aof.last_rewrite_ok));
+    out.line("aof_rewrites", aof.rewrites);
+    out.line("aof_rewrites_consecutive_failures", aof.failures);
+    out.line("aof_last_write_status", status(!has_failed));
+    out.line("aof_last_cow_size", 0);
     out.lines(&[
-        ("aof_enabled", "0"),
-        ("aof_rewrite_in_progress", "0"),
-        ("aof_rewrite_scheduled", "0"),
-        ("aof_last_rewrite_time_sec", "-1"),
-        ("aof_current_rewrite_time_sec", "-1"),
-        ("aof_last_bgrewrite_status", "ok"),
-        ("aof_rewrites", "0"),
-        ("aof_rewrites_consecutive_failures", "0"),
-        ("aof_last_write_status", "ok"),
-        ("aof_last_cow_size", "0"),
         ("module_fork_in_progress", "0"),
         ("module_fork_last_cow_size", "0"),
     ]);
+    if is_on {
+        out.line("aof_current_size", aof.current_bytes);
+        out.line("aof_base_size", aof.base_bytes);
+        out.line("aof_pending_rewrite", u8::from(aof.is_scheduled));
+        out.line("aof_buffer_length", aof.turn_bytes);
+        out.line("aof_pending_bio_fsync", u8::from(aof.is_syncing()));
+        out.line("aof_delayed_fsync", aof.delayed_syncs);
+    }
     if let Some(loading) = &state.loading {
         let (total, done) = (loading.file_bytes, loading.loaded_bytes());
         let elapsed = secs_since(loading.started);

@@ -167,6 +167,9 @@ impl Engine {
 
     /// What follows from the eviction of keys.
     pub(super) fn follow_eviction(&mut self) {
+        if self.server.effects.has_propagated() {
+            self.server.flush_effects(false);
+        }
         if self.server.waiters.has_ready() {
             self.serve_blocked();
         }
@@ -298,7 +301,14 @@ impl Engine {
             command: id,
             first_key,
         };
+        let dirty_before = ctx.server.effects.dirty;
+        let dbid = ctx.client.dbid;
         let result = handler(&mut ctx, args);
+        if self.server.effects.propagating {
+            let writes = command.spec.flags.has(Flags::WRITE);
+            let effects = &mut self.server.effects;
+            effects.settle_request(dbid, args, writes, dirty_before);
+        }
 
         if client.flags.has(ClientFlags::TRACKING) && command.spec.flags.has(Flags::READONLY) {
             track_reads(&mut self.server, client, command, args);
@@ -350,6 +360,14 @@ impl Engine {
     /// What follows from a command, or from a whole transaction.
     pub(super) fn follow_up(&mut self, client: &mut Client) {
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
+        if self.server.effects.has_propagated() {
+            // What a walk through all keys finds expired is no transaction.
+            let name = client
+                .last_command
+                .map(|id| self.registry.get(id).spec.name);
+            let is_walk = matches!(name, Some("scan" | "keys" | "randomkey"));
+            self.server.flush_effects(!is_walk);
+        }
         if !self.server.pushes.is_empty() {
             self.deliver_pushes(client);
         }

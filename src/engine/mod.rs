@@ -16,11 +16,14 @@ use std::collections::VecDeque;
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
-use crate::command::{CommandError, CommandId, Registry, acl, config};
+use crate::command::{CommandError, CommandId, Ctx, Registry, acl, config};
 use crate::config::Config;
-use crate::resp::ArgPos;
+use crate::resp::{ArgPos, OwnedArgs};
+use crate::state::aof::Batch;
 use crate::state::eviction::Room;
+use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
+use crate::state::persistence::Answer;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -83,6 +86,8 @@ pub struct Engine {
     room_made: Option<Room>,
     /// Blocked clients are being served.
     is_serving: bool,
+    /// In whose name the commands of a file run that is loaded.
+    loading_client: Option<Box<Client>>,
     running: Option<CommandId>,
     trace: Option<Vec<(ConnId, u64, String)>>,
 }
@@ -139,6 +144,7 @@ impl Engine {
             timing_eviction: None,
             room_made: None,
             is_serving: false,
+            loading_client: None,
             running: None,
             trace: boot.replaying.then(Vec::new),
         })
@@ -192,8 +198,44 @@ impl Engine {
 
     /// A chunk of a file that is loaded.
     pub fn handle_chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
-        self.server.take_chunk(ticket, size, bytes);
+        self.with_loader(|server, run| server.take_chunk(ticket, size, bytes, run));
         self.settle_answers();
+    }
+
+    /// What the append-only file gets before replies leave.
+    pub fn take_aof_batch(&mut self) -> Option<Batch> {
+        self.server.take_aof_batch()
+    }
+
+    /// Whether replies leave when what they tell of is on disk, and not before.
+    #[inline]
+    pub fn syncs_always(&self) -> bool {
+        self.server.effects.propagating && self.server.syncs_always()
+    }
+
+    /// Whether the append-only file goes on in another file, which the shell is still to open.
+    #[inline]
+    pub fn is_opening_aof(&self) -> bool {
+        self.server.aof.is_opening()
+    }
+
+    /// Gives loading a way to run the commands of an append-only file.
+    fn with_loader(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
+        if self.server.persistence.loading.is_none() {
+            return;
+        }
+        let now = self.server.now;
+        let mut client = self
+            .loading_client
+            .take()
+            .unwrap_or_else(|| loading_client(now));
+        let registry = &self.registry;
+        load(&mut self.server, &mut |server, args| {
+            run_loaded(server, registry, &mut client, args)
+        });
+        if self.server.persistence.loading.is_some() {
+            self.loading_client = Some(client);
+        }
     }
 
     /// The clock at the start of a loop turn. Runs the ticks that are due.
@@ -202,6 +244,7 @@ impl Engine {
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
+        self.server.aof.turn_bytes = 0;
         self.tick();
         self.settle_answers();
     }
@@ -419,30 +462,47 @@ impl Engine {
 
     /// Replies to those whose saves and loads are done.
     fn settle_answers(&mut self) {
-        for ((conn, client_id), result) in std::mem::take(&mut self.server.persistence.answers) {
-            self.answer(conn, client_id, result);
+        for ((conn, client_id), answer) in std::mem::take(&mut self.server.persistence.answers) {
+            match answer {
+                Answer::Ok => self.answer(conn, client_id, Ok(())),
+                Answer::Error(error) => self.answer(conn, client_id, Err(error)),
+                Answer::Synced { local } => self.answer_with(conn, client_id, |_, client| {
+                    client.reply.array(2);
+                    client.reply.int(local as i64);
+                    client.reply.int(0);
+                }),
+            }
         }
     }
 
     /// Replies to a command that waited for the shell, and lets its client go on.
     fn answer(&mut self, conn: ConnId, client_id: u64, result: Result<(), CommandError>) {
+        self.answer_with(conn, client_id, |server, client| match result {
+            Ok(()) => client.reply.ok(),
+            Err(error) => {
+                let line = error.line();
+                server.count_error(&line);
+                if let Some(id) = client.last_command {
+                    server.command_stats[usize::from(id.0)].failed_calls += 1;
+                }
+                client.reply.error_bytes(&line);
+            }
+        });
+    }
+
+    fn answer_with(
+        &mut self,
+        conn: ConnId,
+        client_id: u64,
+        reply: impl FnOnce(&mut Server, &mut Client),
+    ) {
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
         let is_same = client.id == client_id;
         if is_same {
             client.flags.set(ClientFlags::AWAITING, false);
-            match result {
-                Ok(()) => client.reply.ok(),
-                Err(error) => {
-                    let line = error.line();
-                    self.server.count_error(&line);
-                    if let Some(id) = client.last_command {
-                        self.server.command_stats[usize::from(id.0)].failed_calls += 1;
-                    }
-                    client.reply.error_bytes(&line);
-                }
-            }
+            reply(&mut self.server, &mut client);
             self.deliver_pushes(&mut client);
         }
         self.server.clients.put_back(client);
@@ -593,4 +653,56 @@ impl Engine {
             trace.retain(|(of, ..)| *of != conn);
         }
     }
+}
+
+/// In whose name the commands of an append-only file run: nobody reads the replies, and nothing waits.
+fn loading_client(now: UnixMicros) -> Box<Client> {
+    let mut client = Box::new(Client::new(ConnId(u32::MAX), 0, now));
+    client.flags.set(ClientFlags::IN_EXEC, true);
+    client.reply.set_muted(true);
+    client
+}
+
+/// Runs a command of an append-only file. That its reply is an error means nothing, as when it was written.
+fn run_loaded(
+    server: &mut Server,
+    registry: &Registry,
+    client: &mut Client,
+    words: &[&[u8]],
+) -> Result<(), String> {
+    let Some(name) = words.first() else {
+        client.dbid = 0;
+        return Ok(());
+    };
+    let owned = OwnedArgs::of(words);
+    let args = owned.args();
+    let command = match registry.find(args) {
+        Ok(command) if command.spec.accepts(args.len()) => command,
+        Ok(command) => {
+            return Err(format!(
+                "Wrong number of arguments for '{}' reading the append only file",
+                command.full_name
+            ));
+        }
+        Err(_) => {
+            let name = name[..name.len().min(128)].escape_ascii();
+            return Err(format!(
+                "Unknown command '{name}' reading the append only file"
+            ));
+        }
+    };
+    client.last_command = Some(command.id);
+    let handler = command.spec.handler;
+    let mut ctx = Ctx {
+        server,
+        client,
+        registry,
+        command: command.id,
+        first_key: None,
+    };
+    let _ = handler(&mut ctx, args);
+    client
+        .flags
+        .set(ClientFlags::AWAITING.or(ClientFlags::BLOCKED), false);
+    Ok(())
 }

@@ -155,6 +155,26 @@ impl OwnedArgs {
         owned
     }
 
+    /// Arguments out of these; long ones get buffers of their own.
+    pub fn of(words: &[&[u8]]) -> OwnedArgs {
+        let mut owned = OwnedArgs::default();
+        for word in words {
+            let pos = match word.len() >= BIG_BULK {
+                true => {
+                    owned.big.push(Bytes::copy_from_slice(word));
+                    BIG_MARK | (owned.big.len() - 1) as u32
+                }
+                false => {
+                    owned.bytes.extend_from_slice(word);
+                    (owned.bytes.len() - word.len()) as u32
+                }
+            };
+            let len = word.len() as u32;
+            owned.argv.push(ArgPos { pos, len });
+        }
+        owned
+    }
+
     /// The arguments, as handlers take them.
     pub fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.argv, &self.big)

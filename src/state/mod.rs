@@ -4,6 +4,7 @@
 //! to leave the engine, and the operations on keys that go with all of these ([`Server`]). May not: decide what
 //! a command means (`command`), or when one runs (`engine`).
 
+pub mod aof;
 pub mod blocking;
 pub mod client;
 pub mod debug;

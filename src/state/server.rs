@@ -10,6 +10,7 @@ use crate::keyspace::db::Db;
 use crate::keyspace::eviction::{Usage, UsageClock};
 use crate::keyspace::garbage::Garbage;
 use crate::keyspace::table::HashSeed;
+use crate::state::aof::Aof;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
@@ -148,6 +149,7 @@ pub struct Server {
     pub waiters: Waiters,
     /// Files of data: saving and loading.
     pub persistence: Persistence,
+    pub aof: Aof,
     /// Libraries of functions, as their code.
     pub libraries: Vec<Vec<u8>>,
     /// Why commands are refused or wait at the moment.
@@ -241,6 +243,7 @@ impl Server {
             watchers: Watchers::default(),
             waiters: Waiters::default(),
             persistence: Persistence::new(now),
+            aof: Aof::new(now),
             libraries: Vec::new(),
             restraint: Restraint::default(),
             unblocked: Vec::new(),
