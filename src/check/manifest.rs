@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -25,16 +25,16 @@ pub fn check(path: &Path, size: u64, fixes: bool) -> io::Result<bool> {
     if size > BYTES_MAX {
         return Err(io::Error::other("too long for a manifest"));
     }
-    println!("{}: manifest, {size} bytes", path.display());
+    say!("{}: manifest, {size} bytes", path.display());
     let manifest = match Manifest::parse(&fs::read(path)?) {
         Ok(manifest) => manifest,
         Err((line, error)) => {
-            println!("broken in line {line}: {error}");
+            say!("broken in line {line}: {error}");
             return Ok(false);
         }
     };
     for AofFile { name, seq, .. } in &manifest.history {
-        println!("history: '{}', number {seq}, not checked", shown(name));
+        say!("history: '{}', number {seq}, not checked", shown(name));
     }
     let parts: Vec<&AofFile> = manifest.base.iter().chain(&manifest.incremental).collect();
     let mut broken = 0;
@@ -50,15 +50,15 @@ pub fn check(path: &Path, size: u64, fixes: bool) -> io::Result<bool> {
         {
             Ok(is_sound) => is_sound,
             Err(error) => {
-                println!("{}: {error}", file.display());
+                say!("{}: {error}", file.display());
                 false
             }
         };
         broken += u64::from(!is_sound);
     }
     match broken {
-        0 => println!("all parts are sound: {}", parts.len()),
-        _ => println!("{} broken", counted(broken, "part is", "parts are")),
+        0 => say!("all parts are sound: {}", parts.len()),
+        _ => say!("{} broken", counted(broken, "part is", "parts are")),
     }
     Ok(broken == 0)
 }

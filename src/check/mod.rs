@@ -12,6 +12,13 @@
     reason = "this is the shell: files, the terminal and the clock are its business"
 )]
 
+/// Prints a line. A reader that has gone (`| head`) is an error like any other, not a panic.
+macro_rules! say {
+    ($($text:tt)*) => {
+        writeln!(std::io::stdout(), $($text)*)?
+    };
+}
+
 mod aof;
 mod journal;
 mod manifest;
@@ -148,26 +155,28 @@ fn check_file(
         }
     };
     drop(source);
-    println!("{}: {name}, {size} bytes", path.display());
-    report.lines.iter().for_each(|line| println!("{line}"));
+    say!("{}: {name}, {size} bytes", path.display());
+    for line in &report.lines {
+        say!("{line}");
+    }
     let Verdict::Broken(flaw) = report.verdict else {
-        println!("sound");
+        say!("sound");
         return Ok(true);
     };
-    println!("broken at byte {}: {}", flaw.pos, flaw.what);
+    say!("broken at byte {}: {}", flaw.pos, flaw.what);
     match (flaw.sound_bytes, wish) {
         (Some(sound_bytes), Wish::Fix) => fix(path, size, sound_bytes),
         (Some(sound_bytes), Wish::Look) => {
-            println!("the first {sound_bytes} bytes are sound; --fix cuts the file off there");
+            say!("the first {sound_bytes} bytes are sound; --fix cuts the file off there");
             Ok(false)
         }
         (Some(_), Wish::FixOther) => {
-            println!("only the last part can be cut off");
+            say!("only the last part can be cut off");
             Ok(false)
         }
         (None, Wish::Look) => Ok(false),
         (None, _) => {
-            println!("this cannot be fixed by cutting the file off");
+            say!("this cannot be fixed by cutting the file off");
             Ok(false)
         }
     }
@@ -175,16 +184,17 @@ fn check_file(
 
 /// Cuts a file off where it is sound, if the user agrees.
 fn fix(path: &Path, size: u64, sound_bytes: u64) -> io::Result<bool> {
-    print!(
+    write!(
+        io::stdout(),
         "Cut {} off at {sound_bytes} of its {size} bytes, {} bytes less? [y/N] ",
         path.display(),
-        size - sound_bytes
-    );
+        size.saturating_sub(sound_bytes)
+    )?;
     io::stdout().flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     if !answer.starts_with(['y', 'Y']) {
-        println!("left as it is");
+        say!("left as it is");
         return Ok(false);
     }
     let file = OpenOptions::new().write(true).open(path)?;
@@ -194,7 +204,7 @@ fn fix(path: &Path, size: u64, sound_bytes: u64) -> io::Result<bool> {
     }
     file.set_len(sound_bytes)?;
     file.sync_all()?;
-    println!("cut off at byte {sound_bytes}");
+    say!("cut off at byte {sound_bytes}");
     Ok(true)
 }
 
