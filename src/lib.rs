@@ -7,7 +7,7 @@
 //! - [`engine`]: the deterministic state machine: clients, the way of a request, gates, ticks.
 //! - [`command`]: specs and handlers, one file for each family.
 //! - [`state`]: what handlers see: server, clients, effects, counters.
-//! - [`persist`]: values in the RDB format.
+//! - [`script`]: the Lua host. [`persist`]: values in the RDB format.
 //! - [`keyspace`], [`config`], [`resp`], [`types`]: data, parameters, wire protocol, data structures.
 
 #![deny(unsafe_code)]
@@ -22,5 +22,6 @@ pub mod keyspace;
 pub mod net;
 pub mod persist;
 pub mod resp;
+pub mod script;
 pub mod state;
 pub mod types;

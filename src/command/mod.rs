@@ -24,6 +24,7 @@ pub mod list;
 pub mod memory;
 pub mod registry;
 pub mod scan;
+pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod slowlog;
@@ -67,6 +68,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     keyspace::COMMANDS,
     memory::COMMANDS,
     transaction::COMMANDS,
+    scripting::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

@@ -14,6 +14,9 @@ use super::{Config, Param, Stage, ValueError};
 /// The version of Redis whose configuration and messages these are.
 pub const REDIS_VERSION: &str = "8.0.6";
 
+/// The same as a number, a byte for each part.
+pub const REDIS_VERSION_NUM: u32 = 0x0008_0006;
+
 /// How deep files may include each other; a file that includes itself ends here.
 const INCLUDE_DEPTH_MAX: usize = 64;
 

@@ -4,7 +4,7 @@ use crate::border::{LogLevel, Want};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
-use crate::command::{CommandError, CommandId, Ctx, transaction};
+use crate::command::{CommandError, CommandId, Ctx, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
@@ -78,10 +78,11 @@ impl Engine {
             return Step::Wait;
         }
         self.call(client, args, id, first_key);
-        if client.flags.has(ClientFlags::BLOCKED) {
+        if client.flags.has_any(ClientFlags::BLOCKED.or(ClientFlags::SCRIPTING)) {
             return Step::Wait;
         }
-        if timed {
+        self.timing_since = self.heavy_since.take();
+        if timed || self.timing_since.is_some() {
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
             if !matches!(self.server.want, Some(Want::Sleep { .. })) {
                 self.server.want = Some(Want::Clock);
@@ -141,7 +142,8 @@ impl Engine {
     pub(super) fn run_exec(&mut self, client: &mut Client) {
         let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);
-        while !client.flags.has(ClientFlags::AWAITING)
+        let waits = ClientFlags::AWAITING.or(ClientFlags::SCRIPTING);
+        while !client.flags.has_any(waits)
             && self.server.want.is_none()
             && let Some((id, args)) = client.exec.pop_front()
         {
@@ -198,10 +200,21 @@ impl Engine {
 
         if client.flags.has(ClientFlags::BLOCKED) {
             self.enqueue_blocked(client); // it counts when it is served
+        } else if client.flags.has(ClientFlags::SCRIPTING) {
+            match self.start_script(client, id) {
+                Some(result) => self.settle_call(client, id, result),
+                None => {
+                    if let Some(running) = &mut self.server.scripting.running {
+                        running.argv = OwnedArgs::new(args);
+                    }
+                    return; // it stands still
+                }
+            }
         } else {
             self.settle_call(client, id, result);
         }
-        if client.flags.has(ClientFlags::IN_EXEC) {
+        let follows_later = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
+        if client.flags.has_any(follows_later) {
             return; // the rest follows once, behind the last command
         }
         let is_exec = !client.exec.is_empty();
@@ -253,7 +266,9 @@ impl Engine {
         if let Err(error) = result {
             stats.failed_calls += 1;
             let line = error.line();
-            self.server.count_error(&line);
+            if !matches!(error, CommandError::Counted(_)) {
+                self.server.count_error(&line);
+            }
             client.reply.error_bytes(&line);
         }
     }
@@ -301,7 +316,7 @@ impl Engine {
             self.finish_tick(tick, now, elapsed_us);
             self.last_clock = now;
         }
-        let elapsed_us = now.since(self.last_clock);
+        let elapsed_us = now.since(self.take_timing_start());
         self.settle_untimed_before(now);
         self.last_clock = now;
         self.clock_is_fresh = true;
@@ -411,7 +426,7 @@ fn is_http(args: Args<'_>) -> bool {
 
 /// The one ordered list of reasons not to run a command.
 #[inline]
-fn gate(
+pub(super) fn gate(
     server: &crate::state::Server,
     client: &Client,
     command: &Command,
@@ -427,6 +442,12 @@ fn gate(
         return Err(CommandError::text(
             "ERR Command not allowed inside a transaction",
         ));
+    }
+    if let Some(purpose) = server.scripting.busy
+        && !command.spec.flags.has(Flags::ALLOW_BUSY)
+        && !client.flags.has(ClientFlags::IN_SCRIPT)
+    {
+        return Err(scripting::busy_error(purpose));
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())
 }

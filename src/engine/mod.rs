@@ -8,6 +8,7 @@ mod blocking;
 mod exec;
 mod flush;
 mod run;
+mod script;
 mod tick;
 
 use std::collections::VecDeque;
@@ -17,7 +18,7 @@ use crate::border::{
 };
 use crate::command::{CommandError, CommandId, Registry, config};
 use crate::config::Config;
-use crate::resp::ArgPos;
+use crate::resp::{ArgPos, Reply};
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -70,6 +71,18 @@ pub struct Engine {
     client_cron_cursor: usize,
     /// Whose transaction waits for the shell.
     open_exec: Option<ConnId>,
+    /// Where the replies to a script's commands are written.
+    script_reply: Reply,
+    /// The flags of the client in whose name a script's commands run.
+    script_saved_flags: ClientFlags,
+    /// The client whose script counts as busy.
+    script_conn: Option<ConnId>,
+    /// The same if it has gone meanwhile.
+    orphan: Option<Box<Client>>,
+    /// The script that has just ended took a while and began then.
+    heavy_since: Option<UnixMicros>,
+    /// When the duration began that the next clock reading ends, if not at the last reading.
+    timing_since: Option<UnixMicros>,
     /// Blocked clients are being served.
     is_serving: bool,
     signals: u32,
@@ -115,6 +128,12 @@ impl Engine {
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
             open_exec: None,
+            script_reply: Reply::default(),
+            script_saved_flags: ClientFlags::default(),
+            script_conn: None,
+            orphan: None,
+            heavy_since: None,
+            timing_since: None,
             is_serving: false,
             signals: 0,
             running: None,
@@ -161,6 +180,12 @@ impl Engine {
     /// The clock at the start of a loop turn. Runs the ticks that are due.
     pub fn handle_time(&mut self, now: UnixMicros) {
         self.count_turn();
+        if self.server.scripting.busy.is_some() {
+            // For a script the time stands still, and so do the ticks.
+            self.last_clock = now;
+            self.continue_busy_script();
+            return;
+        }
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
@@ -240,6 +265,7 @@ impl Engine {
     pub fn wants_read(&self, conn: ConnId) -> bool {
         let waiting = ClientFlags::PAUSED
             .or(ClientFlags::AWAITING)
+            .or(ClientFlags::SCRIPTING)
             .or(ClientFlags::THROTTLED)
             .or(ClientFlags::CLOSE_AFTER_REPLY)
             .or(ClientFlags::CLOSE_ASAP);
@@ -462,6 +488,7 @@ impl Engine {
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
+        self.adopt_orphan(conn);
         self.server.clients.remove(conn);
         self.server.flush_queue.retain(|of| *of != conn);
         self.resumed.retain(|of| *of != conn);

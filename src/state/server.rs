@@ -7,6 +7,7 @@ use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
 use crate::keyspace::garbage::Garbage;
 use crate::keyspace::table::HashSeed;
+use crate::script::Scripting;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
@@ -110,6 +111,8 @@ pub struct Server {
     pub pause: Option<Pause>,
     /// The pause was lifted by a command; held clients go on at the next tick.
     pub unpaused: bool,
+    /// Scripts, their states and caches.
+    pub scripting: Scripting,
     /// Clients to be told goodbye by the engine after this command.
     pub doomed: Vec<ConnId>,
     /// Who watches keys.
@@ -184,6 +187,7 @@ impl Server {
             next_client_id: 1,
             pause: None,
             unpaused: false,
+            scripting: Scripting::default(),
             doomed: Vec::new(),
             watchers: Watchers::default(),
             waiters: Waiters::default(),
