@@ -126,6 +126,9 @@ pub enum Order {
     RaiseFileLimit { ticket: u64, maxclients: usize },
     /// Make `dir` of `engine.config()` the working directory, then answer with its absolute path.
     ChangeDir { ticket: u64 },
+    /// Give the process the place among the kernel's victims that `oom-score-adj` of `engine.config()` says, then
+    /// answer.
+    AdjustOomScore { ticket: u64 },
     /// Give unused memory back to the system.
     PurgeMemory,
     /// End the process with this exit code; replies still pending are written first, as far as sockets take them.

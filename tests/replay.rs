@@ -292,6 +292,97 @@ fn limits_and_timeouts_replay_as_well() {
     println!("{}", assert_identical(&journal, seed));
 }
 
+/// What makes the server evict keys and clients, hold commands back and close connections.
+const TROUBLE: &[&str] = &[
+    "CONFIG SET maxmemory-policy allkeys-lru",
+    "CONFIG SET maxmemory-policy allkeys-lfu",
+    "CONFIG SET maxmemory-policy allkeys-lrm",
+    "CONFIG SET maxmemory-policy allkeys-random",
+    "CONFIG SET maxmemory-policy volatile-lru",
+    "CONFIG SET maxmemory-policy volatile-ttl",
+    "CONFIG SET maxmemory-policy volatile-random",
+    "CONFIG SET maxmemory-policy noeviction",
+    "CONFIG SET maxmemory 3mb",
+    "CONFIG SET maxmemory 4mb",
+    "CONFIG SET maxmemory 0",
+    "CONFIG SET maxmemory-samples 10",
+    "CONFIG SET maxmemory-eviction-tenacity 0",
+    "CONFIG SET maxmemory-eviction-tenacity 50",
+    "CONFIG SET lazyfree-lazy-eviction yes",
+    "CONFIG SET latency-monitor-threshold 1",
+    "CONFIG SET latency-monitor-threshold 0",
+    "CONFIG SET maxmemory-clients 1mb",
+    "CONFIG SET maxmemory-clients 0",
+    "CLIENT PAUSE 20 WRITE",
+    "CLIENT PAUSE 10 ALL",
+    "CLIENT UNPAUSE",
+    "CLIENT KILL TYPE normal SKIPME yes",
+    "CLIENT KILL MAXAGE 1",
+    "CLIENT NO-EVICT on",
+    "CLIENT NO-TOUCH on",
+    "INFO everything",
+    "CLIENT LIST",
+    "LATENCY LATEST",
+];
+
+/// A client that stirs trouble among its other commands, and comes back when it is closed.
+fn troubled_load(address: &Address, seed: u64, rounds: usize) {
+    let mut rng = Rng::new(seed);
+    let mut client = Client::connect(address);
+    for _ in 0..rounds {
+        let depth = [1, 5, 30][rng.below(3)];
+        let mut bytes = Vec::new();
+        for _ in 0..depth {
+            let command = match rng.below(25) {
+                0 => rng.pick(TROUBLE).split(' ').map(str::to_owned).collect(),
+                1..5 => {
+                    let (key, value) = (
+                        format!("big:{}", rng.below(300)),
+                        "x".repeat(rng.below(40_000)),
+                    );
+                    vec!["SET".to_owned(), key, value]
+                }
+                _ => random_command(&mut rng),
+            };
+            bytes.extend(request(&command));
+        }
+        let is_sent = client.try_send(&bytes).is_ok();
+        if !is_sent || !(0..depth).all(|_| client.next_reply().is_some()) {
+            client = Client::connect(address);
+        }
+    }
+}
+
+#[test]
+fn evictions_pauses_and_kills_replay_as_well() {
+    let seed = seed();
+    let keep = tempfile::tempdir().expect("a folder");
+    let journal = keep.path().join("journal");
+    let server = Server::start(&["--record", journal.to_str().expect("plain"), "--save", ""]);
+    let address = Address::Tcp(server.port());
+    let threads: Vec<_> = (0..8)
+        .map(|n| {
+            let address = address.clone();
+            let rounds = count_from_env("RETRACE_COMMANDS", 2_400) / 8;
+            std::thread::spawn(move || troubled_load(&address, seed.wrapping_add(n), rounds))
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("the load runs to its end");
+    }
+    let mut client = server.connect();
+    client.run("CONFIG SET maxmemory 0");
+    client.run("CLIENT UNPAUSE");
+    let stats = client.run("INFO stats").text();
+    let evicted = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("evicted_keys:"));
+    assert_ne!(evicted, None);
+    println!("evicted keys: {evicted:?}");
+    server.terminate();
+    println!("{}", assert_identical(&journal, seed));
+}
+
 /// The blocks of a journal: where each payload starts, and how long it is.
 fn blocks(journal: &[u8]) -> Vec<(usize, usize)> {
     let mut blocks = Vec::new();

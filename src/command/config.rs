@@ -157,6 +157,16 @@ pub const CONFIG_SET: Spec = Spec {
     ..Spec::DEFAULT
 };
 
+/// Parameters that take effect in the shell; a list of changes is applied from its end.
+const APPLIED_BY_SHELL: [&str; 6] = [
+    "port",
+    "bind",
+    "maxclients",
+    "oom-score-adj",
+    "oom-score-adj-values",
+    "dir",
+];
+
 /// `CONFIG SET parameter value [parameter value ...]`: when the shell has to do something first, the reply comes
 /// after that.
 fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -177,7 +187,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
     apply_here(ctx.server, &changed);
     let mut to_apply = Vec::new();
-    for name in ["port", "bind", "maxclients", "dir"] {
+    for name in APPLIED_BY_SHELL {
         if changed.iter().any(|param| param.name == name) {
             to_apply.push(name);
         }
@@ -214,6 +224,10 @@ fn apply_here(server: &mut Server, changed: &[&'static Param]) {
     if changed.iter().any(|param| param.name == "slowlog-max-len") {
         server.slowlog.trim(server.slowlog_len_max());
     }
+    let concerns_eviction = |name: &str| name.starts_with("maxmemory") || name.starts_with("lfu-");
+    if changed.iter().any(|param| concerns_eviction(param.name)) {
+        server.eviction_changed();
+    }
 }
 
 /// Orders the next thing that the shell applies; the answer for the client when there is none left.
@@ -223,8 +237,11 @@ fn apply_next(
     mut change: ConfigChange,
 ) -> Option<Result<(), CommandError>> {
     while let Some(name) = change.to_apply.pop() {
-        // One order opens all listeners.
-        if name == "port" && change.applied.contains(&"bind") {
+        // One order opens all listeners, and one adjusts the score.
+        let is_done = |other| change.applied.contains(&other);
+        if (name == "port" && is_done("bind"))
+            || (name == "oom-score-adj" && is_done("oom-score-adj-values"))
+        {
             continue;
         }
         let maxclients = usize::try_from(server.config.maxclients).unwrap_or(usize::MAX);
@@ -233,6 +250,7 @@ fn apply_next(
         server.ask_shell(client, then, |ticket| match name {
             "dir" => Order::ChangeDir { ticket },
             "maxclients" => Order::RaiseFileLimit { ticket, maxclients },
+            "oom-score-adj" | "oom-score-adj-values" => Order::AdjustOomScore { ticket },
             _ => Order::Listen { ticket },
         });
         return None;
@@ -288,8 +306,14 @@ fn take_back(server: &mut Server, change: &ConfigChange) {
         .collect();
     let restored = server.config.set_many(&pairs, Access::Startup);
     debug_assert!(restored.is_ok(), "a value that was in force is allowed");
+    server.eviction_changed();
     if change.applied.contains(&"dir") {
         let ticket = server.next_ticket();
         server.orders.push_back(Order::ChangeDir { ticket });
+    }
+    if change.applied.contains(&"oom-score-adj-values") || change.applied.contains(&"oom-score-adj")
+    {
+        let ticket = server.next_ticket();
+        server.orders.push_back(Order::AdjustOomScore { ticket });
     }
 }

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use crate::border::{LogLevel, Want};
 use crate::command::config::order_rewrite;
 use crate::command::ctx::{count_arg, int_arg, int32_arg};
-use crate::command::generic::{idle_secs, refcount};
+use crate::command::generic::refcount;
 use crate::command::spec::{Flags, Group, Spec};
 use crate::command::syntax::help;
 use crate::command::{CommandError, Ctx, Handler};
@@ -363,7 +363,7 @@ fn digest_entry(digest: &mut Digest, entry: &Entry) {
 }
 
 fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let clock = ctx.server.lru_clock;
+    let (clock, shares) = (ctx.server.usage, ctx.server.shares_values());
     let key = ctx.key(args, 2);
     // An address would differ from run to run; the key's hash serves as well to tell values apart.
     let place = key.hash >> 16;
@@ -372,11 +372,11 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let text = format!(
         "Value at:{place:#x} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}{}",
-        refcount(entry),
+        refcount(entry, shares),
         entry.encoding().name(),
         serialized_len(entry),
         entry.lru(),
-        idle_secs(clock, entry.lru()),
+        clock.idle_secs(entry.lru()),
         entry.object().map_or_else(String::new, collections::extra),
     );
     ctx.client.reply.simple(&text);

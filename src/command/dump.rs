@@ -152,13 +152,14 @@ impl Options {
 
     /// The clock of an entry that was used as the options say.
     fn clock(&self, ctx: &Ctx<'_>) -> u32 {
-        let now = i64::from(ctx.server.lru_clock);
+        let usage = &ctx.server.usage;
+        let now = i64::from(usage.secs);
         let clock = match (is_lfu(ctx), self.frequency, self.idle_secs) {
-            (true, Some(frequency), _) => ((ctx.server.now_ms / 60_000) & 0xffff) << 8 | frequency,
+            (true, Some(frequency), _) => usage.with_count(frequency as u32).into(),
             // A time before the clock's last turn: as long ago as it can tell from the future.
             (false, _, Some(secs)) if secs > now => (now + CLOCK_MAX / 2) % CLOCK_MAX,
             (false, _, Some(secs)) => now - secs,
-            _ => now,
+            _ => usage.fresh().into(),
         };
         clock as u32
     }

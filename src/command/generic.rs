@@ -4,8 +4,8 @@ use crate::command::ctx::{count_arg, db_arg, int_arg, timeout_ms_arg};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
-use crate::config::EvictionPolicy;
 use crate::keyspace::entry::{Entry, ValueRef};
+use crate::keyspace::eviction::Usage;
 use crate::resp::Args;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key};
@@ -308,7 +308,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if to_db == ctx.client.dbid && from.bytes == to.bytes {
         return Err(CommandError::SameObject);
     }
-    let clock = ctx.server.lru_clock;
+    let clock = ctx.server.usage.fresh();
     let Some(mut entry) = ctx
         .lookup(from, Access::Read)
         .map(|entry| entry.duplicate(to.bytes))
@@ -429,17 +429,21 @@ pub const OBJECT_REFCOUNT: Spec = Spec {
 /// `OBJECT REFCOUNT key`
 fn object_refcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    match ctx.lookup(key, Access::ReadNoTouch).map(|e| refcount(e)) {
+    let shares = ctx.server.shares_values();
+    match ctx
+        .lookup(key, Access::ReadNoTouch)
+        .map(|e| refcount(e, shares))
+    {
         Some(count) => ctx.client.reply.int(count),
         None => ctx.client.reply.null(),
     }
     Ok(())
 }
 
-/// The count that the real server shows for such a value.
-pub fn refcount(entry: &Entry) -> i64 {
+/// The count that the real server shows for such a value; `shares` says whether it would share small integers.
+pub fn refcount(entry: &Entry, shares: bool) -> i64 {
     match entry.value() {
-        ValueRef::Int(0..SHARED_INTS) => i32::MAX.into(),
+        ValueRef::Int(0..SHARED_INTS) if shares => i32::MAX.into(),
         _ => 1,
     }
 }
@@ -463,18 +467,13 @@ pub const OBJECT_IDLETIME: Spec = Spec {
 /// `OBJECT IDLETIME key`
 fn object_idletime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    let clock = ctx.server.lru_clock;
+    let clock = ctx.server.usage;
     match ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru()) {
         None => ctx.client.reply.null(),
         Some(_) if is_lfu(ctx) => return Err(wrong_policy("is selected, idle time")),
-        Some(used) => ctx.client.reply.int(idle_secs(clock, used)),
+        Some(used) => ctx.client.reply.int(clock.idle_secs(used).into()),
     }
     Ok(())
-}
-
-/// Seconds since the clock read `used`; the clock has 24 bits and goes round.
-pub fn idle_secs(clock: u32, used: u32) -> i64 {
-    i64::from(clock.wrapping_sub(used) & 0xff_ffff)
 }
 
 pub const OBJECT_FREQ: Spec = Spec {
@@ -496,11 +495,11 @@ pub const OBJECT_FREQ: Spec = Spec {
 /// `OBJECT FREQ key`
 fn object_freq(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
+    let clock = ctx.server.usage;
     let used = ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru());
     match used {
         None => ctx.client.reply.null(),
-        // The clock's low byte is the counter when such a policy is on.
-        Some(used) if is_lfu(ctx) => ctx.client.reply.int(i64::from(used & 0xff)),
+        Some(used) if is_lfu(ctx) => ctx.client.reply.int(clock.count(used).into()),
         Some(_) => return Err(wrong_policy("is not selected, access frequency")),
     }
     Ok(())
@@ -508,10 +507,7 @@ fn object_freq(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// Whether entries count how often they are used, not when.
 pub fn is_lfu(ctx: &Ctx<'_>) -> bool {
-    matches!(
-        ctx.server.config.maxmemory_policy,
-        EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu
-    )
+    ctx.server.usage.usage == Usage::Frequency
 }
 
 fn wrong_policy(what: &str) -> CommandError {

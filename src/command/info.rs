@@ -10,7 +10,7 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::entry::Kind;
-use crate::keyspace::object::Object;
+use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
 use crate::state::{Client, Server};
 
@@ -193,9 +193,9 @@ fn server(out: &mut Report<'_, '_>, _: bool) {
     out.line("server_time_usec", server.now.0);
     out.line("uptime_in_seconds", uptime);
     out.line("uptime_in_days", uptime / 86400);
-    out.line("hz", config.hz);
+    out.line("hz", server.hz());
     out.line("configured_hz", config.hz);
-    out.line("lru_clock", server.lru_clock);
+    out.line("lru_clock", server.usage.secs);
     out.line("executable", &server.process.executable);
     let file = server.process.config_file.as_deref();
     out.line("config_file", file.unwrap_or_default());
@@ -300,8 +300,8 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     out.line("rss_overhead_bytes", 0);
     out.line("mem_fragmentation_ratio", ratio(rss, used));
     out.line("mem_fragmentation_bytes", fragmented);
+    out.line("mem_not_counted_for_evict", server.uncounted_memory());
     out.lines(&[
-        ("mem_not_counted_for_evict", "0"),
         ("mem_replication_backlog", "0"),
         ("mem_total_replication_buffers", "0"),
         ("mem_replica_full_sync_buffer", "0"),
@@ -412,12 +412,10 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
         stats.expire_cycle_cpu_us / 1000,
     );
     out.line("evicted_keys", stats.evicted_keys);
-    out.lines(&[
-        ("evicted_clients", "0"),
-        ("evicted_scripts", "0"),
-        ("total_eviction_exceeded_time", "0"),
-        ("current_eviction_exceeded_time", "0"),
-    ]);
+    out.lines(&[("evicted_clients", "0"), ("evicted_scripts", "0")]);
+    let (exceeded_ms, current_ms) = server.eviction.exceeded_ms(server.now);
+    out.line("total_eviction_exceeded_time", exceeded_ms);
+    out.line("current_eviction_exceeded_time", current_ms);
     out.line("keyspace_hits", stats.keyspace_hits);
     out.line("keyspace_misses", stats.keyspace_misses);
     out.lines(&[
@@ -578,7 +576,9 @@ fn keysizes(out: &mut Report<'_, '_>, is_named: bool) {
         let mut classes = [[0u64; 65]; SIZED.len()];
         for entry in db.table.iter() {
             let kind = entry.kind();
-            let len = entry.object().map_or_else(|| entry.str_len(), Object::len) as u64;
+            let len = entry
+                .object()
+                .map_or_else(|| entry.str_len(), ObjectRef::len) as u64;
             if let Some(row) = SIZED.iter().position(|(of, _)| *of == kind) {
                 classes[row][(u64::BITS - len.leading_zeros()) as usize] += 1;
             }

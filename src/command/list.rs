@@ -569,7 +569,12 @@ fn reply_walk(reply: &mut Reply, list: &List, from: usize, towards: End, count: 
 
 /// Gives a key that is not there a list.
 fn store_new(ctx: &mut Ctx<'_>, key: Key<'_>, list: List) {
-    let entry = Entry::new_object(key.bytes, Object::List(list), None, ctx.server.lru_clock);
+    let entry = Entry::new_object(
+        key.bytes,
+        Object::List(list),
+        None,
+        ctx.server.usage.fresh(),
+    );
     ctx.server.insert(ctx.client.dbid, key, entry);
 }
 

@@ -16,7 +16,8 @@ use crate::command::spec::{
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Kind, ValueRef};
 use crate::keyspace::object::hash::Found;
-use crate::keyspace::object::{List, Object};
+use crate::keyspace::object::list::LargeList;
+use crate::keyspace::object::{List, Object, ObjectRef};
 use crate::resp::Args;
 use crate::state::Server;
 use crate::state::effects::Event;
@@ -201,7 +202,7 @@ fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), Command
         Some(entry) => {
             let sortable = entry
                 .object()
-                .filter(|object| !matches!(object, Object::Hash(_) | Object::Stream(_)));
+                .filter(|object| !matches!(object, ObjectRef::Hash(_) | ObjectRef::Stream(_)));
             let object = sortable.ok_or(CommandError::WrongType)?;
             let is_set = object.kind() == Kind::Set;
             if is_set && keeps_order && options.store.is_some() {
@@ -235,7 +236,7 @@ fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), Command
 }
 
 /// Some elements of a value that can be sorted, in its own order, or counted from its end. A set is taken whole.
-fn elements_of(object: &Object, range: Range<usize>, from_end: bool) -> Vec<Vec<u8>> {
+fn elements_of(object: ObjectRef<'_>, range: Range<usize>, from_end: bool) -> Vec<Vec<u8>> {
     if range.is_empty() {
         return Vec::new();
     }
@@ -245,12 +246,12 @@ fn elements_of(object: &Object, range: Range<usize>, from_end: bool) -> Vec<Vec<
         range.start
     };
     match object {
-        Object::Set(set) => set.iter().map(Item::to_vec).collect(),
-        Object::ZSet(zset) => zset
+        ObjectRef::Set(set) => set.iter().map(Item::to_vec).collect(),
+        ObjectRef::ZSet(zset) => zset
             .range(first, range.len(), from_end)
             .map(|(item, _)| item.to_vec())
             .collect(),
-        Object::List(list) => {
+        ObjectRef::List(list) => {
             let towards = if from_end { End::Head } else { End::Tail };
             let mut elements = Vec::with_capacity(range.len());
             list.walk(first, towards, |element| {
@@ -259,7 +260,7 @@ fn elements_of(object: &Object, range: Range<usize>, from_end: bool) -> Vec<Vec<
             });
             elements
         }
-        Object::Hash(_) | Object::Stream(_) => Vec::new(),
+        ObjectRef::Hash(_) | ObjectRef::Stream(_) => Vec::new(),
     }
 }
 
@@ -275,7 +276,7 @@ fn hash_value(ctx: &mut Ctx<'_>, key: Key<'_>, field: &[u8]) -> Option<Vec<u8>> 
 /// A list of these elements, in the encoding that suits it.
 fn new_list(server: &Server, elements: &[Vec<u8>]) -> List {
     let limits = limits(server);
-    let mut list = List::Quicklist(Box::new(Quicklist::new(limits.fill, limits.depth)));
+    let mut list = List::from(LargeList::new(Quicklist::new(limits.fill, limits.depth)));
     for element in elements {
         list.push(End::Tail, element.as_slice().into(), &limits);
     }

@@ -11,8 +11,8 @@ use crate::command::ctx::int_arg;
 use crate::command::scan::{ScanOptions, Scanned, cursor_arg};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
-use crate::keyspace::object::ZSet;
 use crate::keyspace::object::zset::ZSetLimits;
+use crate::keyspace::object::{ZSet, ZSetRef};
 use crate::resp::{Args, Reply};
 use crate::state::Server;
 use crate::state::effects::Event;
@@ -711,7 +711,7 @@ fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Ok(());
     };
     let options = ScanOptions::parse(args, 3, Scanned::Other)?;
-    let is_packed = matches!(zset, ZSet::Listpack(_));
+    let is_packed = matches!(zset.view(), ZSetRef::Listpack(_));
     let mut found: Vec<(Vec<u8>, f64)> = Vec::new();
     let next = options.walk(cursor, &mut found, |cursor, found| {
         zset.scan(cursor, &mut |item, score| {

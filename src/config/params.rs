@@ -182,7 +182,7 @@ params! {
     cluster_require_full_coverage: bool = true, YesNo, MUTABLE;
     /// Write a report when the server crashes.
     crash_log_enabled: bool = true, YesNo, MUTABLE;
-    /// Test memory after a crash; it takes long, so say no for quick restarts.
+    /// Test memory after a crash; a crash report here comes without such a test, so it has no effect.
     crash_memcheck_enabled: bool = true, YesNo, MUTABLE;
     /// Run in the background; say no under a service manager or in a container.
     daemonize: bool = false, YesNo, IMMUTABLE;
@@ -212,11 +212,11 @@ params! {
     hll_sparse_max_bytes: i64 = 3000, Memory(0, i64::MAX), MUTABLE;
     /// Ticks a second for background work, 1 to 500: more is smoother and costs idle CPU; stay at 10.
     hz: i64 = 10, Int(0, I32_MAX), MUTABLE;
-    /// Start-up warnings not to stop at.
+    /// Start-up warnings not to stop at; none of those is given here, so it has no effect.
     ignore_warnings: Vec<u8> = Vec::new(), TEXT, MUTABLE;
     /// I/O threads; this server has one thread by design, so it has no effect.
     io_threads: i64 = 1, Int(1, 128), IMMUTABLE;
-    /// Return memory in the background; kept for compatibility.
+    /// Return memory in the background; this allocator is another one, so it has no effect.
     jemalloc_bg_thread: bool = true, YesNo, MUTABLE;
     /// Microseconds to wait for each key while loading; negative: keys for each microsecond. For tests.
     key_load_delay: i64 = 0, Int(-I32_MAX - 1, I32_MAX), HIDDEN;
@@ -252,8 +252,8 @@ params! {
     logfile: Vec<u8> = Vec::new(), TEXT, IMMUTABLE;
     /// How much is logged; notice for production.
     loglevel: LogLevel = LogLevel::Notice, Choice, MUTABLE;
-    /// Commands of one client parsed ahead so that their keys can be prefetched; more helps deep pipelines on large keyspaces.
-    lookahead: i64 = 16, Int(1, I32_MAX), MUTABLE;
+    /// Commands of one client parsed ahead so that their keys can be prefetched, 64 at most; more helps deep pipelines on large keyspaces.
+    lookahead: i64 = 64, Int(1, I32_MAX), MUTABLE;
     /// Offer library functions to scripts that were withdrawn. For old scripts.
     lua_enable_deprecated_api: bool = false, YesNo, IMMUTABLE + HIDDEN;
     /// Password for the primary.
@@ -292,7 +292,7 @@ params! {
     pidfile: Vec<u8> = Vec::new(), OPTIONAL, IMMUTABLE;
     /// TCP port; 0 does not listen on TCP.
     port: i64 = 6379, Int(0, 65535), MUTABLE;
-    /// Process title; variables stand in braces.
+    /// Process title, variables in braces; a title cannot be set here, so it has no effect beyond its check.
     proc_title_template: Vec<u8> = b"{title} {listen-addr} {server-mode}".to_vec(), TEXT.checked(check_title_template), MUTABLE;
     /// What to do when a command from the primary or the append-only file fails; ignore in production.
     propagation_error_behavior: PropagationError = PropagationError::Ignore, Choice, MUTABLE;
@@ -354,7 +354,7 @@ params! {
     replicaof: Option<Primary> = None, HostPort, IMMUTABLE + MULTI_ARG alias "slaveof";
     /// Password of the default user; choose a long one, as guessing is fast.
     requirepass: Vec<u8> = Vec::new(), OPTIONAL, SENSITIVE;
-    /// Check RESTORE payloads in depth: no is fastest, clients spares the primary's stream.
+    /// Check RESTORE payloads in depth; here they always are, so it has no effect.
     sanitize_dump_payload: SanitizePayload = SanitizePayload::No, Choice, MUTABLE;
     /// Snapshot rules: seconds and changes; "" for none.
     save: Vec<SaveRule> = SaveRule::defaults(), SaveRules, MULTI_ARG;
@@ -366,7 +366,7 @@ params! {
     set_max_listpack_entries: i64 = 128, Int(0, i64::MAX), MUTABLE;
     /// Bytes of a member up to which a set stays packed.
     set_max_listpack_value: i64 = 64, Int(0, i64::MAX), MUTABLE;
-    /// Show address and mode in the process title.
+    /// Show address and mode in the process title; a title cannot be set here, so it has no effect.
     set_proc_title: bool = true, YesNo, IMMUTABLE;
     /// What SIGINT does, in the words of SHUTDOWN.
     shutdown_on_sigint: ShutdownFlags = ShutdownFlags::DEFAULT, ShutdownWords, MULTI_ARG;

@@ -77,7 +77,10 @@ fn the_table_is_what_a_server_answers() {
         }
         let parse = |text: &str| param.set(&mut config.clone(), &[text.as_bytes()], Stage::Runtime);
         if !bad.is_empty() {
-            assert_eq!(parse("zz-bogus").unwrap_err().to_string(), bad, "{name}");
+            // Later versions have more policies, which are named behind the others.
+            let said = parse("zz-bogus").unwrap_err().to_string();
+            let is_same = said == bad || name == "maxmemory-policy" && said.starts_with(bad);
+            assert!(is_same, "{name}: {said}");
         }
         if let Some(bounds) = range.strip_prefix("argument must be between ") {
             let (min, max) = bounds

@@ -24,7 +24,8 @@ named! {
     pub enum EvictionPolicy {
         VolatileLru = "volatile-lru", VolatileLfu = "volatile-lfu", VolatileRandom = "volatile-random",
         VolatileTtl = "volatile-ttl", AllkeysLru = "allkeys-lru", AllkeysLfu = "allkeys-lfu",
-        AllkeysRandom = "allkeys-random", NoEviction = "noeviction",
+        AllkeysRandom = "allkeys-random", NoEviction = "noeviction", VolatileLrm = "volatile-lrm",
+        AllkeysLrm = "allkeys-lrm",
     }
     /// How the kernel's out-of-memory score is set.
     pub enum OomScoreAdj { No = "no", Yes = "yes", Relative = "relative", Absolute = "absolute" }

@@ -1,5 +1,7 @@
 //! Executing one command: the gates, the handler, the accounts.
 
+use std::borrow::Cow;
+
 use crate::border::{LogLevel, Want};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
@@ -8,6 +10,7 @@ use crate::command::{CommandError, CommandId, Ctx, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
+use crate::state::eviction::Room;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, ClientFlags, UnixMicros};
 
@@ -63,6 +66,16 @@ impl Engine {
             self.refuse(client, Some(id), &error);
             return Step::Next;
         }
+        if self.server.config.maxmemory > 0 {
+            match self.room_for(client, id) {
+                Some(Room::Enough | Room::Soon) => {}
+                Some(Room::Nowhere) => {
+                    self.refuse(client, Some(id), &CommandError::OutOfMemory);
+                    return Step::Next;
+                }
+                None => return Step::Wait,
+            }
+        }
         if self.is_paused(client, id) {
             client.flags.set(ClientFlags::PAUSED, true);
             return Step::Wait;
@@ -102,6 +115,47 @@ impl Engine {
         Step::Next
     }
 
+    /// Makes room before a command, if that is needed, and says how it went for this one; `None` when the time that
+    /// it took has to be known first.
+    fn room_for(&mut self, client: &Client, id: CommandId) -> Option<Room> {
+        let room = match self.room_made.take() {
+            Some(room) => room,
+            None => {
+                let before = self.server.stats.evicted_keys;
+                let room = self.server.make_room();
+                let gone = self.server.stats.evicted_keys - before;
+                if gone > 0 {
+                    self.follow_eviction();
+                    if self.server.config.latency_monitor_threshold > 0 {
+                        self.timing_eviction = Some(gone);
+                        self.room_made = Some(room);
+                        self.server.want = Some(Want::Clock);
+                        self.interrupted = Some(client.conn);
+                        return None;
+                    }
+                }
+                room
+            }
+        };
+        let may_grow = self.flags_of(client, id).has(Flags::DENYOOM)
+            || client.multi.is_some() && self.queues(id);
+        if room == Room::Enough {
+            self.server.hold_growth(client.dbid);
+        }
+        let is_refused = may_grow && self.server.is_bound_by_memory(client.kind());
+        Some(if is_refused { room } else { Room::Enough })
+    }
+
+    /// What follows from the eviction of keys.
+    pub(super) fn follow_eviction(&mut self) {
+        if self.server.waiters.has_ready() {
+            self.serve_blocked();
+        }
+        if !self.server.events.is_empty() {
+            self.deliver_events();
+        }
+    }
+
     /// Whether every command is to be timed, because someone looks for short durations.
     fn times_all(&self) -> bool {
         let config = &self.server.config;
@@ -111,11 +165,16 @@ impl Engine {
 
     /// The command's flags; EXEC has those of all that it will run.
     fn flags_of(&self, client: &Client, id: CommandId) -> Flags {
-        let spec = &self.registry.get(id).spec;
+        let flags = self.registry.get(id).spec.flags;
         match &client.multi {
-            Some(multi) if spec.name == transaction::EXEC.name => spec.flags.or(multi.flags),
-            _ => spec.flags,
+            Some(multi) if self.is_exec(id) => flags.or(multi.flags),
+            _ => flags,
         }
+    }
+
+    fn is_exec(&self, id: CommandId) -> bool {
+        let command = self.registry.get(id);
+        command.container.is_none() && command.spec.name == transaction::EXEC.name
     }
 
     /// Whether a transaction queues the command.
@@ -233,8 +292,15 @@ impl Engine {
     /// What follows from a command, or from a whole transaction.
     pub(super) fn follow_up(&mut self, client: &mut Client) {
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
+        if !self.server.pushes.is_empty() {
+            self.deliver_pushes(client);
+        }
         if self.server.waiters.has_ready() {
             self.serve_blocked();
+            // The clients served may have had something to say to this one.
+            if !self.server.pushes.is_empty() {
+                self.deliver_pushes(client);
+            }
         }
         if !self.server.unblocked.is_empty() {
             self.end_unblocked();
@@ -278,10 +344,17 @@ impl Engine {
         if let Some(id) = id {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
         }
-        if let Some(multi) = &mut client.multi {
+        let is_exec = id.is_some_and(|id| self.is_exec(id));
+        let mut line = error.line();
+        if is_exec && client.multi.take().is_some() {
+            // The transaction goes, and the answer says why.
+            transaction::unwatch_all(&mut self.server, client);
+            let why = line.strip_prefix(b"ERR ").unwrap_or(&line);
+            let text = b"EXECABORT Transaction discarded because of: ";
+            line = Cow::Owned([text, why].concat());
+        } else if let Some(multi) = &mut client.multi {
             multi.is_aborted = true;
         }
-        let line = error.line();
         self.server.count_error(&line);
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if !client.flags.has_any(skips) {
@@ -314,6 +387,14 @@ impl Engine {
         let elapsed_us = now.since(self.last_clock);
         if let Some(tick) = self.timing_tick.take() {
             self.finish_tick(tick, now, elapsed_us);
+            self.last_clock = now;
+        }
+        if let Some(keys) = self.timing_eviction.take() {
+            // No clock is read for each key: all of them took as long.
+            let elapsed_us = now.since(self.last_clock);
+            let each_us = elapsed_us.checked_div(keys).unwrap_or(0);
+            self.server.sample_latency("eviction-del", each_us);
+            self.server.sample_latency("eviction-cycle", elapsed_us);
             self.last_clock = now;
         }
         let elapsed_us = now.since(self.take_timing_start());
@@ -399,6 +480,13 @@ impl Engine {
         self.last_clock = now;
     }
 
+    /// Delivers what waited for the end of `client`'s command, unless its reply is still to come.
+    pub(super) fn deliver_pushes(&mut self, client: &mut Client) {
+        if !client.is_mid_reply() {
+            self.server.deliver_pushes(client);
+        }
+    }
+
     /// Hands the command's keyspace events on.
     fn deliver_events(&mut self) {
         self.server.events.clear();
@@ -409,10 +497,7 @@ impl Engine {
         for conn in std::mem::take(&mut self.server.doomed) {
             if let Some(client) = self.server.clients.get_mut(conn) {
                 client.flags.set(ClientFlags::CLOSE_ASAP, true);
-                if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
-                    client.flags.set(ClientFlags::FLUSH_QUEUED, true);
-                    self.server.queue_flush(conn);
-                }
+                self.server.queue_output(conn);
             }
         }
     }

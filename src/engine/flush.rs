@@ -2,9 +2,9 @@
 
 use std::io::IoSlice;
 
-use crate::border::{Flush, LogLevel};
+use crate::border::Flush;
 use crate::engine::Engine;
-use crate::state::{Client, ClientFlags, ConnId};
+use crate::state::{ClientFlags, ConnId};
 
 /// The most pieces that one write is given.
 const SLICES_MAX: usize = 64;
@@ -12,52 +12,7 @@ const SLICES_MAX: usize = 64;
 /// Pending output at which a throttled client is read again.
 const RESUME_BELOW: usize = 1 << 20;
 
-/// What fits into a client's plain reply buffer never counts against its limit, however small that is, so that
-/// short replies get through.
-const UNCOUNTED_OUTPUT: usize = 16 * 1024;
-
-/// What may wait for a client that has not authenticated.
-const UNAUTHENTICATED_OUTPUT_MAX: usize = 1024;
-
 impl Engine {
-    /// Closes a client that lets more replies pile up than `client-output-buffer-limit` allows.
-    pub(super) fn check_output_limit(&mut self, client: &mut Client) {
-        let pending = client.reply.pending();
-        let now = self.server.now;
-        let limit = self.server.config.client_output_buffer_limit.normal;
-        let piled_up = if pending > UNCOUNTED_OUTPUT {
-            pending
-        } else {
-            0
-        };
-        let above = |bytes: i64| usize::try_from(bytes).is_ok_and(|max| max > 0 && piled_up > max);
-        if !above(limit.soft) {
-            client.soft_limit_since = None;
-        } else if client.soft_limit_since.is_none() {
-            client.soft_limit_since = Some(now);
-        }
-        let soft_us = u64::try_from(limit.soft_seconds)
-            .unwrap_or(0)
-            .saturating_mul(1_000_000);
-        let is_over_soft = client
-            .soft_limit_since
-            .is_some_and(|since| now.since(since) > soft_us);
-        let is_over_hard = above(limit.hard);
-        let is_stranger = pending > UNAUTHENTICATED_OUTPUT_MAX && self.server.needs_auth(client);
-        if client.flags.has(ClientFlags::CLOSE_ASAP)
-            || !(is_over_soft || is_over_hard || is_stranger)
-        {
-            return;
-        }
-        client.flags.set(ClientFlags::CLOSE_ASAP, true);
-        self.server.stats.output_buffer_limit_disconnections += 1;
-        let text = format!(
-            "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
-            client.id, client.addr
-        );
-        self.server.log(LogLevel::Warning, text);
-    }
-
     /// The next connection whose socket is to be offered its output.
     pub fn poll_flush(&mut self) -> Option<ConnId> {
         let conn = self.server.flush_queue.pop_front()?;

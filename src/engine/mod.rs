@@ -19,6 +19,8 @@ use crate::border::{
 use crate::command::{CommandError, CommandId, Registry, config};
 use crate::config::Config;
 use crate::resp::{ArgPos, Reply};
+use crate::state::eviction::Room;
+use crate::state::meter::{Finding, Meter};
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -83,6 +85,10 @@ pub struct Engine {
     heavy_since: Option<UnixMicros>,
     /// When the duration began that the next clock reading ends, if not at the last reading.
     timing_since: Option<UnixMicros>,
+    /// The room that eviction has made for the command that is about to run, while a clock reading tells how long
+    /// that took; and how many keys went.
+    timing_eviction: Option<u64>,
+    room_made: Option<Room>,
     /// Blocked clients are being served.
     is_serving: bool,
     signals: u32,
@@ -101,6 +107,7 @@ impl Engine {
             config_file: boot.config_file,
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
+        server.eviction_changed();
         server.command_stats = vec![Default::default(); registry.len()];
         Ok(Engine {
             server,
@@ -134,6 +141,8 @@ impl Engine {
             orphan: None,
             heavy_since: None,
             timing_since: None,
+            timing_eviction: None,
+            room_made: None,
             is_serving: false,
             signals: 0,
             running: None,
@@ -410,6 +419,7 @@ impl Engine {
                     client.reply.error_bytes(&line);
                 }
             }
+            self.deliver_pushes(&mut client);
         }
         self.server.clients.put_back(client);
         if is_same {
@@ -480,6 +490,37 @@ impl Engine {
             .collect()
     }
 
+    /// From now on the meter's findings are noted, to be taken after each Input.
+    pub fn note_findings(&mut self) {
+        self.server.meter.start_noting();
+    }
+
+    /// Whether the last Input made the meter find something.
+    #[inline]
+    pub fn has_findings(&self) -> bool {
+        self.server.meter.has_noted()
+    }
+
+    /// What the meter found in the course of the last Input.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        self.server.meter.take_noted()
+    }
+
+    /// From now on the meter finds what it is fed, and nothing by itself: a recorded run is repeated.
+    pub fn repeat_findings(&mut self) {
+        self.server.meter = Meter::replaying();
+    }
+
+    /// What the meter will find in the course of the next Input, when a run is repeated.
+    pub fn feed_findings(&mut self, findings: &[Finding]) {
+        self.server.meter.feed(findings.iter().copied());
+    }
+
+    /// How many of the findings fed nobody has asked for.
+    pub fn unasked_findings(&self) -> usize {
+        self.server.meter.unasked()
+    }
+
     /// The configuration file that CONFIG REWRITE writes to.
     pub fn config_file(&self) -> Option<&str> {
         self.server.process.config_file.as_deref()
@@ -489,8 +530,11 @@ impl Engine {
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
         self.adopt_orphan(conn);
-        self.server.clients.remove(conn);
-        self.server.flush_queue.retain(|of| *of != conn);
+        let client = self.server.clients.remove(conn);
+        if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
+            self.server.flush_queue.retain(|of| *of != conn);
+        }
+        self.server.pushes.forget(conn);
         self.resumed.retain(|of| *of != conn);
         self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {

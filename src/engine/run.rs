@@ -7,13 +7,13 @@ use crate::command::CommandId;
 use crate::engine::exec::Step;
 use crate::engine::{Engine, READ_CHUNK};
 use crate::keyspace::entry::Entry;
-use crate::keyspace::object::Object;
+use crate::keyspace::object::ObjectRef;
 use crate::resp::parser::QueryView;
 use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
 use crate::state::{Client, ClientFlags, ConnId};
 
-/// The most commands that are parsed before the first of them runs.
+/// The most commands that are parsed before the first of them runs, whatever `lookahead` says.
 const BATCH_MAX: usize = 64;
 
 /// Arguments that the list of a batch's arguments keeps room for; what a huge command needed goes back.
@@ -121,7 +121,7 @@ impl Engine {
         if client.reply.pending() > PENDING_OUTPUT_MAX {
             client.flags.set(ClientFlags::THROTTLED, true);
         }
-        self.check_output_limit(&mut client);
+        self.server.check_output_limit(&mut client);
         let has_output = client.reply.pending() > 0 || client.is_closing();
         if has_output && !client.flags.has(ClientFlags::FLUSH_QUEUED) {
             client.flags.set(ClientFlags::FLUSH_QUEUED, true);
@@ -160,9 +160,12 @@ impl Engine {
         let mut slots = std::mem::take(&mut self.batch);
         let mut argv = std::mem::take(&mut self.argv);
         slots.resize_with(BATCH_MAX, Request::default);
+        let lookahead = usize::try_from(self.server.config.lookahead).unwrap_or(1);
+        let lookahead = lookahead.clamp(1, BATCH_MAX);
         loop {
             argv.clear();
-            let (count, failure) = self.parse_batch(client, query, &mut slots, &mut argv);
+            let ahead = &mut slots[..lookahead];
+            let (count, failure) = self.parse_batch(client, query, ahead, &mut argv);
             let batch = &mut slots[..count];
             if !batch.is_empty() && !self.run_batch(client, query, batch, &argv) {
                 break;
@@ -340,7 +343,7 @@ impl Engine {
                 _ => db
                     .get(key_hash, key)
                     .and_then(Entry::object)
-                    .and_then(Object::elements),
+                    .and_then(ObjectRef::elements),
             };
             last = Some((key, table));
             *wanted = table.map(|table| (table, self.server.hash_seed.hash(element)));

@@ -94,7 +94,7 @@ impl Engine {
                 deadline_ms.saturating_add(1).saturating_mul(1000),
             ));
         }
-        if self.server.unpaused {
+        if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
         Some(at)
@@ -108,8 +108,7 @@ impl Engine {
         let is_due = now >= self.next_cron;
         let cron = is_due && !self.server.debug.cron_paused;
         if is_due {
-            let hz = self.server.config.hz.clamp(1, 500);
-            self.next_cron = UnixMicros(now.0 + 1_000_000 / hz);
+            self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
         if cron {
             self.server.cron_loops += 1;
@@ -125,6 +124,10 @@ impl Engine {
         if expires {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
+        }
+        if self.server.eviction.is_pending {
+            self.server.make_room();
+            self.follow_eviction();
         }
         let freed = self.server.garbage.free_some(LAZY_FREE);
         self.server.stats.lazyfreed_objects += freed as u64;
@@ -316,7 +319,7 @@ impl Engine {
     /// Idle timeouts and buffers that became too large, for a share of the clients.
     fn look_after_clients(&mut self) {
         let count = self.server.clients.slot_count();
-        let hz = self.server.config.hz.clamp(1, 500) as usize;
+        let hz = self.server.hz() as usize;
         let share = (count / hz).max(CLIENTS_MIN).min(count);
         for _ in 0..share {
             self.client_cron_cursor = (self.client_cron_cursor + 1) % count.max(1);
@@ -345,10 +348,7 @@ impl Engine {
         );
         if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
-            if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
-                client.flags.set(ClientFlags::FLUSH_QUEUED, true);
-                self.server.queue_flush(conn);
-            }
+            self.server.queue_output(conn);
             self.server
                 .log(crate::border::LogLevel::Verbose, "Closing idle client");
         }

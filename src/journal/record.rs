@@ -3,6 +3,7 @@
 use super::HEAD_BYTES_MAX;
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
 use crate::border::{CloseReason, Outcome, Peer, Reading, Signal};
+use crate::state::meter::Finding;
 use crate::state::{ConnId, UnixMicros};
 use std::io::IoSlice;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -19,6 +20,7 @@ const READING: u8 = 9;
 const DONE: u8 = 10;
 const SIGNAL: u8 = 11;
 const TURN_END: u8 = 12;
+const FINDINGS: u8 = 13;
 
 /// One record; bytes are borrowed from the block it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +57,8 @@ pub enum Record<'a> {
         outcome: Outcome,
     },
     Signal(Signal),
+    /// What the meter found in the course of the Input whose record follows.
+    Findings(Vec<Finding>),
 }
 
 /// What a flush offered.
@@ -220,6 +224,34 @@ pub(super) fn put_signal(out: &mut Vec<u8>, signal: Signal) {
     });
 }
 
+pub(super) fn put_findings(out: &mut Vec<u8>, findings: &[Finding]) {
+    out.push(FINDINGS);
+    put(out, findings.len() as u64);
+    let mut last = 0;
+    for finding in findings {
+        put(out, finding.looks_before);
+        put_signed(out, (finding.used_bytes as i64).wrapping_sub(last));
+        last = finding.used_bytes as i64;
+    }
+}
+
+fn findings(cursor: &mut Cursor) -> Result<Vec<Finding>, Malformed> {
+    let mut left = cursor.number()?;
+    let mut last = 0i64;
+    // Grows with what is really there.
+    let mut findings = Vec::new();
+    while left > 0 {
+        let looks_before = cursor.number()?;
+        last = last.wrapping_add(cursor.signed()?);
+        findings.push(Finding {
+            looks_before,
+            used_bytes: last as u64,
+        });
+        left -= 1;
+    }
+    Ok(findings)
+}
+
 /// Reads the next record of a payload. `last_us` is the time that the record counts from.
 pub(super) fn decode<'a>(
     cursor: &mut Cursor<'a>,
@@ -278,6 +310,7 @@ pub(super) fn decode<'a>(
             1 => Signal::Terminate,
             _ => return Err(Malformed),
         }),
+        FINDINGS => Record::Findings(findings(cursor)?),
         _ => return Err(Malformed),
     })
 }

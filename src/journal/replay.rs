@@ -111,8 +111,10 @@ pub fn replay<R: Read + Seek>(mut source: R) -> Result<Report, ReplayError> {
 fn replay_once<R: Read>(source: R, is_tracing: bool) -> Result<Report, ReplayError> {
     let (mut reader, header) = JournalReader::open(source)?;
     let boot = header.into_boot(is_tracing).map_err(ReplayError::Start)?;
+    let mut engine = Engine::new(boot).map_err(ReplayError::Start)?;
+    engine.repeat_findings();
     let mut replay = Replay {
-        engine: Engine::new(boot).map_err(ReplayError::Start)?,
+        engine,
         replied: Vec::new(),
         want: None,
         slices: Vec::new(),
@@ -154,6 +156,10 @@ impl Replay {
             return Ok(Some(self.disagree(what)));
         }
         match record {
+            Record::Findings(findings) => {
+                self.engine.feed_findings(&findings);
+                return Ok(None);
+            }
             Record::Time(now) => {
                 self.drain();
                 self.engine.handle_time(now);
@@ -205,12 +211,18 @@ impl Replay {
             Record::Signal(signal) => self.engine.handle_signal(signal),
         }
         self.want = self.engine.poll_want();
-        Ok(None)
+        Ok(match self.engine.unasked_findings() {
+            0 => None,
+            count => Some(self.disagree(format!(
+                "the engine did not look where the meter had found too much memory in use, {count} times"
+            ))),
+        })
     }
 
     /// What is wrong with this record coming now.
     fn disagreement(&self, record: &Record<'_>) -> Option<String> {
         let is_right = match self.want {
+            _ if matches!(record, Record::Findings(_)) => true,
             None => !matches!(record, Record::Clock(_) | Record::Reading(_)),
             Some(Want::Clock | Want::Sleep { .. }) => matches!(record, Record::Clock(_)),
             Some(Want::Reading) => matches!(record, Record::Reading(_)),
@@ -317,6 +329,7 @@ fn kind(record: &Record<'_>) -> &'static str {
         Record::Reading(_) => "a process reading",
         Record::Done { .. } => "the outcome of an order",
         Record::Signal(_) => "a signal",
+        Record::Findings(_) => "what the meter found",
     }
 }
 

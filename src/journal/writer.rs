@@ -4,6 +4,7 @@ use super::header::Header;
 use super::record::{self, Encoder};
 use super::{BLOCK_BYTES, BLOCK_HEADER_BYTES, MAGIC, VERSION};
 use crate::border::{CloseReason, Outcome, Peer, Reading, Signal};
+use crate::state::meter::Finding;
 use crate::state::{ConnId, UnixMicros};
 use std::io::{self, IoSlice, Write};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -19,6 +20,8 @@ pub struct Recorder {
     sink: Box<dyn Write + Send>,
     /// Room for the block's header, then the payload so far.
     block: Vec<u8>,
+    /// Where the last Input's record begins.
+    input_at: usize,
     index: u64,
     encoder: Encoder,
     written_at: UnixMicros,
@@ -34,6 +37,7 @@ impl Recorder {
         let mut recorder = Recorder {
             sink,
             block: Vec::with_capacity(BLOCK_BYTES * 2),
+            input_at: 0,
             index: 0,
             encoder: Encoder::default(),
             written_at: UnixMicros(header.now_us),
@@ -56,61 +60,61 @@ impl Recorder {
             self.written_at = now;
             self.flush();
         }
+        self.begin_record();
         self.encoder.time(&mut self.block, now);
-        self.end_record();
     }
 
     /// A connection that the engine calls `conn`.
     pub fn accept(&mut self, conn: ConnId, peer: &Peer) {
+        self.begin_record();
         record::put_accept(&mut self.block, conn, peer);
-        self.end_record();
     }
 
     pub fn read(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.begin_record();
         record::put_read(&mut self.block, conn, bytes);
-        self.end_record();
     }
 
     pub fn closed(&mut self, conn: ConnId, reason: CloseReason) {
+        self.begin_record();
         record::put_closed(&mut self.block, conn, reason);
-        self.end_record();
     }
 
     /// `offered` went to the socket, which took the first `taken` bytes.
     pub fn wrote(&mut self, conn: ConnId, offered: &[IoSlice<'_>], taken: usize) {
+        self.begin_record();
         record::put_wrote(&mut self.block, conn, offered, taken);
-        self.end_record();
     }
 
     /// The socket is known to be full and was offered nothing.
     pub fn blocked(&mut self, conn: ConnId) {
+        self.begin_record();
         record::put_blocked(&mut self.block, conn);
-        self.end_record();
     }
 
     pub fn turn_end(&mut self, now: UnixMicros) {
+        self.begin_record();
         self.encoder.turn_end(&mut self.block, now);
-        self.end_record();
     }
 
     pub fn clock(&mut self, now: UnixMicros) {
+        self.begin_record();
         self.encoder.clock(&mut self.block, now);
-        self.end_record();
     }
 
     pub fn reading(&mut self, reading: &Reading) {
+        self.begin_record();
         record::put_reading(&mut self.block, reading);
-        self.end_record();
     }
 
     pub fn done(&mut self, ticket: u64, outcome: &Outcome) {
+        self.begin_record();
         record::put_done(&mut self.block, ticket, outcome);
-        self.end_record();
     }
 
     pub fn signal(&mut self, signal: Signal) {
+        self.begin_record();
         record::put_signal(&mut self.block, signal);
-        self.end_record();
     }
 
     /// Writes the block begun, if it holds anything.
@@ -125,11 +129,21 @@ impl Recorder {
         self.error.take()
     }
 
+    /// What the meter found in the course of the Input that was recorded last: it goes in front of its record, so that
+    /// a replay has it before the Input.
+    pub fn findings(&mut self, findings: &[Finding]) {
+        let mut record = Vec::new();
+        record::put_findings(&mut record, findings);
+        self.block.splice(self.input_at..self.input_at, record);
+    }
+
+    /// A full block is written before the next record, not behind the last, which may still get its findings.
     #[inline]
-    fn end_record(&mut self) {
+    fn begin_record(&mut self) {
         if self.block.len() >= BLOCK_BYTES {
             self.write_block();
         }
+        self.input_at = self.block.len();
     }
 
     fn write_block(&mut self) {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::keyspace::entry::Entry;
-use crate::keyspace::object::{Hash, Object};
+use crate::keyspace::object::{Hash, ObjectRef};
 use crate::keyspace::table::{Element, HashSeed, Table};
 
 /// What one more sample leaves of the mean time to live, and after how many samples nothing is left.
@@ -22,6 +22,8 @@ pub struct Db {
     field_deadlines: BTreeSet<(i64, u64)>,
     /// Where the expire cycle goes on.
     pub expire_cursor: u64,
+    /// Where the search for keys to evict goes on, if few of them have a deadline and only those may go.
+    pub evict_cursor: u64,
     /// Mean time to live of the keys that the expire cycle saw lately, in milliseconds.
     pub avg_ttl_ms: i64,
 }
@@ -34,6 +36,7 @@ impl Db {
             volatile: 0,
             field_deadlines: BTreeSet::new(),
             expire_cursor: 0,
+            evict_cursor: 0,
             avg_ttl_ms: 0,
         }
     }
@@ -154,7 +157,7 @@ impl Db {
 #[inline]
 fn first_field_deadline(entry: &Entry) -> Option<i64> {
     match entry.object()? {
-        Object::Hash(hash) => Hash::min_deadline(hash),
+        ObjectRef::Hash(hash) => Hash::min_deadline(hash),
         _ => None,
     }
 }

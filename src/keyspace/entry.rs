@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! 0        8                                 value area                          (key of 255 bytes and more)
-//! [header] [expire: i64 ms, when bit 0 set] [number | Vec | Bytes | Object] [key len: u32] [key] [string]
+//! [header] [expire: i64 ms, when bit 0 set] [number | Vec | Bytes | object] [key len: u32] [key] [string]
 //!
 //! header, one 64-bit word, from the low bits up:
 //!   4 kind | 4 encoding | 1 epoch | 1 has expire | 2 free | 4 area bytes / 4 | 24 clock | 8 key len or 255 | 16 low
@@ -23,7 +23,8 @@
 //! 1. The address is of a live block of `class_size(total())` bytes, aligned to 8, that this handle alone owns.
 //! 2. Bit 0 of the handle, the header's mirror bit and the presence of the expire word agree.
 //! 3. Kind, encoding and area size name one form: Int with 0, 4 or 8; string inline with 0, `Vec` with 24,
-//!    `Bytes` with 32; any other kind with `AREA_OBJECT` for its `Object`. The area holds an initialised value of that form.
+//!    `Bytes` with 32; any other kind with `AREA_OBJECT` for the word of its type (a `List`, `Set`, ...). The area
+//!    holds an initialised value of that form.
 //! 4. The key, and the inline string when that is the form, are initialised for their stated lengths.
 #![allow(
     unsafe_code,
@@ -37,7 +38,7 @@ use std::slice;
 
 use bytes::Bytes;
 
-use super::object::Object;
+use super::object::{Hash, List, Object, ObjectMut, ObjectRef, Set, Stream, ZSet, each};
 use super::table::Element;
 use crate::types::size_class::class_size;
 
@@ -53,8 +54,8 @@ const EXPIRE: usize = 8;
 const HAS_EXPIRE: usize = 1;
 const AREA_VEC: usize = mem::size_of::<Vec<u8>>();
 const AREA_BYTES: usize = mem::size_of::<Bytes>();
-const AREA_OBJECT: usize = mem::size_of::<Object>();
-const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32 && AREA_OBJECT == AREA_VEC);
+const AREA_OBJECT: usize = 8;
+const _: () = assert!(AREA_VEC == 24 && AREA_BYTES == 32);
 /// A key of this length or more has its length in a word before it.
 const LONG_KEY: usize = 255;
 
@@ -149,7 +150,7 @@ impl Encoding {
 pub enum ValueRef<'a> {
     Int(i64),
     Str(&'a [u8]),
-    Object(&'a Object),
+    Object(ObjectRef<'a>),
 }
 
 /// How a string entry is labelled: the part of `Encoding` that the header keeps.
@@ -389,7 +390,7 @@ impl Entry {
             0,
             expire,
         );
-        entry.finish_area(Label::Raw, value);
+        entry.finish_object(Label::Raw, value);
         entry
     }
 
@@ -428,27 +429,33 @@ impl Entry {
                 )),
                 Form::Vec => ValueRef::Str(&*self.area_at().cast::<Vec<u8>>()),
                 Form::Bytes => ValueRef::Str(&*self.area_at().cast::<Bytes>()),
-                Form::Object => ValueRef::Object(&*self.area_at().cast::<Object>()),
+                Form::Object => ValueRef::Object(self.object_at()),
             }
         }
     }
 
     /// The value when it is not a string.
     #[inline]
-    pub fn object(&self) -> Option<&Object> {
-        match self.value() {
-            ValueRef::Object(object) => Some(object),
-            _ => None,
-        }
+    pub fn object(&self) -> Option<ObjectRef<'_>> {
+        // SAFETY: the form is asked for first.
+        (self.header().form() == Form::Object).then(|| unsafe { self.object_at() })
     }
 
     /// The value when it is not a string, to edit in place.
     #[inline]
-    pub fn object_mut(&mut self) -> Option<&mut Object> {
-        (self.header().form() == Form::Object).then(|| {
-            // SAFETY: invariant 3: the form says that the area holds the object.
-            unsafe { &mut *self.area_at().cast::<Object>() }
-        })
+    pub fn object_mut(&mut self) -> Option<ObjectMut<'_>> {
+        let (kind, area) = (self.kind(), self.area_at());
+        // SAFETY: invariant 3: the kind says what the area holds.
+        unsafe {
+            Some(match kind {
+                Kind::String => return None,
+                Kind::List => ObjectMut::List(&mut *area.cast()),
+                Kind::Set => ObjectMut::Set(&mut *area.cast()),
+                Kind::ZSet => ObjectMut::ZSet(&mut *area.cast()),
+                Kind::Hash => ObjectMut::Hash(&mut *area.cast()),
+                Kind::Stream => ObjectMut::Stream(&mut *area.cast()),
+            })
+        }
     }
 
     /// Gives up the entry for its object, so that a large one can be freed bit by bit.
@@ -457,11 +464,19 @@ impl Entry {
             return None;
         }
         let this = ManuallyDrop::new(self);
+        let area = this.area_at();
         // SAFETY: invariant 3; the block is freed at once and its drop skipped, so the object is read once.
         unsafe {
-            let object = this.area_at().cast::<Object>().read();
+            let object = match this.kind() {
+                Kind::String => None,
+                Kind::List => Some(Object::List(area.cast::<List>().read())),
+                Kind::Set => Some(Object::Set(area.cast::<Set>().read())),
+                Kind::ZSet => Some(Object::ZSet(area.cast::<ZSet>().read())),
+                Kind::Hash => Some(Object::Hash(area.cast::<Hash>().read())),
+                Kind::Stream => Some(Object::Stream(area.cast::<Stream>().read())),
+            };
             this.free_block();
-            Some(object)
+            object
         }
     }
 
@@ -599,7 +614,7 @@ impl Entry {
         self.reshape(AREA_OBJECT, 0);
         let header = self.header();
         self.set_header(Header(header.0 & !0xf | value.kind() as u64));
-        self.finish_area(Label::Raw, value);
+        self.finish_object(Label::Raw, value);
     }
 
     /// Lets `f` edit the string as a growable buffer; it is labelled raw afterwards. The buffer of a long
@@ -700,7 +715,7 @@ impl Entry {
             // SAFETY: invariant 3.
             Form::Vec => unsafe { (*self.area_at().cast::<Vec<u8>>()).capacity() },
             Form::Bytes => self.str_len(),
-            Form::Object => self.object().map_or(0, Object::memory_bytes),
+            Form::Object => self.object().map_or(0, ObjectRef::memory_bytes),
         };
         class_size(self.total()) + value
     }
@@ -742,9 +757,29 @@ impl Entry {
                 Form::Vec => self.shell_with(key, (*self.area_at().cast::<Vec<u8>>()).clone()),
                 Form::Bytes => self.shell_with(key, (*self.area_at().cast::<Bytes>()).clone()),
                 Form::Object => {
-                    let value = self.object().map(Object::duplicate);
-                    self.shell_with(key, value.expect("the form says that there is one"))
+                    let value = self.object_at().duplicate();
+                    let mut new = self.shell(key);
+                    new.finish_object(header.label(), value);
+                    new
                 }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The form is `Object`.
+    #[inline]
+    unsafe fn object_at(&self) -> ObjectRef<'_> {
+        let area = self.area_at();
+        // SAFETY: invariant 3: the kind says what the area holds.
+        unsafe {
+            match self.kind() {
+                Kind::List => ObjectRef::List(&*area.cast()),
+                Kind::Set => ObjectRef::Set(&*area.cast()),
+                Kind::ZSet => ObjectRef::ZSet(&*area.cast()),
+                Kind::Hash => ObjectRef::Hash(&*area.cast()),
+                Kind::Stream => ObjectRef::Stream(&*area.cast()),
+                Kind::String => unreachable!("the caller has seen the form"),
             }
         }
     }
@@ -927,10 +962,22 @@ impl Entry {
         self.assert_debug();
     }
 
-    /// Writes a `Vec`, `Bytes` or object into the area.
+    /// Writes the word of an object, whose kind the header has already, into the area.
+    fn finish_object(&mut self, label: Label, value: Object) {
+        debug_assert!(self.kind() == value.kind());
+        each!(Object, value, word => self.finish_area(label, word));
+    }
+
+    /// Writes a `Vec`, `Bytes` or the word of an object into the area.
     #[inline]
     fn finish_area<T>(&mut self, label: Label, value: T) {
-        debug_assert!(matches!(mem::size_of::<T>(), AREA_VEC | AREA_BYTES));
+        const {
+            assert!(matches!(
+                mem::size_of::<T>(),
+                AREA_VEC | AREA_BYTES | AREA_OBJECT
+            ))
+        };
+        debug_assert_eq!(mem::size_of::<T>(), self.header().area());
         self.set_header(self.header().with_value(label, mem::size_of::<T>(), 0));
         // SAFETY: `build` or `reshape` has made an area of this size, aligned to 8; nothing live is in it.
         unsafe { self.area_at().cast::<T>().write(value) };
@@ -982,7 +1029,7 @@ impl Entry {
     #[inline]
     fn drop_value(&mut self) {
         let header = self.header();
-        let form = header.form();
+        let (form, area) = (header.form(), self.area_at());
         if matches!(form, Form::Int | Form::Inline) {
             return;
         }
@@ -991,10 +1038,14 @@ impl Entry {
         self.set_header(Header(header.0 & !0xf).with_value(Label::Int, header.area(), 0));
         // SAFETY: invariant 3, with the form read before it was changed.
         unsafe {
-            match form {
-                Form::Vec => ptr::drop_in_place(self.area_at().cast::<Vec<u8>>()),
-                Form::Bytes => ptr::drop_in_place(self.area_at().cast::<Bytes>()),
-                _ => ptr::drop_in_place(self.area_at().cast::<Object>()),
+            match (form, header.kind()) {
+                (Form::Vec, _) => ptr::drop_in_place(area.cast::<Vec<u8>>()),
+                (_, Kind::String) => ptr::drop_in_place(area.cast::<Bytes>()),
+                (_, Kind::List) => ptr::drop_in_place(area.cast::<List>()),
+                (_, Kind::Set) => ptr::drop_in_place(area.cast::<Set>()),
+                (_, Kind::ZSet) => ptr::drop_in_place(area.cast::<ZSet>()),
+                (_, Kind::Hash) => ptr::drop_in_place(area.cast::<Hash>()),
+                (_, Kind::Stream) => ptr::drop_in_place(area.cast::<Stream>()),
             }
         }
     }
@@ -1130,6 +1181,8 @@ mod tests {
         assert_eq!(Entry::new_int(&key, 9, None, 0).memory_bytes(), 24);
         assert_eq!(Entry::new_int(&key, 1 << 20, None, 0).memory_bytes(), 32);
         assert_eq!(Entry::new_int(&key, 1 << 40, None, 0).memory_bytes(), 32);
+        let hash = Entry::new_object(&key, Object::Hash(Hash::default()), None, 0);
+        assert_eq!(hash.memory_bytes(), 32 + 8);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod db;
 pub mod entry;
+pub mod eviction;
 pub mod garbage;
 pub mod member;
 pub mod object;

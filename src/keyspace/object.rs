@@ -13,13 +13,14 @@ use super::entry::{Encoding, Kind};
 use super::member::{HashField, SetMember};
 use super::table::{ArrayStats, Table};
 use crate::types::digest::Digest;
-pub use hash::Hash;
-pub use list::List;
-pub use set::Set;
+pub use hash::{Hash, HashMut, HashRef};
+pub use list::{List, ListMut, ListRef};
+pub use set::{Set, SetMut, SetRef};
 pub use stream::Stream;
-pub use zset::ZSet;
+pub use zset::{ZSet, ZSetMut, ZSetRef};
 
-/// A list, set, sorted set, hash or stream.
+/// A list, set, sorted set, hash or stream, on its way into an entry or out of one. There it is one word, whose type
+/// the entry's header names.
 pub enum Object {
     List(List),
     Set(Set),
@@ -28,93 +29,133 @@ pub enum Object {
     Stream(Stream),
 }
 
+/// A look at the object of an entry.
+#[derive(Clone, Copy)]
+pub enum ObjectRef<'a> {
+    List(&'a List),
+    Set(&'a Set),
+    ZSet(&'a ZSet),
+    Hash(&'a Hash),
+    Stream(&'a Stream),
+}
+
+/// The object of an entry, to change it. It stays of its type.
+pub enum ObjectMut<'a> {
+    List(&'a mut List),
+    Set(&'a mut Set),
+    ZSet(&'a mut ZSet),
+    Hash(&'a mut Hash),
+    Stream(&'a mut Stream),
+}
+
 /// Calls the method of this name on whatever the object is.
 macro_rules! each {
-    ($object:expr, $value:ident => $call:expr) => {
+    ($type:ident, $object:expr, $value:ident => $call:expr) => {
         match $object {
-            Object::List($value) => $call,
-            Object::Set($value) => $call,
-            Object::ZSet($value) => $call,
-            Object::Hash($value) => $call,
-            Object::Stream($value) => $call,
+            $type::List($value) => $call,
+            $type::Set($value) => $call,
+            $type::ZSet($value) => $call,
+            $type::Hash($value) => $call,
+            $type::Stream($value) => $call,
         }
     };
 }
+pub(super) use each;
 
 impl Object {
     /// The type that TYPE names; it never changes.
     #[inline]
     pub fn kind(&self) -> Kind {
-        match self {
-            Object::List(_) => Kind::List,
-            Object::Set(_) => Kind::Set,
-            Object::ZSet(_) => Kind::ZSet,
-            Object::Hash(_) => Kind::Hash,
-            Object::Stream(_) => Kind::Stream,
-        }
+        self.as_ref().kind()
     }
 
-    /// What OBJECT ENCODING says now.
-    pub fn encoding(&self) -> Encoding {
-        each!(self, value => value.encoding())
-    }
-
-    /// How many elements there are.
-    pub fn len(&self) -> usize {
-        each!(self, value => value.len())
-    }
-
-    /// Whether there is no element: a key that holds such a value is removed, unless it is a stream.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// A deep copy, for COPY.
-    pub fn duplicate(&self) -> Object {
-        match self {
-            Object::List(value) => Object::List(value.duplicate()),
-            Object::Set(value) => Object::Set(value.duplicate()),
-            Object::ZSet(value) => Object::ZSet(value.duplicate()),
-            Object::Hash(value) => Object::Hash(value.duplicate()),
-            Object::Stream(value) => Object::Stream(value.duplicate()),
-        }
-    }
-
-    /// Adds the value to a digest of the data set (DEBUG DIGEST).
-    pub fn digest(&self, digest: &mut Digest) {
-        each!(self, value => value.digest(digest))
-    }
-
-    /// The table that holds the value's elements, for DEBUG HTSTATS-KEY.
-    pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
-        each!(self, value => value.table_stats())
-    }
-
-    /// The table that elements are looked up in, if there is one. Its hash is the keyspace's.
+    /// A look at it.
     #[inline]
-    pub fn elements(&self) -> Option<Elements<'_>> {
+    pub fn as_ref(&self) -> ObjectRef<'_> {
         match self {
-            Object::Hash(hash) => hash.table().map(Elements::Fields),
-            Object::Set(set) => set.table().map(Elements::Members),
-            Object::ZSet(zset) => zset.table().map(Elements::Members),
-            Object::List(_) | Object::Stream(_) => None,
+            Object::List(value) => ObjectRef::List(value),
+            Object::Set(value) => ObjectRef::Set(value),
+            Object::ZSet(value) => ObjectRef::ZSet(value),
+            Object::Hash(value) => ObjectRef::Hash(value),
+            Object::Stream(value) => ObjectRef::Stream(value),
         }
     }
 
     /// Frees about `budget` elements of a value that nobody will use again; returns how many. [`Object::is_freed`]
     /// says when what is left can be dropped in no time.
     pub fn free_some(&mut self, budget: usize) -> usize {
-        each!(self, value => value.free_some(budget))
+        each!(Object, self, value => value.free_some(budget))
     }
 
     /// Whether [`Object::free_some`] has left nothing to speak of.
     pub fn is_freed(&self) -> bool {
-        each!(self, value => value.is_freed())
+        each!(Object, self, value => value.is_freed())
+    }
+}
+
+impl<'a> ObjectRef<'a> {
+    /// The type that TYPE names.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        match self {
+            ObjectRef::List(_) => Kind::List,
+            ObjectRef::Set(_) => Kind::Set,
+            ObjectRef::ZSet(_) => Kind::ZSet,
+            ObjectRef::Hash(_) => Kind::Hash,
+            ObjectRef::Stream(_) => Kind::Stream,
+        }
+    }
+
+    /// What OBJECT ENCODING says now.
+    pub fn encoding(self) -> Encoding {
+        each!(ObjectRef, self, value => value.encoding())
+    }
+
+    /// How many elements there are.
+    pub fn len(self) -> usize {
+        each!(ObjectRef, self, value => value.len())
+    }
+
+    /// Whether there is no element: a key that holds such a value is removed, unless it is a stream.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// A deep copy, for COPY.
+    pub fn duplicate(self) -> Object {
+        match self {
+            ObjectRef::List(value) => Object::List(value.duplicate()),
+            ObjectRef::Set(value) => Object::Set(value.duplicate()),
+            ObjectRef::ZSet(value) => Object::ZSet(value.duplicate()),
+            ObjectRef::Hash(value) => Object::Hash(value.duplicate()),
+            ObjectRef::Stream(value) => Object::Stream(value.duplicate()),
+        }
+    }
+
+    /// Adds the value to a digest of the data set (DEBUG DIGEST).
+    pub fn digest(self, digest: &mut Digest) {
+        each!(ObjectRef, self, value => value.digest(digest))
+    }
+
+    /// The table that holds the value's elements, for DEBUG HTSTATS-KEY.
+    pub fn table_stats(self) -> Option<(ArrayStats, Option<ArrayStats>)> {
+        each!(ObjectRef, self, value => value.table_stats())
+    }
+
+    /// The table that elements are looked up in, if there is one. Its hash is the keyspace's.
+    #[inline]
+    pub fn elements(self) -> Option<Elements<'a>> {
+        match self {
+            ObjectRef::Hash(hash) => hash.table().map(Elements::Fields),
+            ObjectRef::Set(set) => set.table().map(Elements::Members),
+            ObjectRef::ZSet(zset) => zset.table().map(Elements::Members),
+            ObjectRef::List(_) | ObjectRef::Stream(_) => None,
+        }
     }
 
     /// Bytes that the value owns beyond its handle.
-    pub fn memory_bytes(&self) -> usize {
-        each!(self, value => value.memory_bytes())
+    pub fn memory_bytes(self) -> usize {
+        each!(ObjectRef, self, value => value.memory_bytes())
     }
 }
 
@@ -151,7 +192,7 @@ pub trait ObjectType: Sized {
     const KIND: Kind;
 
     /// The value inside, if the object is of this type.
-    fn from_object(object: &mut Object) -> Option<&mut Self>;
+    fn from_object(object: ObjectMut<'_>) -> Option<&mut Self>;
 
     /// The object around a value.
     fn into_object(self) -> Object;
@@ -163,9 +204,9 @@ macro_rules! object_types {
             const KIND: Kind = Kind::$name;
 
             #[inline]
-            fn from_object(object: &mut Object) -> Option<&mut $name> {
+            fn from_object(object: ObjectMut<'_>) -> Option<&mut $name> {
                 match object {
-                    Object::$name(value) => Some(value),
+                    ObjectMut::$name(value) => Some(value),
                     _ => None,
                 }
             }

@@ -394,6 +394,8 @@ pub struct Table<E: Element> {
     /// Buckets of array 0 that the running rehash has emptied.
     migrated: usize,
     rehashing: bool,
+    /// The owner has no memory for a larger array at the moment.
+    growth_held: bool,
     len: usize,
     overflow: usize,
     seed: HashSeed,
@@ -463,6 +465,7 @@ impl<E: Element> Table<E> {
             arrays: [Array::empty(), Array::empty()],
             migrated: 0,
             rehashing: false,
+            growth_held: false,
             len: 0,
             overflow: 0,
             seed,
@@ -721,6 +724,23 @@ impl<E: Element> Table<E> {
             }
         }
         self.rehashing
+    }
+
+    /// The bytes of the larger array, if the next insertion begins to move to one.
+    #[inline]
+    pub fn growth_bytes(&self) -> Option<u64> {
+        let is_full = !self.rehashing && self.len >= len_max(self.arrays[0].bits);
+        is_full.then(|| (size_of::<Bucket<E>>() as u64) << (self.arrays[0].bits + 1))
+    }
+
+    /// How full the table is, in sixteenths of what it holds before it grows.
+    pub fn load_sixteenths(&self) -> usize {
+        self.len.saturating_mul(16) / len_max(self.arrays[0].bits)
+    }
+
+    /// Keeps the table from growing, or lets it: without growth its chains become longer.
+    pub fn hold_growth(&mut self, is_held: bool) {
+        self.growth_held = is_held;
     }
 
     /// Resizes for `len` elements, never below what is there now; the work is spread over later edits. False
@@ -992,7 +1012,7 @@ impl<E: Element> Table<E> {
             // Growing, one bucket an insert is done after a sixth of the inserts that the next growth takes.
             let grows = self.arrays[1].bits > self.arrays[0].bits;
             self.rehash_step(if grows { 1 } else { 2 });
-        } else {
+        } else if !self.growth_held {
             self.start_rehash(self.arrays[0].bits + 1);
         }
     }

@@ -37,7 +37,10 @@ pub struct WriteResult {
 }
 
 impl Driver {
-    pub fn new(engine: Engine, recorder: Option<Recorder>) -> Driver {
+    pub fn new(mut engine: Engine, recorder: Option<Recorder>) -> Driver {
+        if recorder.is_some() {
+            engine.note_findings();
+        }
         Driver {
             engine,
             recorder,
@@ -208,8 +211,20 @@ impl Driver {
 
     #[inline]
     fn serve_wants(&mut self) {
+        self.record_findings();
         while let Some(want) = self.engine.poll_want() {
             self.serve(want);
+            self.record_findings();
+        }
+    }
+
+    /// What the meter found in the course of the Input that the engine has just had.
+    #[inline]
+    fn record_findings(&mut self) {
+        if self.engine.has_findings()
+            && let Some(recorder) = &mut self.recorder
+        {
+            recorder.findings(&self.engine.take_findings());
         }
     }
 

@@ -193,7 +193,7 @@ fn open_tcp(
     }
     let bind = BindAddr::parse(word);
     let error = match bind.resolve(port) {
-        Ok(addr) => match bind_tcp(addr, wanted.backlog) {
+        Ok(addr) => match bind_tcp(addr, wanted) {
             Ok(socket) => {
                 let addr = socket.local_addr().unwrap_or(addr);
                 opened.port = addr.port();
@@ -240,7 +240,10 @@ fn is_unsupported(code: i32) -> bool {
     .any(|errno| errno.raw_os_error() == code)
 }
 
-fn bind_tcp(addr: SocketAddr, backlog: i32) -> Result<TcpListener, (&'static str, io::Error)> {
+fn bind_tcp(
+    addr: SocketAddr,
+    wanted: &Listening,
+) -> Result<TcpListener, (&'static str, io::Error)> {
     let socket = Socket::new(
         Domain::for_address(addr),
         Type::STREAM.nonblocking(),
@@ -255,11 +258,17 @@ fn bind_tcp(addr: SocketAddr, backlog: i32) -> Result<TcpListener, (&'static str
     socket
         .set_reuse_address(true)
         .map_err(|error| ("setsockopt SO_REUSEADDR: ", error))?;
+    #[cfg(target_os = "linux")]
+    if wanted.mark != 0
+        && let Err(error) = socket.set_mark(wanted.mark)
+    {
+        log::warn!("Could not mark a listening socket: {}", plain(&error));
+    }
     socket
         .bind(&addr.into())
         .map_err(|error| ("bind: ", error))?;
     socket
-        .listen(backlog)
+        .listen(wanted.backlog)
         .map_err(|error| ("listen: ", error))?;
     Ok(TcpListener::from_std(socket.into()))
 }
@@ -288,9 +297,9 @@ fn open_unix(path: &Path, mode: u32, backlog: i32) -> Result<Listener, String> {
 }
 
 /// Opens sockets again that were closed to make way for others; one that is lost now stays so.
-pub fn reopen(closed: Vec<(String, SocketAddr)>, backlog: i32, into: &mut Vec<Listener>) {
+pub fn reopen(closed: Vec<(String, SocketAddr)>, wanted: &Listening, into: &mut Vec<Listener>) {
     for (asked, addr) in closed {
-        if let Ok(socket) = bind_tcp(addr, backlog) {
+        if let Ok(socket) = bind_tcp(addr, wanted) {
             into.push(Listener::new(ListenSocket::Tcp {
                 socket,
                 asked,
@@ -351,6 +360,7 @@ mod tests {
             port,
             auto_port,
             backlog: 16,
+            mark: 0,
             unix_socket: None,
             unix_socket_mode: 0,
         }

@@ -4,20 +4,24 @@
 //! is all that rotating takes.
 
 use crate::border::LogLevel;
+use crate::config::SyslogFacility;
 use chrono::{DateTime, Local};
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Record};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 /// Lines of other crates are not ours to print.
 const TARGET: &str = "retrace";
 
 static LOGFILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+static SYSLOG: OnceLock<Mutex<Logger<LoggerBackend, Formatter3164>>> = OnceLock::new();
 static STARTED: AtomicBool = AtomicBool::new(false);
+static REPORTS_CRASHES: AtomicBool = AtomicBool::new(true);
 
 /// Where lines go: the log file, or standard output.
 struct Sink;
@@ -44,6 +48,44 @@ impl Write for Sink {
     }
 }
 
+/// Sends each line to the system's log as well, under this name. A system without one is no error, as for `syslog(3)`.
+pub fn use_syslog(ident: &str, facility: SyslogFacility) {
+    let facility = match facility {
+        SyslogFacility::User => Facility::LOG_USER,
+        SyslogFacility::Local0 => Facility::LOG_LOCAL0,
+        SyslogFacility::Local1 => Facility::LOG_LOCAL1,
+        SyslogFacility::Local2 => Facility::LOG_LOCAL2,
+        SyslogFacility::Local3 => Facility::LOG_LOCAL3,
+        SyslogFacility::Local4 => Facility::LOG_LOCAL4,
+        SyslogFacility::Local5 => Facility::LOG_LOCAL5,
+        SyslogFacility::Local6 => Facility::LOG_LOCAL6,
+        SyslogFacility::Local7 => Facility::LOG_LOCAL7,
+    };
+    let formatter = Formatter3164 {
+        facility,
+        hostname: None,
+        process: ident.to_owned(),
+        pid: std::process::id(),
+    };
+    if let Ok(logger) = syslog::unix(formatter) {
+        let _ = SYSLOG.set(Mutex::new(logger));
+    }
+}
+
+/// A line for the system's log, which adds its own time and name.
+fn to_syslog(level: Level, text: &str) {
+    let Some(Ok(mut logger)) = SYSLOG.get().map(Mutex::lock) else {
+        return;
+    };
+    // What the system's log does not take is lost; the line stands in our own.
+    let _ = match level {
+        Level::Trace => logger.debug(text),
+        Level::Debug => logger.info(text),
+        Level::Info => logger.notice(text),
+        Level::Warn | Level::Error => logger.warning(text),
+    };
+}
+
 /// Starts logging. Call once; a second call changes the level only.
 pub fn init(logfile: Option<PathBuf>, level: Option<LogLevel>) {
     let _ = LOGFILE.set(logfile);
@@ -57,12 +99,14 @@ pub fn init(logfile: Option<PathBuf>, level: Option<LogLevel>) {
             } else {
                 'C'
             };
+            let text = record.args().to_string();
+            to_syslog(record.level(), &text);
             let line = line(
                 std::process::id(),
                 role,
                 Local::now(),
                 record.level(),
-                &record.args().to_string(),
+                &text,
             );
             out.write_all(line.as_bytes())
         })
@@ -73,6 +117,16 @@ pub fn init(logfile: Option<PathBuf>, level: Option<LogLevel>) {
 /// From now on lines are a server's, not those of a program that is starting.
 pub fn set_started() {
     STARTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether a crash leaves a report in the log, or one line.
+pub fn reports_crashes() -> bool {
+    REPORTS_CRASHES.load(Ordering::Relaxed)
+}
+
+/// Switches reports of crashes on or off.
+pub fn set_reports_crashes(on: bool) {
+    REPORTS_CRASHES.store(on, Ordering::Relaxed);
 }
 
 /// What the shell's own lines must reach to be printed.

@@ -17,3 +17,4 @@ pub mod settings;
 pub mod shell;
 pub mod signals;
 pub mod stream;
+pub mod system;

@@ -4,7 +4,7 @@ use super::driver::Driver;
 use super::listen::{self, ListenSocket, Opened, plain};
 use super::settings::{self, Listening};
 use super::shell::Shell;
-use super::{log as server_log, process};
+use super::{log as server_log, process, system};
 use crate::border::Boot;
 use crate::command::Registry;
 use crate::config::{self, Config, Host, Loaded, REDIS_VERSION, Supervised};
@@ -41,6 +41,10 @@ pub fn serve(loaded: Loaded) -> i32 {
         }
     }
     server_log::init(settings::logfile(config), settings::log_level(config));
+    if config.syslog_enabled {
+        let ident = String::from_utf8_lossy(&config.syslog_ident);
+        server_log::use_syslog(&ident, config.syslog_facility);
+    }
     install_panic_hook();
     info!("oO0OoO0OoO0Oo Retrace is starting oO0OoO0OoO0Oo");
     info!(
@@ -65,6 +69,9 @@ pub fn serve(loaded: Loaded) -> i32 {
         && let Err(error) = process::disable_huge_pages()
     {
         warn!("Huge pages stay on: {}", plain(&error));
+    }
+    if let Err(why) = system::pin_to_cpus(&loaded.config.server_cpulist) {
+        warn!("server-cpulist has no effect: {why}");
     }
     match start(loaded, config_file, is_background) {
         Ok(mut server) => server.run(supervisor),
@@ -266,8 +273,13 @@ impl Server {
                 1
             }
             Err(_) => {
-                self.report_crash();
-                std::process::abort()
+                let config = self.shell.driver().engine().config();
+                let (reports, exits) = (config.crash_log_enabled, config.use_exit_on_panic);
+                self.end_crash(reports);
+                match exits {
+                    true => 1,
+                    false => std::process::abort(),
+                }
             }
         }
     }
@@ -310,7 +322,19 @@ impl Server {
         }
     }
 
-    fn report_crash(&mut self) {
+    /// The second half of a crash report, and what has to be cleaned up after a crash.
+    fn end_crash(&mut self, reports: bool) {
+        if reports {
+            self.report_running();
+        }
+        self.shell
+            .listeners()
+            .iter()
+            .filter_map(|listener| listener.path())
+            .for_each(disk::remove);
+    }
+
+    fn report_running(&mut self) {
         // The engine may be in any state; a second panic must not hide the first.
         let running = panic::catch_unwind(AssertUnwindSafe(|| {
             self.shell
@@ -326,17 +350,16 @@ impl Server {
         };
         error!("Command that was running: {command}");
         error!("=== END OF RETRACE CRASH REPORT ===");
-        self.shell
-            .listeners()
-            .iter()
-            .filter_map(|listener| listener.path())
-            .for_each(disk::remove);
     }
 }
 
 /// The first half of a crash report: what happened and where. The second half is written once the stack is unwound.
 fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
+        if !server_log::reports_crashes() {
+            error!("Retrace stops: {info}");
+            return;
+        }
         error!("=== RETRACE CRASH REPORT ===");
         error!(
             "Retrace {} on {}: {info}",

@@ -14,6 +14,8 @@ pub struct Listening {
     /// Picks a free port; `port` is then not looked at.
     pub auto_port: bool,
     pub backlog: i32,
+    /// `SO_MARK` of TCP sockets; 0 for none.
+    pub mark: u32,
     pub unix_socket: Option<PathBuf>,
     /// 0 leaves what the umask gives.
     pub unix_socket_mode: u32,
@@ -30,6 +32,7 @@ impl Listening {
             port: u16::try_from(config.port).unwrap_or(0),
             auto_port: false,
             backlog: i32::try_from(config.tcp_backlog).unwrap_or(511),
+            mark: u32::try_from(config.socket_mark_id).unwrap_or(0),
             unix_socket: path(&config.unixsocket),
             unix_socket_mode: u32::try_from(config.unixsocketperm).unwrap_or(0),
         }
@@ -43,6 +46,11 @@ pub fn keepalive_s(config: &Config) -> u32 {
 
 pub fn max_clients(config: &Config) -> usize {
     usize::try_from(config.maxclients).unwrap_or(usize::MAX)
+}
+
+/// Clients accepted in one turn of the loop; the others wait for the next.
+pub fn accepts_max(config: &Config) -> usize {
+    usize::try_from(config.max_new_connections_per_cycle).unwrap_or(1)
 }
 
 pub fn pidfile(config: &Config) -> Option<PathBuf> {

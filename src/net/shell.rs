@@ -8,6 +8,7 @@ use super::listen::{self, ListenError, ListenSocket, Listener, plain};
 use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
+use super::system::OomScore;
 use super::{log as server_log, process};
 use crate::border::{CloseReason, Flush, Order, Peer};
 use crate::disk;
@@ -20,8 +21,6 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 const EVENTS_MAX: usize = 1024;
-/// Clients accepted in one turn; the others wait for the next.
-const ACCEPTS_MAX: usize = 1000;
 /// Reads of one client in a turn, and writes to one: after that the others have their turn.
 const READS_MAX: usize = 4;
 const WRITES_MAX: usize = 16;
@@ -57,6 +56,7 @@ pub struct Shell {
     is_accepting: bool,
     out_of_files: bool,
     out_of_files_logged: UnixMicros,
+    oom_score: OomScore,
     now: UnixMicros,
     cared_at: UnixMicros,
 }
@@ -82,10 +82,14 @@ impl Shell {
             is_accepting: false,
             out_of_files: false,
             out_of_files_logged: UnixMicros(0),
+            oom_score: OomScore::default(),
             now,
             cared_at: now,
         };
         shell.adopt(listeners)?;
+        // The log says why it failed; the server starts all the same.
+        let _ = shell.oom_score.apply(shell.driver.engine().config());
+        shell.care();
         Ok(shell)
     }
 
@@ -310,11 +314,12 @@ impl Shell {
         }
     }
 
-    /// Accepts who waits, at most [`ACCEPTS_MAX`].
+    /// Accepts who waits, in one turn no more than `max-new-connections-per-cycle`.
     fn accept(&mut self) {
-        let keepalive_s = settings::keepalive_s(self.driver.engine().config());
+        let config = self.driver.engine().config();
+        let keepalive_s = settings::keepalive_s(config);
+        let mut budget = settings::accepts_max(config);
         self.out_of_files = false;
-        let mut budget = ACCEPTS_MAX;
         for index in 0..self.listeners.len() {
             while self.listeners[index].waiting && budget > 0 && !self.out_of_files {
                 match accept_one(&self.listeners[index].socket, keepalive_s) {
@@ -397,7 +402,7 @@ impl Shell {
             result = listen::open(&wanted, &mut old, &mut warnings);
             if result.is_err() {
                 old.retain(|listener| listener.path().is_some());
-                listen::reopen(closed, wanted.backlog, &mut old);
+                listen::reopen(closed, &wanted, &mut old);
             }
         }
         for warning in &warnings {
@@ -458,6 +463,11 @@ impl Shell {
                     self.driver.done(ticket, outcome);
                     has_answered = true;
                 }
+                Order::AdjustOomScore { ticket } => {
+                    let outcome = self.oom_score.apply(self.driver.engine().config());
+                    self.driver.done(ticket, outcome.map(|()| String::new()));
+                    has_answered = true;
+                }
                 Order::PurgeMemory => alloc::purge(),
                 Order::Exit { code } => exit = Some(code),
             }
@@ -470,7 +480,9 @@ impl Shell {
 
     fn care(&mut self) {
         self.cared_at = self.now;
-        server_log::set_level(settings::log_level(self.driver.engine().config()));
+        let config = self.driver.engine().config();
+        server_log::set_level(settings::log_level(config));
+        server_log::set_reports_crashes(config.crash_log_enabled);
         if let Some(error) = self.driver.take_journal_error() {
             error!(
                 "Recording ends here, the journal cannot be written: {}",

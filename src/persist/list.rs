@@ -13,8 +13,8 @@ use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
 use super::ziplist::Ziplist;
-use crate::keyspace::object::List;
-use crate::keyspace::object::list::Limits;
+use crate::keyspace::object::list::{LargeList, Limits};
+use crate::keyspace::object::{List, ListRef};
 use crate::types::listpack::Listpack;
 use crate::types::quicklist::{End, NewElement, NodeRef, Quicklist};
 
@@ -23,13 +23,13 @@ const PACKED: u64 = 2;
 
 /// Writes a list; its type is [`kind::LIST_QUICKLIST_2`] whatever its encoding.
 pub fn encode(list: &List, writer: &mut Writer<'_>) {
-    match list {
-        List::Listpack(list) => {
+    match list.view() {
+        ListRef::Listpack(list) => {
             writer.count(1);
             writer.number(PACKED);
             writer.string(list.as_bytes());
         }
-        List::Quicklist(list) => {
+        ListRef::Quicklist(list) => {
             writer.count(list.node_count());
             list.for_each_node(|node| match node {
                 NodeRef::Packed(list) => {
@@ -70,7 +70,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List
     if list.is_empty() {
         return Err(RdbError::Empty);
     }
-    let mut list = List::Quicklist(Box::new(list));
+    let mut list = List::from(LargeList::new(list));
     // Real servers leave a list as it is that was one ziplist.
     if kind != kind::LIST_ZIPLIST {
         list.shrink_loaded(limits);

@@ -6,17 +6,17 @@ use super::RdbError;
 use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
-use crate::keyspace::object::Set;
 use crate::keyspace::object::set::SetLimits;
+use crate::keyspace::object::{Set, SetRef};
 use crate::types::intset::Intset;
 use crate::types::listpack::{Item, Listpack};
 
 /// Writes a set in the form of its encoding.
 pub fn encode(set: &Set, writer: &mut Writer<'_>) {
-    match set {
-        Set::Intset(ints) => writer.string(ints.as_bytes()),
-        Set::Listpack(list) => writer.string(list.as_bytes()),
-        Set::Table(table) => {
+    match set.view() {
+        SetRef::Intset(ints) => writer.string(ints.as_bytes()),
+        SetRef::Listpack(list) => writer.string(list.as_bytes()),
+        SetRef::Table(table) => {
             writer.count(table.len());
             for member in table.iter() {
                 writer.string(member.key());
@@ -35,7 +35,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
                 return Err(RdbError::Empty);
             }
             if ints.len() <= limits.intset_entries {
-                return Ok(Set::Intset(ints));
+                return Ok(ints.into());
             }
             table_of(ints.iter().map(Item::Int), limits)
         }
@@ -52,13 +52,13 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
             if !list.iter().all(|item| seen.insert(item.to_vec())) {
                 return Err(TWICE);
             }
-            Ok(Set::Listpack(list))
+            Ok(list.into())
         }
         _ => {
             let count = reader.count_not_zero()?;
             // The first member decides, and the set changes as it grows.
             let mut set = if count <= limits.intset_entries {
-                Set::Intset(Intset::new())
+                Set::from(Intset::new())
             } else {
                 Set::new_table(limits.seed)
             };

@@ -14,7 +14,7 @@ use crate::keyspace::object::hash::HashLimits;
 use crate::keyspace::object::list::Limits as ListLimits;
 use crate::keyspace::object::set::SetLimits;
 use crate::keyspace::object::zset::ZSetLimits;
-use crate::keyspace::object::{Hash, Object, Set, ZSet};
+use crate::keyspace::object::{HashRef, Object, ObjectRef, SetRef, ZSetRef};
 use crate::keyspace::table::HashSeed;
 use crate::types::decimal::parse_i64;
 
@@ -114,11 +114,11 @@ pub fn encode(entry: &Entry, packs: bool, out: &mut Vec<u8>) {
         ValueRef::Int(value) => writer.int(value),
         ValueRef::Str(bytes) => writer.string(bytes),
         ValueRef::Object(object) => match object {
-            Object::List(value) => list::encode(value, &mut writer),
-            Object::Set(value) => set::encode(value, &mut writer),
-            Object::ZSet(value) => zset::encode(value, &mut writer),
-            Object::Hash(value) => hash::encode(value, &mut writer),
-            Object::Stream(value) => stream::encode(value.get(), &mut writer),
+            ObjectRef::List(value) => list::encode(value, &mut writer),
+            ObjectRef::Set(value) => set::encode(value, &mut writer),
+            ObjectRef::ZSet(value) => zset::encode(value, &mut writer),
+            ObjectRef::Hash(value) => hash::encode(value, &mut writer),
+            ObjectRef::Stream(value) => stream::encode(value.get(), &mut writer),
         },
     }
 }
@@ -128,19 +128,23 @@ fn kind_of(entry: &Entry) -> u8 {
     match entry.value() {
         ValueRef::Int(_) | ValueRef::Str(_) => kind::STRING,
         ValueRef::Object(object) => match object {
-            Object::List(_) => kind::LIST_QUICKLIST_2,
-            Object::Set(Set::Intset(_)) => kind::SET_INTSET,
-            Object::Set(Set::Listpack(_)) => kind::SET_LISTPACK,
-            Object::Set(Set::Table(_)) => kind::SET,
-            Object::ZSet(ZSet::Listpack(_)) => kind::ZSET_LISTPACK,
-            Object::ZSet(ZSet::Tree(_)) => kind::ZSET_2,
-            Object::Hash(Hash::Listpack(_)) => kind::HASH_LISTPACK,
-            Object::Hash(Hash::ListpackEx(_)) => kind::HASH_LISTPACK_DEADLINES,
-            Object::Hash(hash @ Hash::Table(_)) => match hash.min_deadline() {
-                Some(_) => kind::HASH_DEADLINES,
-                None => kind::HASH,
+            ObjectRef::List(_) => kind::LIST_QUICKLIST_2,
+            ObjectRef::Set(set) => match set.view() {
+                SetRef::Intset(_) => kind::SET_INTSET,
+                SetRef::Listpack(_) => kind::SET_LISTPACK,
+                SetRef::Table(_) => kind::SET,
             },
-            Object::Stream(_) => kind::STREAM_3,
+            ObjectRef::ZSet(zset) => match zset.view() {
+                ZSetRef::Listpack(_) => kind::ZSET_LISTPACK,
+                ZSetRef::Tree(_) => kind::ZSET_2,
+            },
+            ObjectRef::Hash(hash) => match (hash.view(), hash.min_deadline()) {
+                (HashRef::Listpack(_), _) => kind::HASH_LISTPACK,
+                (HashRef::ListpackEx(_), _) => kind::HASH_LISTPACK_DEADLINES,
+                (HashRef::Table(_), Some(_)) => kind::HASH_DEADLINES,
+                (HashRef::Table(_), None) => kind::HASH,
+            },
+            ObjectRef::Stream(_) => kind::STREAM_3,
         },
     }
 }

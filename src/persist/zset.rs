@@ -7,13 +7,13 @@ use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
 use super::ziplist::Ziplist;
-use crate::keyspace::object::ZSet;
 use crate::keyspace::object::zset::ZSetLimits;
+use crate::keyspace::object::{ZSet, ZSetRef};
 use crate::types::listpack::Listpack;
 
 /// Writes a sorted set in the form of its encoding.
 pub fn encode(zset: &ZSet, writer: &mut Writer<'_>) {
-    if let ZSet::Listpack(list) = zset {
+    if let ZSetRef::Listpack(list) = zset.view() {
         return writer.string(list.as_bytes());
     }
     writer.count(zset.len());

@@ -322,6 +322,27 @@ impl Reply {
         }
     }
 
+    /// A message in the protocol's form, muted or not; a large one is shared.
+    pub fn push_bytes(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARE_MIN {
+            self.buf.extend_from_slice(bytes);
+        } else {
+            self.shared_bytes += bytes.len();
+            self.shared.push((self.buf.len(), bytes.clone()));
+        }
+    }
+
+    /// All that was written, none of which has been sent, in one piece.
+    pub fn into_bytes(self) -> Bytes {
+        if self.shared.is_empty() {
+            return self.buf.into();
+        }
+        let mut slices = Vec::new();
+        self.slices(&mut slices, usize::MAX);
+        let pieces = slices.iter().flat_map(|piece| piece.iter().copied());
+        pieces.collect::<Vec<u8>>().into()
+    }
+
     #[inline]
     fn aggregate(&mut self, mark: u8, len: usize) {
         self.header_unless_muted(mark, i64::try_from(len).unwrap_or(i64::MAX));

@@ -6,13 +6,9 @@
 
 pub mod bits;
 pub mod cache;
-pub mod cjson;
 pub mod convert;
 pub mod flags;
-pub mod library;
 pub mod machine;
-pub mod msgpack;
-pub mod packed;
 pub mod sandbox;
 
 use mlua::{Function, Table};
@@ -21,7 +17,6 @@ use sha1::{Digest, Sha1};
 use crate::resp::OwnedArgs;
 use crate::script::cache::Cache;
 use crate::script::flags::ScriptFlags;
-use crate::script::library::Libraries;
 use crate::script::machine::{Machine, Purpose};
 use crate::state::{CommandId, UnixMicros};
 

@@ -325,6 +325,13 @@ impl Client {
         self.flags.set(ClientFlags::CLOSE_AFTER_REPLY, true);
     }
 
+    /// Whether a reply is begun and not complete, so that nothing else may be written: a transaction, or a command,
+    /// waits for the shell.
+    #[inline]
+    pub fn is_mid_reply(&self) -> bool {
+        !self.exec.is_empty() || self.flags.has(ClientFlags::AWAITING)
+    }
+
     /// Whether the connection is about to be closed, so that no further command of it runs.
     pub fn is_closing(&self) -> bool {
         self.flags
@@ -338,14 +345,17 @@ pub struct Clients {
     slots: Vec<Option<Box<Client>>>,
     /// Whether the slot is in use, even while its client is taken out.
     used: Vec<bool>,
+    /// No slot below this one is free.
+    first_free: usize,
     len: usize,
 }
 
 impl Clients {
     /// The lowest slot that is free.
     pub fn vacant(&self) -> ConnId {
-        let free = self.used.iter().position(|used| !used);
-        ConnId(free.unwrap_or(self.used.len()) as u32)
+        let rest = self.used.get(self.first_free..).unwrap_or_default();
+        let free = rest.iter().position(|used| !used);
+        ConnId((self.first_free + free.unwrap_or(rest.len())) as u32)
     }
 
     /// Puts a new client into its slot.
@@ -356,6 +366,7 @@ impl Clients {
             self.used.resize(at + 1, false);
         }
         self.used[at] = true;
+        self.first_free = self.first_free.max(at + 1);
         self.slots[at] = Some(client);
         self.len += 1;
     }
@@ -383,8 +394,14 @@ impl Clients {
             return None;
         }
         *used = false;
+        self.first_free = self.first_free.min(at);
         self.len -= 1;
         self.slots.get_mut(at)?.take()
+    }
+
+    /// Whether there is such a client, taken out or not.
+    pub fn is_used(&self, conn: ConnId) -> bool {
+        self.used.get(conn.0 as usize) == Some(&true)
     }
 
     /// A client that is not taken out.

@@ -53,6 +53,8 @@ pub enum CommandError {
     CountNotPositive,
     #[error("ERR DB index is out of range")]
     DbIndex,
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
     #[error("NOAUTH Authentication required.")]
     NoAuth,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]

@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::{Entry, Kind, SHARED_MIN};
+use crate::keyspace::eviction::UsageClock;
 use crate::keyspace::object::{Object, ObjectType};
 use crate::keyspace::table::{Element, HashSeed};
 use crate::resp::Args;
-use crate::state::CommandError;
 use crate::state::effects::{Event, EventClass};
 use crate::state::server::Server;
+use crate::state::{CommandError, Rng};
 use crate::types::decimal::parse_i64;
 
 /// A key and its hash.
@@ -73,6 +74,12 @@ impl<'a> NewValue<'a> {
     }
 }
 
+/// An entry was used; not every moment and policy has something to remember of it.
+#[inline]
+fn mark_used(entry: &mut Entry, usage: &UsageClock, rng: &mut Rng) {
+    entry.set_lru(usage.used(entry.lru(), || rng.next_u64()));
+}
+
 impl Server {
     /// The database `dbid`. Numbers are checked by SELECT and its like before they get here.
     #[inline]
@@ -97,7 +104,6 @@ impl Server {
             }
             self.expire_if_due(dbid, key);
         }
-        let clock = self.lru_clock;
         let no_touch = self.no_touch;
         // The database is borrowed by its field so that the counters stay reachable.
         let last = self.dbs.len() - 1;
@@ -110,8 +116,11 @@ impl Server {
             Access::Write | Access::Peek => {}
         }
         let entry = found?;
-        if matches!(access, Access::Read | Access::Write) && !no_touch && entry.lru() != clock {
-            entry.set_lru(clock);
+        if matches!(access, Access::Read | Access::Write)
+            && !no_touch
+            && entry.lru() != self.usage.settled
+        {
+            mark_used(entry, &self.usage, &mut self.rng);
         }
         Some(entry)
     }
@@ -160,7 +169,7 @@ impl Server {
     ) -> Result<&mut T, CommandError> {
         // Looked up twice: the borrow of the first would have to outlive the insertion.
         if self.object::<T>(dbid, key, Access::Write)?.is_none() {
-            let entry = Entry::new_object(key.bytes, new().into_object(), None, self.lru_clock);
+            let entry = Entry::new_object(key.bytes, new().into_object(), None, self.usage.fresh());
             self.insert(dbid, key, entry);
         }
         self.db(dbid)
@@ -176,7 +185,7 @@ impl Server {
         if self.db(dbid).volatile_len() > 0 {
             self.expire_if_due(dbid, key);
         }
-        let entry = Entry::new_object(key.bytes, value, None, self.lru_clock);
+        let entry = Entry::new_object(key.bytes, value, None, self.usage.fresh());
         match self.db(dbid).remove(key.hash, key.bytes) {
             // The key was there before, so it is not a new one.
             Some(old) => {
@@ -199,8 +208,8 @@ impl Server {
         if self.db(dbid).volatile_len() > 0 {
             self.expire_if_due(dbid, key);
         }
-        let clock = self.lru_clock;
-        let db = self.db(dbid);
+        let last = self.dbs.len() - 1;
+        let db = &mut self.dbs[last.min(dbid as usize)];
         let found = db.get_mut(key.hash, key.bytes);
         let is_object = found
             .as_ref()
@@ -214,12 +223,15 @@ impl Server {
                 NewValue::Str(bytes) => entry.set_str(bytes),
                 NewValue::Shared(bytes) => entry.set_bytes(bytes),
             }
-            entry.set_lru(clock);
+            if entry.lru() != self.usage.settled {
+                mark_used(entry, &self.usage, &mut self.rng);
+            }
             if resets {
                 db.set_expire(key.hash, key.bytes, deadline_ms);
             }
             return;
         }
+        let clock = self.usage.fresh();
         let entry = match value {
             NewValue::Int(value) => Entry::new_int(key.bytes, value, deadline_ms, clock),
             NewValue::Str(bytes) => Entry::new_str(key.bytes, bytes, deadline_ms, clock),
@@ -391,6 +403,9 @@ impl Server {
     /// counted once.
     #[inline]
     pub fn touch_also(&mut self, dbid: u32, key: &[u8], event: Event) {
+        if self.remembers_changes() {
+            self.stamp_change(dbid, key);
+        }
         self.notify(dbid, key, event);
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
+use crate::keyspace::eviction::{Usage, UsageClock};
 use crate::keyspace::garbage::Garbage;
 use crate::keyspace::table::HashSeed;
 use crate::script::Scripting;
@@ -12,8 +13,11 @@ use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::{Effects, Event};
+use crate::state::eviction::Eviction;
 use crate::state::latency::Latency;
+use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
+use crate::state::push::Pushes;
 use crate::state::rng::Rng;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
@@ -24,6 +28,10 @@ const ERROR_WORDS_MAX: usize = 128;
 
 /// Stands among the errors once there are too many of them.
 const ERRORS_DISABLED: &str = "ERRORSTATS_DISABLED";
+
+/// With `dynamic-hz`, more clients than this for each tick of a second double the ticks, up to the limit behind it.
+const CLIENTS_PER_TICK_MAX: i64 = 200;
+const HZ_MAX: i64 = 500;
 
 /// See [`Server::reply_peak_reset_ms`].
 pub const REPLY_PEAK_RESET_MS: i64 = 5000;
@@ -82,8 +90,11 @@ pub struct Server {
     /// The time of the current Input.
     pub now: UnixMicros,
     pub now_ms: i64,
-    /// Seconds, 24 bits: the clock of entries' last use.
-    pub lru_clock: u32,
+    /// What entries remember of their use, and the time as they remember it.
+    pub usage: UsageClock,
+    /// Whether memory suffices.
+    pub meter: Meter,
+    pub eviction: Eviction,
     pub rng: Rng,
     pub hash_seed: HashSeed,
     pub config: Config,
@@ -123,6 +134,8 @@ pub struct Server {
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
+    /// Messages that wait for the end of their receivers' commands.
+    pub pushes: Pushes,
 
     pub stats: Stats,
     /// By command id.
@@ -168,7 +181,9 @@ impl Server {
         let mut server = Server {
             now,
             now_ms: now.ms(),
-            lru_clock: 0,
+            usage: UsageClock::new(Usage::LastUse, 0, 0, 0),
+            meter: Meter::live(),
+            eviction: Eviction::default(),
             rng,
             hash_seed,
             config,
@@ -193,6 +208,7 @@ impl Server {
             waiters: Waiters::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
             error_stats: BTreeMap::new(),
@@ -224,7 +240,17 @@ impl Server {
     pub fn set_now(&mut self, now: UnixMicros) {
         self.now = now;
         self.now_ms = now.ms();
-        self.lru_clock = (now.secs() & 0xff_ffff) as u32;
+        self.usage = self.usage_clock();
+    }
+
+    /// Ticks a second: `hz`, and with `dynamic-hz` more of them while there are many clients.
+    pub fn hz(&self) -> i64 {
+        let mut hz = self.config.hz.clamp(1, HZ_MAX);
+        let clients = i64::try_from(self.clients.len()).unwrap_or(i64::MAX);
+        while self.config.dynamic_hz && hz < HZ_MAX && clients / hz > CLIENTS_PER_TICK_MAX {
+            hz = (hz * 2).min(HZ_MAX);
+        }
+        hz
     }
 
     /// Says a line in the log, if `loglevel` lets it through.
@@ -342,6 +368,7 @@ impl Server {
     /// Counters start again from zero.
     pub fn reset_stats(&mut self) {
         self.stats = Stats::default();
+        self.eviction.reset_stats(self.now);
         self.error_stats.clear();
         self.command_stats.fill(CommandStats::default());
         for rate in [

@@ -11,19 +11,11 @@
 //! The width grows with the first value that does not fit and never shrinks again.
 //!
 //! Invariants:
-//! 1. The pointer is of a live block of `class_size(byte_len())` bytes that this handle alone owns.
-//! 2. The first `byte_len()` bytes are initialised; the width is 2, 4 or 8.
-//! 3. Values ascend, none comes twice.
-#![allow(
-    unsafe_code,
-    reason = "a one-word handle: small sets would pay 8 to 16 bytes each for a boxed slice"
-)]
+//! 1. The width is 2, 4 or 8.
+//! 2. Values ascend, none comes twice.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
-use std::ptr::NonNull;
-use std::slice;
-
-use super::size_class::class_size;
+use super::block::{Block, Counted};
+use super::one_of::Handle;
 
 const HEADER: usize = 8;
 /// Values that an intset takes at most, whatever is configured: its length has to fit 32 bits of bytes.
@@ -31,35 +23,19 @@ pub const LEN_MAX: usize = 1 << 28;
 
 /// An owned intset.
 #[repr(transparent)]
-pub struct Intset(NonNull<u8>);
+#[derive(Clone)]
+pub struct Intset(Block<Counted>);
 
-// SAFETY: an intset owns its block alone (invariant 1) and has no interior mutability.
-unsafe impl Send for Intset {}
-// SAFETY: as above.
-unsafe impl Sync for Intset {}
+#[allow(unsafe_code, reason = "a promise about the struct's form, no access")]
+// SAFETY: the struct is its block in other clothes.
+unsafe impl Handle for Intset {
+    const TAG: usize = <Block<Counted> as Handle>::TAG;
+}
 
 impl Default for Intset {
     fn default() -> Intset {
         Intset::new()
     }
-}
-
-impl Clone for Intset {
-    fn clone(&self) -> Intset {
-        Intset::from_sound(self.as_bytes())
-    }
-}
-
-impl Drop for Intset {
-    fn drop(&mut self) {
-        // SAFETY: invariant 1.
-        unsafe { dealloc(self.0.as_ptr(), layout(self.byte_len())) }
-    }
-}
-
-fn layout(total: usize) -> Layout {
-    Layout::from_size_align(class_size(total), 8)
-        .expect("intsets stay far below the largest layout")
 }
 
 /// Bytes that a value needs at least.
@@ -112,39 +88,19 @@ impl Intset {
     }
 
     fn from_sound(bytes: &[u8]) -> Intset {
-        let layout = layout(bytes.len());
-        // SAFETY: an intset has at least its header, so the layout is not empty; the block holds the bytes.
-        unsafe {
-            let block = NonNull::new(alloc(layout)).unwrap_or_else(|| handle_alloc_error(layout));
-            block.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
-            Intset(block)
-        }
+        Intset(Block::new(bytes))
     }
 
     /// The whole block, as it is saved.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        // SAFETY: invariants 1 and 2.
-        unsafe { slice::from_raw_parts(self.0.as_ptr(), self.byte_len()) }
-    }
-
-    #[inline]
-    fn as_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: invariants 1 and 2; the borrow is unique.
-        unsafe { slice::from_raw_parts_mut(self.0.as_ptr(), self.byte_len()) }
+        self.0.bytes()
     }
 
     #[inline]
     fn header(&self) -> [usize; 2] {
-        // SAFETY: invariants 1 and 2: the block begins with the header and is aligned for it.
-        let header = unsafe { self.0.cast::<[u32; 2]>().read() };
-        header.map(|word| u32::from_le(word) as usize)
-    }
-
-    fn set_header(&mut self, width: usize, len: usize) {
-        let header = [width, len].map(|word| (word as u32).to_le());
-        // SAFETY: as in `header`; the borrow is unique.
-        unsafe { self.0.cast::<[u32; 2]>().write(header) }
+        let [a, b, c, d, e, f, g, h] = self.0.head();
+        [[a, b, c, d], [e, f, g, h]].map(|word| u32::from_le_bytes(word) as usize)
     }
 
     /// Bytes of each value.
@@ -164,15 +120,9 @@ impl Intset {
         self.len() == 0
     }
 
-    #[inline]
-    fn byte_len(&self) -> usize {
-        let [width, len] = self.header();
-        HEADER + width * len
-    }
-
     /// Bytes that the block takes.
     pub fn memory_bytes(&self) -> usize {
-        class_size(self.byte_len())
+        self.0.memory_bytes()
     }
 
     /// Value number `index` from the smallest one on.
@@ -240,10 +190,10 @@ impl Intset {
         let [width, len] = self.header();
         assert!(len < LEN_MAX, "callers keep below `LEN_MAX`");
         self.resize(width, len + 1);
-        let (at, old_end) = (HEADER + index * width, HEADER + len * width);
-        let bytes = self.as_bytes_mut();
-        bytes.copy_within(at..old_end, at + width);
-        bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        let (at, old_end) = (index * width, len * width);
+        let values = self.0.body_mut();
+        values.copy_within(at..old_end, at + width);
+        values[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
         true
     }
 
@@ -253,8 +203,8 @@ impl Intset {
             return false;
         };
         let [width, len] = self.header();
-        let at = HEADER + index * width;
-        self.as_bytes_mut().copy_within(at + width.., at);
+        let at = index * width;
+        self.0.body_mut().copy_within(at + width.., at);
         self.resize(width, len - 1);
         true
     }
@@ -264,8 +214,7 @@ impl Intset {
         let mut wide = Intset::new();
         wide.resize(width, len);
         let old = &self.as_bytes()[HEADER..];
-        let new = &mut wide.as_bytes_mut()[HEADER..];
-        for (index, out) in new.chunks_exact_mut(width).enumerate() {
+        for (index, out) in wide.0.body_mut().chunks_exact_mut(width).enumerate() {
             out.copy_from_slice(&value_at(old, old_width, index).to_le_bytes()[..width]);
         }
         *self = wide;
@@ -273,19 +222,9 @@ impl Intset {
 
     /// Makes room for `len` values of this width, or takes it away at the end; new ones are for the caller to fill.
     fn resize(&mut self, width: usize, len: usize) {
-        let (old, total) = (self.byte_len(), HEADER + width * len);
-        if class_size(total) != class_size(old) {
-            // SAFETY: invariant 1: the block has that layout; the new size is not zero.
-            unsafe {
-                let block = realloc(self.0.as_ptr(), layout(old), layout(total).size());
-                self.0 = NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout(total)));
-            }
-        }
-        if total > old {
-            // SAFETY: invariant 1: the block holds `total` bytes; this initialises those that are new.
-            unsafe { self.0.add(old).write_bytes(0, total - old) };
-        }
-        self.set_header(width, len);
+        let [a, b, c, d] = (width as u32).to_le_bytes();
+        let [e, f, g, h] = (len as u32).to_le_bytes();
+        self.0.resize([a, b, c, d, e, f, g, h]);
     }
 }
 

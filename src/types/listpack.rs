@@ -16,24 +16,18 @@
 //!
 //! The format is the one that the author of Redis published as the listpack specification.
 //!
-//! Invariants:
-//! 1. The pointer is of a live block of `class_size(total)` bytes that this handle alone owns.
-//! 2. The first `total` bytes are a sound listpack: `from_bytes` checks it, edits keep it.
-#![allow(
-    unsafe_code,
-    reason = "a one-word handle: small collections would pay 8 to 16 bytes each for a boxed slice"
-)]
+//! Invariant: the bytes are a sound listpack: `from_bytes` checks it, edits keep it.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ops::Range;
-use std::ptr::NonNull;
-use std::slice;
 
+use super::block::{Block, Total};
 use super::decimal::parse_i64;
-use super::size_class::class_size;
+use super::one_of::Handle;
 
 /// Bytes before the first element.
 pub const HEADER: usize = 6;
+/// Bytes of the header that belong to the block, which says its length in them.
+const HEAD: usize = size_of::<u32>();
 /// The byte behind the last element.
 pub const END: u8 = 0xff;
 /// The element count that says "too many for 16 bits: count them".
@@ -314,35 +308,19 @@ pub fn begin_before(bytes: &[u8], end: usize) -> Option<usize> {
 
 /// An owned listpack.
 #[repr(transparent)]
-pub struct Listpack(NonNull<u8>);
+#[derive(Clone)]
+pub struct Listpack(Block<Total>);
 
-// SAFETY: a listpack owns its block alone (invariant 1) and has no interior mutability.
-unsafe impl Send for Listpack {}
-// SAFETY: as above.
-unsafe impl Sync for Listpack {}
+#[allow(unsafe_code, reason = "a promise about the struct's form, no access")]
+// SAFETY: the struct is its block in other clothes.
+unsafe impl Handle for Listpack {
+    const TAG: usize = <Block<Total> as Handle>::TAG;
+}
 
 impl Default for Listpack {
     fn default() -> Listpack {
         Listpack::new()
     }
-}
-
-impl Clone for Listpack {
-    fn clone(&self) -> Listpack {
-        Listpack::from_sound(self.as_bytes())
-    }
-}
-
-impl Drop for Listpack {
-    fn drop(&mut self) {
-        // SAFETY: invariant 1.
-        unsafe { dealloc(self.0.as_ptr(), layout(self.byte_len())) }
-    }
-}
-
-fn layout(total: usize) -> Layout {
-    Layout::from_size_align(class_size(total), 1)
-        .expect("listpacks stay far below the largest layout")
 }
 
 impl Listpack {
@@ -358,38 +336,24 @@ impl Listpack {
 
     /// A copy of bytes that came out of [`Listpack::as_bytes`].
     pub(super) fn from_sound(bytes: &[u8]) -> Listpack {
-        let layout = layout(bytes.len());
-        // SAFETY: a listpack has at least its header, so the layout is not empty; the block holds the bytes.
-        unsafe {
-            let block = NonNull::new(alloc(layout)).unwrap_or_else(|| handle_alloc_error(layout));
-            block.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
-            Listpack(block)
-        }
+        Listpack(Block::new(bytes))
     }
 
     /// The whole block, as it is saved.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        // SAFETY: invariants 1 and 2.
-        unsafe { slice::from_raw_parts(self.0.as_ptr(), self.byte_len()) }
-    }
-
-    #[inline]
-    fn as_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: invariants 1 and 2; the borrow is unique.
-        unsafe { slice::from_raw_parts_mut(self.0.as_ptr(), self.byte_len()) }
+        self.0.bytes()
     }
 
     /// Bytes of the whole block.
     #[inline]
     pub fn byte_len(&self) -> usize {
-        // SAFETY: invariant 2: the header is there; nothing is assumed of its alignment.
-        u32::from_le(unsafe { self.0.cast::<u32>().read_unaligned() }) as usize
+        self.0.byte_len()
     }
 
     /// Bytes that the block takes.
     pub fn memory_bytes(&self) -> usize {
-        class_size(self.byte_len())
+        self.0.memory_bytes()
     }
 
     /// How many elements there are.
@@ -437,7 +401,7 @@ impl Listpack {
     #[inline]
     pub fn get(&self, pos: Pos) -> Item<'_> {
         decode(self.as_bytes(), pos.byte())
-            .expect("by invariant 2 an entry is here")
+            .expect("by the invariant an entry is here")
             .0
     }
 
@@ -618,7 +582,7 @@ impl Listpack {
         let count = self.len() + other.len();
         let tail = &tail[HEADER..];
         self.resize(old + tail.len() - 1);
-        self.as_bytes_mut()[old - 1..].copy_from_slice(tail);
+        self.0.body_mut()[old - 1 - HEAD..].copy_from_slice(tail);
         self.set_count(count);
     }
 
@@ -630,7 +594,7 @@ impl Listpack {
         let moved = &self.as_bytes()[pos.byte()..];
         let total = HEADER + moved.len();
         tail.resize(total);
-        tail.as_bytes_mut()[HEADER..].copy_from_slice(moved);
+        tail.0.body_mut()[HEADER - HEAD..].copy_from_slice(moved);
         tail.set_count(count - kept);
         let end = self.byte_len() - 1;
         self.splice(pos.byte()..end, &[], count - kept);
@@ -653,14 +617,14 @@ impl Listpack {
     #[inline]
     fn end_of(&self, pos: Pos) -> usize {
         let body = decode(self.as_bytes(), pos.byte())
-            .expect("by invariant 2 an entry is here")
+            .expect("by the invariant an entry is here")
             .1;
         pos.byte() + body + back_len_size(body)
     }
 
     fn set_count(&mut self, count: usize) {
         let stored = count.min(COUNT_UNKNOWN) as u16;
-        self.as_bytes_mut()[4..6].copy_from_slice(&stored.to_le_bytes());
+        self.0.body_mut()[..2].copy_from_slice(&stored.to_le_bytes());
     }
 
     /// The one edit: replaces the entries in `range`, `removed` of them, with `entries`.
@@ -678,15 +642,19 @@ impl Listpack {
         let end = range.start + added;
         if new > old {
             self.resize(new);
-            self.as_bytes_mut().copy_within(range.end..old, end);
+            self.0
+                .body_mut()
+                .copy_within(range.end - HEAD..old - HEAD, end - HEAD);
         } else if new < old || added > 0 {
-            self.as_bytes_mut().copy_within(range.end..old, end);
+            self.0
+                .body_mut()
+                .copy_within(range.end - HEAD..old - HEAD, end - HEAD);
             self.resize(new);
         }
-        let mut at = range.start;
+        let mut at = range.start - HEAD;
         for entry in entries {
             let total = entry.total();
-            entry.write(&mut self.as_bytes_mut()[at..at + total]);
+            entry.write(&mut self.0.body_mut()[at..at + total]);
             at += total;
         }
         if let Some(count) = count {
@@ -696,20 +664,7 @@ impl Listpack {
 
     /// Makes the block `total` bytes long; bytes beyond the old length are for the caller to fill.
     fn resize(&mut self, total: usize) {
-        let old = self.byte_len();
-        if class_size(total) != class_size(old) {
-            // SAFETY: invariant 1: the block has that layout; the new size is not zero.
-            unsafe {
-                let block = realloc(self.0.as_ptr(), layout(old), layout(total).size());
-                self.0 = NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout(total)));
-            }
-        }
-        if total > old {
-            // SAFETY: invariant 1: the block holds `total` bytes; this initialises those that are new.
-            unsafe { self.0.add(old).write_bytes(END, total - old) };
-        }
-        // SAFETY: the header is at the block's start.
-        unsafe { self.0.cast::<u32>().write_unaligned((total as u32).to_le()) };
+        self.0.resize((total as u32).to_le_bytes());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Data types and small algorithms that know nobody above them.
 
 pub mod bits;
+pub mod block;
 pub mod btree;
 pub mod decimal;
 pub mod digest;
@@ -12,6 +13,7 @@ pub mod intset;
 pub mod listpack;
 pub mod long_double;
 pub mod lzf;
+pub mod one_of;
 pub mod quicklist;
 pub mod size_class;
 pub mod stream;

@@ -3,15 +3,15 @@
 use super::switch;
 use crate::border::LogLevel;
 use crate::command::{CommandError, Ctx};
-use crate::keyspace::object::{Hash, List, Object};
+use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
 use crate::state::keys::Access;
 use crate::types::listpack::{Item, Listpack};
 use crate::types::quicklist::{NodeRef, Quicklist};
 
 /// What DEBUG OBJECT says of a value beyond what it says of all.
-pub(super) fn extra(object: &Object) -> String {
-    let Object::List(List::Quicklist(list)) = object else {
+pub(super) fn extra(object: ObjectRef<'_>) -> String {
+    let Some(list) = quicklist_of(Some(object)) else {
         return String::new();
     };
     format!(
@@ -26,13 +26,14 @@ pub(super) fn extra(object: &Object) -> String {
 
 /// `DEBUG LISTPACK key`.
 pub(super) fn listpack(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let text = match object(ctx, args)? {
-        Some(Object::List(List::Listpack(list))) => describe_listpack(list),
-        Some(Object::Hash(Hash::Listpack(list) | Hash::ListpackEx(list))) => {
-            describe_listpack(list)
-        }
-        _ => return Err(CommandError::text("ERR Not a listpack encoded object.")),
+    let packed = match object(ctx, args)? {
+        Some(ObjectRef::List(list)) => list.listpack(),
+        Some(ObjectRef::Hash(hash)) => hash.packed().map(|(list, _)| list),
+        _ => None,
     };
+    let text = packed
+        .map(describe_listpack)
+        .ok_or(CommandError::text("ERR Not a listpack encoded object."))?;
     ctx.server.log(LogLevel::Warning, text);
     ctx.client
         .reply
@@ -43,10 +44,9 @@ pub(super) fn listpack(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandE
 /// `DEBUG QUICKLIST key [0|1]`.
 pub(super) fn quicklist(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_full = switch(args, 3);
-    let text = match object(ctx, args)? {
-        Some(Object::List(List::Quicklist(list))) => describe_quicklist(list, is_full),
-        _ => return Err(CommandError::text("ERR Not a quicklist encoded object.")),
-    };
+    let text = quicklist_of(object(ctx, args)?)
+        .map(|list| describe_quicklist(list, is_full))
+        .ok_or(CommandError::text("ERR Not a quicklist encoded object."))?;
     ctx.server.log(LogLevel::Warning, text);
     ctx.client
         .reply
@@ -54,7 +54,14 @@ pub(super) fn quicklist(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), Command
     Ok(())
 }
 
-fn object<'a>(ctx: &'a mut Ctx<'_>, args: Args<'_>) -> Result<Option<&'a Object>, CommandError> {
+fn quicklist_of(object: Option<ObjectRef<'_>>) -> Option<&Quicklist> {
+    match object? {
+        ObjectRef::List(list) => list.quicklist(),
+        _ => None,
+    }
+}
+
+fn object<'a>(ctx: &'a mut Ctx<'_>, args: Args<'_>) -> Result<Option<ObjectRef<'a>>, CommandError> {
     let key = ctx.key(args, 2);
     let entry = ctx.lookup(key, Access::Peek);
     Ok(entry.ok_or(CommandError::NoSuchKey)?.object())

@@ -10,8 +10,8 @@ use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::Entry;
-use crate::keyspace::object::Object;
 use crate::keyspace::object::set::{Set, SetLimits};
+use crate::keyspace::object::{Object, ObjectRef, SetRef};
 use crate::resp::{Args, Reply};
 use crate::state::effects::Event;
 use crate::state::keys::Access;
@@ -46,7 +46,7 @@ fn operands<'a>(
     let found = present.into_iter().map(|key| {
         let key = key?;
         match db?.get(key.hash, key.bytes).and_then(Entry::object) {
-            Some(Object::Set(set)) => Some(set),
+            Some(ObjectRef::Set(set)) => Some(set),
             _ => None,
         }
     });
@@ -223,9 +223,9 @@ fn sinterstore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let limits = limits(ctx.server);
     let (operands, _) = operands(ctx, args, 2..args.len())?;
     let sets = smallest_first(&operands).unwrap_or_default();
-    let mut result = match sets.first() {
-        Some(Set::Table(_) | Set::Listpack(_)) => Set::Listpack(Listpack::new()),
-        Some(Set::Intset(_)) | None => Set::Intset(Intset::new()),
+    let mut result = match sets.first().map(|set| set.view()) {
+        Some(SetRef::Table(_) | SetRef::Listpack(_)) => Set::from(Listpack::new()),
+        Some(SetRef::Intset(_)) | None => Set::from(Intset::new()),
     };
     for item in common(&sets) {
         result.add_item(item, &limits);
@@ -247,9 +247,9 @@ fn union(sets: &[Option<&Set>], mut result: Set, limit: usize, limits: &SetLimit
 
 /// What a union or difference that nobody keeps is collected in: what is quick to search.
 fn scratch(sets: &[Option<&Set>], limits: &SetLimits) -> Set {
-    let is_ints = |set: &&Set| matches!(set, Set::Intset(_));
+    let is_ints = |set: &&Set| matches!(set.view(), SetRef::Intset(_));
     if sets.iter().flatten().all(is_ints) {
-        Set::Intset(Intset::new())
+        Set::from(Intset::new())
     } else {
         Set::new_table(limits.seed)
     }
@@ -342,7 +342,7 @@ pub const SUNIONSTORE: Spec = Spec {
 fn sunionstore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let limits = limits(ctx.server);
     let (sets, _) = operands(ctx, args, 2..args.len())?;
-    let result = union(&sets, Set::Intset(Intset::new()), usize::MAX, &limits);
+    let result = union(&sets, Set::from(Intset::new()), usize::MAX, &limits);
     store(ctx, args, result, "sunionstore")
 }
 
@@ -396,7 +396,7 @@ impl<'a> Difference<'a> {
         if let Difference::Remove(first, others) = self {
             return Self::removed(first, others, result, limits);
         }
-        let nothing = Set::Intset(Intset::new());
+        let nothing = Set::from(Intset::new());
         self.for_each(nothing, limits, |item| {
             result.add_item(item, limits);
             true
@@ -508,7 +508,7 @@ pub const SDIFFSTORE: Spec = Spec {
 fn sdiffstore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let limits = limits(ctx.server);
     let (sets, _) = operands(ctx, args, 2..args.len())?;
-    let result = Difference::plan(&sets).collect(Set::Intset(Intset::new()), &limits);
+    let result = Difference::plan(&sets).collect(Set::from(Intset::new()), &limits);
     store(ctx, args, result, "sdiffstore")
 }
 
@@ -538,7 +538,7 @@ mod tests {
             let mut owned: Vec<Set> = Vec::new();
             for _ in 0..=rng.below(4) {
                 let is_ints = rng.below(2) == 0;
-                let mut set = Set::Intset(Intset::new());
+                let mut set = Set::from(Intset::new());
                 for _ in 0..=rng.below(25) {
                     let number = rng.below(30);
                     let member = if is_ints || rng.below(2) == 0 {
@@ -574,7 +574,7 @@ mod tests {
             assert_eq!(some.len(), limit.min(model.len()));
 
             let plan = Difference::plan(&sets);
-            let rest = plan.collect(Set::Intset(Intset::new()), &LIMITS);
+            let rest = plan.collect(Set::from(Intset::new()), &LIMITS);
             let is_own = |member: &&Vec<u8>| !others.iter().any(|set| set.contains(*member));
             let model: BTreeSet<Vec<u8>> = first.iter().filter(is_own).cloned().collect();
             assert_eq!(members(rest.iter().map(Item::to_vec)), model, "seed {seed}");

@@ -6,7 +6,7 @@ use super::{limits, reply_item};
 use crate::command::ctx::{count_arg, int_arg};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
-use crate::keyspace::object::set::{Set, SetLimits};
+use crate::keyspace::object::set::{Set, SetLimits, SetMut, SetRef};
 use crate::keyspace::table::Table;
 use crate::resp::{Args, Reply};
 use crate::state::effects::Event;
@@ -134,7 +134,7 @@ fn pop_many(ctx: &mut Ctx<'_>, key: Key<'_>, count: usize) -> Result<(), Command
 /// Takes `count` members out of a set that has more.
 fn pop_some(set: &mut Set, count: usize, limits: &SetLimits, rng: &mut Rng) -> Vec<Vec<u8>> {
     let left = set.len() - count;
-    if !matches!(set, Set::Table(_)) {
+    if !matches!(set.view(), SetRef::Table(_)) {
         let picked = set.sample(count, &mut |bound| rng.below(bound));
         let picked: Vec<Vec<u8>> = picked.into_iter().map(Item::to_vec).collect();
         remove_in_order(set, &picked);
@@ -144,7 +144,7 @@ fn pop_some(set: &mut Set, count: usize, limits: &SetLimits, rng: &mut Rng) -> V
         let pick = |_| pop_random(set, rng);
         return (0..count).filter_map(pick).collect();
     }
-    let mut rest = Set::Listpack(Listpack::new());
+    let mut rest = Set::from(Listpack::new());
     for _ in 0..left {
         if let Some(member) = pop_random(set, rng) {
             rest.add(&member, limits);
@@ -156,7 +156,7 @@ fn pop_some(set: &mut Set, count: usize, limits: &SetLimits, rng: &mut Rng) -> V
 
 /// Removes members that come in the set's own order.
 fn remove_in_order(set: &mut Set, members: &[Vec<u8>]) {
-    let Set::Listpack(list) = set else {
+    let SetMut::Listpack(list) = set.view_mut() else {
         for member in members {
             set.remove(member);
         }
@@ -241,7 +241,7 @@ fn srandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// `count` members, each chosen from all.
 fn reply_repeating(reply: &mut Reply, set: &Set, count: usize, rand: &mut dyn FnMut(u64) -> u64) {
     reply.array(count);
-    if let Set::Table(_) | Set::Intset(_) = set {
+    if let SetRef::Table(_) | SetRef::Intset(_) = set.view() {
         for _ in 0..count {
             if let Some(item) = set.random(rand) {
                 reply_item(reply, item);
@@ -260,7 +260,7 @@ fn reply_repeating(reply: &mut Reply, set: &Set, count: usize, rand: &mut dyn Fn
 fn reply_different(reply: &mut Reply, set: &Set, count: usize, rand: &mut dyn FnMut(u64) -> u64) {
     let count = count.min(set.len());
     reply.array(count);
-    if let Set::Table(table) = set
+    if let SetRef::Table(table) = set.view()
         && count.saturating_mul(MEMBERS_PER_PICK) <= set.len()
     {
         let mut picked = Table::with_capacity(*table.seed(), count);

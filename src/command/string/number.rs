@@ -108,7 +108,7 @@ fn add(ctx: &mut Ctx<'_>, args: Args<'_>, by: i64) -> Result<(), CommandError> {
             value
         }
         None => {
-            let entry = Entry::new_int(key.bytes, by, None, ctx.server.lru_clock);
+            let entry = Entry::new_int(key.bytes, by, None, ctx.server.usage.fresh());
             ctx.server.insert(dbid, key, entry);
             by
         }

@@ -12,7 +12,7 @@ use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Entry, Kind};
 use crate::keyspace::member::ScoredMember;
 use crate::keyspace::object::zset::ZSetLimits;
-use crate::keyspace::object::{Object, Set, ZSet};
+use crate::keyspace::object::{ObjectRef, Set, ZSet};
 use crate::keyspace::table::Table;
 use crate::resp::Args;
 use crate::state::keys::Access;
@@ -119,8 +119,8 @@ enum Source<'a> {
 impl<'a> Source<'a> {
     fn of(entry: Option<&'a Entry>) -> Source<'a> {
         match entry.and_then(Entry::object) {
-            Some(Object::ZSet(zset)) => Source::ZSet(zset),
-            Some(Object::Set(set)) => Source::Set(set),
+            Some(ObjectRef::ZSet(zset)) => Source::ZSet(zset),
+            Some(ObjectRef::Set(set)) => Source::Set(set),
             _ => Source::Absent,
         }
     }

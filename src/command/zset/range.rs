@@ -8,7 +8,7 @@ use super::{
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
-use crate::keyspace::object::{Object, ZSet};
+use crate::keyspace::object::{Object, ZSet, ZSetRef};
 use crate::resp::Args;
 use crate::state::effects::Event;
 use crate::state::error::up_to_nul;
@@ -310,7 +310,7 @@ impl<'a> Request<'a> {
         // A negative offset counts from the interval's far end, but in a listpack it leads nowhere.
         let skipped = match usize::try_from(self.offset) {
             Ok(offset) => offset,
-            Err(_) if matches!(zset, ZSet::Listpack(_)) => count,
+            Err(_) if matches!(zset.view(), ZSetRef::Listpack(_)) => count,
             Err(_) => {
                 let back = usize::try_from(self.offset.unsigned_abs()).unwrap_or(usize::MAX);
                 count.checked_sub(back).unwrap_or(count)

@@ -24,6 +24,8 @@ use crate::keyspace::table::{ArrayStats, HashSeed, Table};
 use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
 use crate::types::listpack::{Item, Listpack, Pos};
+use crate::types::one_of::{Owned, one_of};
+use crate::types::size_class::class_size;
 
 const PAIR: usize = 2;
 const TRIPLE: usize = 3;
@@ -31,11 +33,18 @@ const TRIPLE: usize = 3;
 /// What a node of a `BTreeSet` adds to each entry, about.
 const INDEX_BYTES: usize = 24;
 
-/// A hash.
-pub enum Hash {
-    Listpack(Listpack),
-    ListpackEx(Listpack),
-    Table(Box<Fields>),
+/// A packed hash that has deadlines: rare enough to pay for a box around the listpack.
+pub type Timed = Owned<Listpack, 2>;
+/// A hash that is not packed.
+pub type LargeHash = Owned<Fields, 3>;
+
+one_of! {
+    /// A hash.
+    pub Hash, HashRef, HashMut {
+        Listpack(Listpack),
+        ListpackEx(Timed),
+        Table(LargeHash),
+    }
 }
 
 /// The fields of a hash that is not packed.
@@ -77,7 +86,7 @@ pub enum OldDeadline {
 
 impl Default for Hash {
     fn default() -> Hash {
-        Hash::Listpack(Listpack::new())
+        Listpack::new().into()
     }
 }
 
@@ -131,9 +140,9 @@ impl Hash {
             return None;
         }
         let hash = if has_deadlines {
-            Hash::ListpackEx(list)
+            Hash::from(Timed::new(list))
         } else {
-            Hash::Listpack(list)
+            Hash::from(list)
         };
         let mut names: BTreeSet<Vec<u8>> = BTreeSet::new();
         let mut last = Some(i64::MIN);
@@ -156,53 +165,54 @@ impl Hash {
                 .step_by(TRIPLE)
                 .all(|item| item.int().is_some_and(|deadline| deadline >= 0))
         };
-        match &hash {
-            Hash::ListpackEx(list) if !is_number(list) => None,
+        match hash.view() {
+            HashRef::ListpackEx(list) if !is_number(list) => None,
             _ => Some(hash),
         }
     }
 
     /// What OBJECT ENCODING says now.
     pub fn encoding(&self) -> Encoding {
-        match self {
-            Hash::Listpack(_) => Encoding::Listpack,
-            Hash::ListpackEx(_) => Encoding::ListpackEx,
-            Hash::Table(_) => Encoding::Hashtable,
+        match self.view() {
+            HashRef::Listpack(_) => Encoding::Listpack,
+            HashRef::ListpackEx(_) => Encoding::ListpackEx,
+            HashRef::Table(_) => Encoding::Hashtable,
         }
     }
 
     /// How many fields there are, those whose deadline has passed included.
     #[inline]
     pub fn len(&self) -> usize {
-        match self {
-            Hash::Listpack(list) => list.len() / PAIR,
-            Hash::ListpackEx(list) => list.len() / TRIPLE,
-            Hash::Table(fields) => fields.table.len(),
+        match self.view() {
+            HashRef::Listpack(list) => list.len() / PAIR,
+            HashRef::ListpackEx(list) => list.len() / TRIPLE,
+            HashRef::Table(fields) => fields.table.len(),
         }
     }
 
     /// Whether there is no field.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        match self {
-            Hash::Listpack(list) | Hash::ListpackEx(list) => list.is_empty(),
-            Hash::Table(fields) => fields.table.is_empty(),
+        match self.view() {
+            HashRef::Listpack(list) => list.is_empty(),
+            HashRef::ListpackEx(list) => list.is_empty(),
+            HashRef::Table(fields) => fields.table.is_empty(),
         }
     }
 
     /// A deep copy.
     pub fn duplicate(&self) -> Hash {
-        match self {
-            Hash::Listpack(list) => Hash::Listpack(list.clone()),
-            Hash::ListpackEx(list) => Hash::ListpackEx(list.clone()),
-            Hash::Table(fields) => {
+        match self.view() {
+            HashRef::Listpack(list) => list.clone().into(),
+            HashRef::ListpackEx(list) => Timed::new(Listpack::clone(list)).into(),
+            HashRef::Table(fields) => {
                 let table = &fields.table;
                 let mut copy = Fields::new(*table.seed(), table.len());
                 for field in table.iter() {
                     copy.table.insert(table.hash(field.key()), field.clone());
                 }
                 copy.deadlines.clone_from(&fields.deadlines);
-                Hash::Table(Box::new(copy))
+                LargeHash::new(copy).into()
             }
         }
     }
@@ -224,15 +234,15 @@ impl Hash {
 
     /// The table that holds the fields.
     pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
-        match self {
-            Hash::Table(fields) => Some(fields.table.stats()),
+        match self.view() {
+            HashRef::Table(fields) => Some(fields.table.stats()),
             _ => None,
         }
     }
 
     /// Frees about `budget` elements of a value that nobody will use again; returns how many.
     pub fn free_some(&mut self, budget: usize) -> usize {
-        let Hash::Table(fields) = self else {
+        let HashMut::Table(fields) = self.view_mut() else {
             return 0;
         };
         let deadlines = fields.deadlines.len().min(budget);
@@ -244,17 +254,18 @@ impl Hash {
 
     /// Whether `free_some` has left nothing to speak of.
     pub fn is_freed(&self) -> bool {
-        match self {
-            Hash::Table(fields) => fields.table.is_empty(),
-            Hash::Listpack(_) | Hash::ListpackEx(_) => true,
+        match self.view() {
+            HashRef::Table(fields) => fields.table.is_empty(),
+            HashRef::Listpack(_) | HashRef::ListpackEx(_) => true,
         }
     }
 
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
-        match self {
-            Hash::Listpack(list) | Hash::ListpackEx(list) => list.memory_bytes(),
-            Hash::Table(fields) => {
+        match self.view() {
+            HashRef::Listpack(list) => list.memory_bytes(),
+            HashRef::ListpackEx(list) => class_size(size_of::<Listpack>()) + list.memory_bytes(),
+            HashRef::Table(fields) => {
                 let blocks: usize = fields.table.iter().map(HashField::memory_bytes).sum();
                 size_of::<Fields>()
                     + fields.table.memory_bytes()
@@ -266,58 +277,58 @@ impl Hash {
 
     /// The listpack of a packed hash, as it is saved, and whether it has deadlines in it.
     pub fn packed(&self) -> Option<(&Listpack, bool)> {
-        match self {
-            Hash::Listpack(list) => Some((list, false)),
-            Hash::ListpackEx(list) => Some((list, true)),
-            Hash::Table(_) => None,
+        match self.view() {
+            HashRef::Listpack(list) => Some((list, false)),
+            HashRef::ListpackEx(list) => Some((list, true)),
+            HashRef::Table(_) => None,
         }
     }
 
     /// The table of a hash that is not packed.
     #[inline]
     pub fn table(&self) -> Option<&Table<HashField>> {
-        match self {
-            Hash::Table(fields) => Some(&fields.table),
+        match self.view() {
+            HashRef::Table(fields) => Some(&fields.table),
             _ => None,
         }
     }
 
     /// Every field with what belongs to it.
     pub fn iter(&self) -> Iter<'_> {
-        match self {
-            Hash::Listpack(list) => Iter::Packed {
+        match self.view() {
+            HashRef::Listpack(list) => Iter::Packed {
                 list,
                 at: list.first(),
                 has_deadlines: false,
             },
-            Hash::ListpackEx(list) => Iter::Packed {
+            HashRef::ListpackEx(list) => Iter::Packed {
                 list,
                 at: list.first(),
                 has_deadlines: true,
             },
-            Hash::Table(fields) => Iter::Table(Box::new(fields.table.iter())),
+            HashRef::Table(fields) => Iter::Table(Box::new(fields.table.iter())),
         }
     }
 
     /// A field's value and deadline.
     #[inline]
     pub fn get(&self, field: &[u8]) -> Option<Found<'_>> {
-        match self {
-            Hash::Listpack(list) => {
+        match self.view() {
+            HashRef::Listpack(list) => {
                 let at = find(list, field, PAIR)?;
                 Some(Found {
                     value: list.get(list.next(at)?),
                     deadline_ms: None,
                 })
             }
-            Hash::ListpackEx(list) => {
+            HashRef::ListpackEx(list) => {
                 let value = list.next(find(list, field, TRIPLE)?)?;
                 Some(Found {
                     value: list.get(value),
                     deadline_ms: deadline_at(list, list.next(value)?),
                 })
             }
-            Hash::Table(fields) => {
+            HashRef::Table(fields) => {
                 let found = fields.table.find(fields.table.hash(field), field)?;
                 Some(Found {
                     value: Item::Str(found.value()),
@@ -370,8 +381,8 @@ impl Hash {
                 self.unpack(limits, 1);
             }
         }
-        let is_new = match self {
-            Hash::Listpack(list) => match find(list, field, PAIR).and_then(|at| list.next(at)) {
+        let is_new = match self.view_mut() {
+            HashMut::Listpack(list) => match find(list, field, PAIR).and_then(|at| list.next(at)) {
                 Some(at) => {
                     list.replace(at, value);
                     false
@@ -381,7 +392,7 @@ impl Hash {
                     true
                 }
             },
-            Hash::ListpackEx(list) => match find(list, field, TRIPLE) {
+            HashMut::ListpackEx(list) => match find(list, field, TRIPLE) {
                 Some(at) => {
                     let value_at = list.next(at);
                     if let Some(value_at) = value_at {
@@ -401,7 +412,7 @@ impl Hash {
                     true
                 }
             },
-            Hash::Table(fields) => {
+            HashMut::Table(fields) => {
                 let hash = fields.table.hash(field);
                 match fields.table.find_mut(hash, field) {
                     Some(found) => {
@@ -430,9 +441,9 @@ impl Hash {
     /// Gives a field that is there a deadline, another one or none; says whether it is there.
     pub fn set_deadline(&mut self, field: &[u8], deadline_ms: Option<i64>) -> bool {
         self.admit_deadlines();
-        match self {
-            Hash::Listpack(_) => false,
-            Hash::ListpackEx(list) => {
+        match self.view_mut() {
+            HashMut::Listpack(_) => false,
+            HashMut::ListpackEx(list) => {
                 let Some(at) = find(list, field, TRIPLE) else {
                     return false;
                 };
@@ -443,7 +454,7 @@ impl Hash {
                 insert_by_deadline(list, field, &value, deadline_ms);
                 true
             }
-            Hash::Table(fields) => {
+            HashMut::Table(fields) => {
                 let hash = fields.table.hash(field);
                 fields.set_deadline(hash, field, deadline_ms)
             }
@@ -452,7 +463,7 @@ impl Hash {
 
     /// Turns pairs into triples, so that fields can have deadlines.
     pub fn admit_deadlines(&mut self) {
-        let Hash::Listpack(list) = self else {
+        let HashRef::Listpack(list) = self.view() else {
             return;
         };
         let mut with_deadlines = Listpack::new();
@@ -464,16 +475,16 @@ impl Hash {
             with_deadlines.insert_triple(None, triple);
         }
         drop(items);
-        *self = Hash::ListpackEx(with_deadlines);
+        *self = Timed::new(with_deadlines).into();
     }
 
     /// Takes a field out; says whether it was there.
     #[inline]
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        match self {
-            Hash::Listpack(list) => remove_packed(list, field, PAIR),
-            Hash::ListpackEx(list) => remove_packed(list, field, TRIPLE),
-            Hash::Table(fields) => {
+        match self.view_mut() {
+            HashMut::Listpack(list) => remove_packed(list, field, PAIR),
+            HashMut::ListpackEx(list) => remove_packed(list, field, TRIPLE),
+            HashMut::Table(fields) => {
                 let hash = fields.table.hash(field);
                 fields.remove(hash, field).is_some()
             }
@@ -483,10 +494,10 @@ impl Hash {
     /// The soonest deadline of a field, passed or not.
     #[inline]
     pub fn min_deadline(&self) -> Option<i64> {
-        match self {
-            Hash::Listpack(_) => None,
-            Hash::ListpackEx(list) => deadline_at(list, list.seek(PAIR as i64)?),
-            Hash::Table(fields) => fields.deadlines.first().map(|(deadline, _)| *deadline),
+        match self.view() {
+            HashRef::Listpack(_) => None,
+            HashRef::ListpackEx(list) => deadline_at(list, list.seek(PAIR as i64)?),
+            HashRef::Table(fields) => fields.deadlines.first().map(|(deadline, _)| *deadline),
         }
     }
 
@@ -495,8 +506,8 @@ impl Hash {
         if self.min_deadline().is_none_or(|first| first >= horizon_ms) {
             return 0;
         }
-        match self {
-            Hash::Table(fields) => fields.deadlines.range(..(horizon_ms, 0)).count(),
+        match self.view() {
+            HashRef::Table(fields) => fields.deadlines.range(..(horizon_ms, 0)).count(),
             _ => self
                 .iter()
                 .take_while(|(_, found)| found.is_due(horizon_ms))
@@ -508,9 +519,9 @@ impl Hash {
     /// calls `f` with each field's name; says how many there were.
     pub fn take_due(&mut self, horizon_ms: i64, max: usize, mut f: impl FnMut(&[u8])) -> usize {
         let mut taken = 0;
-        match self {
-            Hash::Listpack(_) => {}
-            Hash::ListpackEx(list) => {
+        match self.view_mut() {
+            HashMut::Listpack(_) => {}
+            HashMut::ListpackEx(list) => {
                 let mut digits = itoa::Buffer::new();
                 let mut at = list.first();
                 while taken < max
@@ -535,7 +546,7 @@ impl Hash {
                     list.remove(first, taken * TRIPLE);
                 }
             }
-            Hash::Table(fields) => {
+            HashMut::Table(fields) => {
                 while taken < max
                     && let Some((deadline, hash)) = fields.deadlines.first().copied()
                     && deadline < horizon_ms
@@ -559,8 +570,8 @@ impl Hash {
 
     /// Calls `f` for some fields of a hash that is not packed and returns the next cursor, as [`Table::scan`].
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(&HashField)) -> u64 {
-        match self {
-            Hash::Table(fields) => fields.table.scan(cursor, f),
+        match self.view() {
+            HashRef::Table(fields) => fields.table.scan(cursor, f),
             _ => 0,
         }
     }
@@ -578,7 +589,7 @@ impl Hash {
             let (field, value) = (field.bytes(first), found.value.bytes(second));
             fields.add(limits.seed.hash(field), field, value, found.deadline_ms);
         }
-        *self = Hash::Table(Box::new(fields));
+        *self = LargeHash::new(fields).into();
     }
 }
 
@@ -698,24 +709,21 @@ mod tests {
     }
 
     fn assert_valid(hash: &Hash) {
-        match hash {
-            Hash::Listpack(list) | Hash::ListpackEx(list) => {
-                assert!(is_sound(list.as_bytes()));
-                let has_deadlines = matches!(hash, Hash::ListpackEx(_));
-                assert!(Hash::from_listpack(list.clone(), has_deadlines).is_some());
-            }
-            Hash::Table(fields) => {
-                fields.table.assert_valid();
-                let indexed: BTreeSet<(i64, u64)> = fields
-                    .table
-                    .iter()
-                    .filter_map(|field| {
-                        let hash = fields.table.hash(field.key());
-                        field.deadline_ms().map(|deadline| (deadline, hash))
-                    })
-                    .collect();
-                assert_eq!(indexed, fields.deadlines);
-            }
+        if let Some((list, has_deadlines)) = hash.packed() {
+            assert!(is_sound(list.as_bytes()));
+            assert!(Hash::from_listpack(list.clone(), has_deadlines).is_some());
+        }
+        if let HashRef::Table(fields) = hash.view() {
+            fields.table.assert_valid();
+            let indexed: BTreeSet<(i64, u64)> = fields
+                .table
+                .iter()
+                .filter_map(|field| {
+                    let hash = fields.table.hash(field.key());
+                    field.deadline_ms().map(|deadline| (deadline, hash))
+                })
+                .collect();
+            assert_eq!(indexed, fields.deadlines);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::keyspace::entry::Encoding;
 use crate::keyspace::table::ArrayStats;
 use crate::types::digest::Digest;
 use crate::types::listpack::Listpack;
+use crate::types::one_of::{Owned, one_of};
 use crate::types::quicklist::{
     Element, End, Fill, Needle, NewElement, Quicklist, edge, remove_from_packed, walk_packed,
 };
@@ -31,50 +32,55 @@ impl Limits {
     }
 }
 
-/// A list.
-pub enum List {
-    Listpack(Listpack),
-    Quicklist(Box<Quicklist>),
+/// A list that is not packed.
+pub type LargeList = Owned<Quicklist, 3>;
+
+one_of! {
+    /// A list.
+    pub List, ListRef, ListMut {
+        Listpack(Listpack),
+        Quicklist(LargeList),
+    }
 }
 
 impl Default for List {
     fn default() -> List {
-        List::Listpack(Listpack::new())
+        Listpack::new().into()
     }
 }
 
 impl List {
     /// What OBJECT ENCODING says now.
     pub fn encoding(&self) -> Encoding {
-        match self {
-            List::Listpack(_) => Encoding::Listpack,
-            List::Quicklist(_) => Encoding::Quicklist,
+        match self.view() {
+            ListRef::Listpack(_) => Encoding::Listpack,
+            ListRef::Quicklist(_) => Encoding::Quicklist,
         }
     }
 
     /// How many elements there are.
     #[inline]
     pub fn len(&self) -> usize {
-        match self {
-            List::Listpack(list) => list.len(),
-            List::Quicklist(list) => list.len(),
+        match self.view() {
+            ListRef::Listpack(list) => list.len(),
+            ListRef::Quicklist(list) => list.len(),
         }
     }
 
     /// Whether there is no element.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        match self {
-            List::Listpack(list) => list.is_empty(),
-            List::Quicklist(list) => list.is_empty(),
+        match self.view() {
+            ListRef::Listpack(list) => list.is_empty(),
+            ListRef::Quicklist(list) => list.is_empty(),
         }
     }
 
     /// A deep copy.
     pub fn duplicate(&self) -> List {
-        match self {
-            List::Listpack(list) => List::Listpack(list.clone()),
-            List::Quicklist(list) => List::Quicklist(list.clone()),
+        match self.view() {
+            ListRef::Listpack(list) => list.clone().into(),
+            ListRef::Quicklist(list) => LargeList::new(Quicklist::clone(list)).into(),
         }
     }
 
@@ -94,55 +100,55 @@ impl List {
 
     /// Frees about `budget` elements of a value that nobody will use again; returns how many.
     pub fn free_some(&mut self, budget: usize) -> usize {
-        match self {
-            List::Listpack(_) => 0,
-            List::Quicklist(list) => list.free_some(budget),
+        match self.view_mut() {
+            ListMut::Listpack(_) => 0,
+            ListMut::Quicklist(list) => list.free_some(budget),
         }
     }
 
     /// Whether `free_some` has left nothing to speak of.
     pub fn is_freed(&self) -> bool {
-        match self {
-            List::Listpack(_) => true,
-            List::Quicklist(list) => list.is_freed(),
+        match self.view() {
+            ListRef::Listpack(_) => true,
+            ListRef::Quicklist(list) => list.is_freed(),
         }
     }
 
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
-        match self {
-            List::Listpack(list) => list.memory_bytes(),
-            List::Quicklist(list) => list.memory_bytes(),
+        match self.view() {
+            ListRef::Listpack(list) => list.memory_bytes(),
+            ListRef::Quicklist(list) => list.memory_bytes(),
         }
     }
 
     /// The quicklist, if it is one.
     pub fn quicklist(&self) -> Option<&Quicklist> {
-        match self {
-            List::Listpack(_) => None,
-            List::Quicklist(list) => Some(list),
+        match self.view() {
+            ListRef::Listpack(_) => None,
+            ListRef::Quicklist(list) => Some(list),
         }
     }
 
     /// The listpack, if it is one.
     pub fn listpack(&self) -> Option<&Listpack> {
-        match self {
-            List::Listpack(list) => Some(list),
-            List::Quicklist(_) => None,
+        match self.view() {
+            ListRef::Listpack(list) => Some(list),
+            ListRef::Quicklist(_) => None,
         }
     }
 
     /// Turns a listpack into a quicklist if `count` more elements of `bytes` together would be too much for it.
     #[inline]
     pub fn grow(&mut self, limits: &Limits, bytes: usize, count: usize) {
-        if let List::Listpack(list) = self
+        if let ListMut::Listpack(list) = self.view_mut()
             && limits
                 .fill
                 .is_exceeded_by(list.byte_len().saturating_add(bytes), list.len() + count)
         {
-            let mut quicklist = Box::new(Quicklist::new(limits.fill, limits.depth));
+            let mut quicklist = LargeList::new(Quicklist::new(limits.fill, limits.depth));
             quicklist.push_listpack(std::mem::take(list));
-            *self = List::Quicklist(quicklist);
+            *self = quicklist.into();
         }
     }
 
@@ -160,7 +166,7 @@ impl List {
 
     #[inline]
     fn shrink_below(&mut self, limits: &Limits, divisor: usize) {
-        let List::Quicklist(list) = self else {
+        let ListMut::Quicklist(list) = self.view_mut() else {
             return;
         };
         let Some((bytes, count)) = list.single_packed() else {
@@ -171,31 +177,31 @@ impl List {
             && count <= count_max / divisor
             && let Some(packed) = list.take_single()
         {
-            *self = List::Listpack(packed);
+            *self = packed.into();
         }
     }
 
     /// Adds an element at one end. The caller has made room by [`List::grow`].
     #[inline]
     pub fn push(&mut self, end: End, element: NewElement<'_>, limits: &Limits) {
-        match (self, end) {
-            (List::Listpack(list), End::Head) => list.push_front(element.text),
-            (List::Listpack(list), End::Tail) => list.push(element.text),
-            (List::Quicklist(list), end) => list.push(end, element, limits.packed_threshold),
+        match (self.view_mut(), end) {
+            (ListMut::Listpack(list), End::Head) => list.push_front(element.text),
+            (ListMut::Listpack(list), End::Tail) => list.push(element.text),
+            (ListMut::Quicklist(list), end) => list.push(end, element, limits.packed_threshold),
         }
     }
 
     /// Takes the element at one end out, after `f` has seen it.
     #[inline]
     pub fn pop<R>(&mut self, end: End, f: impl FnOnce(Element<'_>) -> R) -> Option<R> {
-        match self {
-            List::Listpack(list) => {
+        match self.view_mut() {
+            ListMut::Listpack(list) => {
                 let pos = edge(list, end)?;
                 let result = f(Element::Packed(list.get(pos)));
                 list.remove(pos, 1);
                 Some(result)
             }
-            List::Quicklist(list) => list.pop(end, f),
+            ListMut::Quicklist(list) => list.pop(end, f),
         }
     }
 
@@ -203,54 +209,56 @@ impl List {
     /// false.
     #[inline]
     pub fn walk(&self, index: usize, towards: End, mut f: impl FnMut(Element<'_>) -> bool) {
-        match self {
-            List::Listpack(list) => {
+        match self.view() {
+            ListRef::Listpack(list) => {
                 walk_packed(list, index, towards, &mut f);
             }
-            List::Quicklist(list) => list.walk(index, towards, f),
+            ListRef::Quicklist(list) => list.walk(index, towards, f),
         }
     }
 
     /// Adds an element before or behind element number `index`, which is there. The caller has made room by
     /// [`List::grow`].
     pub fn insert(&mut self, index: usize, behind: bool, element: NewElement<'_>, limits: &Limits) {
-        match self {
-            List::Listpack(list) => {
+        match self.view_mut() {
+            ListMut::Listpack(list) => {
                 let pos = list.seek((index + usize::from(behind)) as i64);
                 list.insert(pos, element.text);
             }
-            List::Quicklist(list) => list.insert(index, behind, element, limits.packed_threshold),
+            ListMut::Quicklist(list) => {
+                list.insert(index, behind, element, limits.packed_threshold)
+            }
         }
     }
 
     /// Puts another element in the place of number `index`; says whether that is there. The caller has made room by
     /// [`List::grow`].
     pub fn replace(&mut self, index: usize, element: NewElement<'_>, limits: &Limits) -> bool {
-        match self {
-            List::Listpack(list) => match list.seek(index as i64) {
+        match self.view_mut() {
+            ListMut::Listpack(list) => match list.seek(index as i64) {
                 Some(pos) => {
                     list.replace(pos, element.text);
                     true
                 }
                 None => false,
             },
-            List::Quicklist(list) => list.replace(index, element, limits.packed_threshold),
+            ListMut::Quicklist(list) => list.replace(index, element, limits.packed_threshold),
         }
     }
 
     /// Removes `count` elements from number `index` on, or as many as there are.
     pub fn remove_range(&mut self, index: usize, count: usize) {
-        match self {
-            List::Listpack(list) => list.remove_range(index as i64, count),
-            List::Quicklist(list) => list.remove_range(index, count),
+        match self.view_mut() {
+            ListMut::Listpack(list) => list.remove_range(index as i64, count),
+            ListMut::Quicklist(list) => list.remove_range(index, count),
         }
     }
 
     /// Removes up to `limit` elements that are `needle`, from the given end on; says how many.
     pub fn remove_matching(&mut self, needle: &Needle<'_>, from: End, limit: usize) -> usize {
-        match self {
-            List::Listpack(list) => remove_from_packed(list, needle, from, limit),
-            List::Quicklist(list) => list.remove_matching(needle, from, limit),
+        match self.view_mut() {
+            ListMut::Listpack(list) => remove_from_packed(list, needle, from, limit),
+            ListMut::Quicklist(list) => list.remove_matching(needle, from, limit),
         }
     }
 
@@ -321,7 +329,7 @@ mod tests {
         for _ in 0..4 {
             quicklist.push(End::Tail, NewElement::from(&b"x"[..]), 0);
         }
-        let mut list = List::Quicklist(Box::new(quicklist));
+        let mut list = List::from(LargeList::new(quicklist));
         list.shrink(&limits);
         assert_eq!(list.encoding(), Encoding::Quicklist);
         list.shrink_loaded(&limits);

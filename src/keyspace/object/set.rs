@@ -13,15 +13,21 @@ use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
 use crate::types::intset::{self, Intset};
 use crate::types::listpack::{BYTES_MAX, Item, Listpack};
+use crate::types::one_of::{Owned, one_of};
 
 /// Bytes that an integer takes in a listpack at most.
 const PACKED_INT_MAX: usize = 11;
 
-/// A set.
-pub enum Set {
-    Intset(Intset),
-    Listpack(Listpack),
-    Table(Box<Table<SetMember>>),
+/// A set that is not packed.
+pub type LargeSet = Owned<Table<SetMember>, 3>;
+
+one_of! {
+    /// A set.
+    pub Set, SetRef, SetMut {
+        Intset(Intset),
+        Listpack(Listpack),
+        Table(LargeSet),
+    }
 }
 
 /// Up to where the small encodings go, and the hash of the large one.
@@ -69,35 +75,35 @@ impl Set {
     /// An empty set in the encoding for `first`, when about `expected` members are to come.
     pub fn for_members(first: &[u8], expected: usize, limits: &SetLimits) -> Set {
         if expected <= limits.intset_len_max() && parse_i64(first).is_some() {
-            Set::Intset(Intset::new())
+            Intset::new().into()
         } else if expected <= limits.listpack_entries {
-            Set::Listpack(Listpack::new())
+            Listpack::new().into()
         } else {
-            Set::Table(Box::new(Table::with_capacity(limits.seed, expected)))
+            LargeSet::new(Table::with_capacity(limits.seed, expected)).into()
         }
     }
 
     /// A table right away.
     pub fn new_table(seed: HashSeed) -> Set {
-        Set::Table(Box::new(Table::new(seed)))
+        LargeSet::new(Table::new(seed)).into()
     }
 
     /// What OBJECT ENCODING says now.
     pub fn encoding(&self) -> Encoding {
-        match self {
-            Set::Intset(_) => Encoding::Intset,
-            Set::Listpack(_) => Encoding::Listpack,
-            Set::Table(_) => Encoding::Hashtable,
+        match self.view() {
+            SetRef::Intset(_) => Encoding::Intset,
+            SetRef::Listpack(_) => Encoding::Listpack,
+            SetRef::Table(_) => Encoding::Hashtable,
         }
     }
 
     /// How many elements there are.
     #[inline]
     pub fn len(&self) -> usize {
-        match self {
-            Set::Intset(ints) => ints.len(),
-            Set::Listpack(list) => list.len(),
-            Set::Table(table) => table.len(),
+        match self.view() {
+            SetRef::Intset(ints) => ints.len(),
+            SetRef::Listpack(list) => list.len(),
+            SetRef::Table(table) => table.len(),
         }
     }
 
@@ -109,30 +115,32 @@ impl Set {
 
     /// The members: ascending, in order of arrival, or in the table's order.
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
-        match self {
-            Set::Intset(ints) => Either::Intset(ints.iter().map(Item::Int)),
-            Set::Listpack(list) => Either::Listpack(list.iter()),
-            Set::Table(table) => Either::Table(table.iter().map(|member| Item::Str(member.key()))),
+        match self.view() {
+            SetRef::Intset(ints) => Either::Intset(ints.iter().map(Item::Int)),
+            SetRef::Listpack(list) => Either::Listpack(list.iter()),
+            SetRef::Table(table) => {
+                Either::Table(table.iter().map(|member| Item::Str(member.key())))
+            }
         }
     }
 
     /// Whether `member` is in the set.
     #[inline]
     pub fn contains(&self, member: &[u8]) -> bool {
-        match self {
-            Set::Intset(ints) => parse_i64(member).is_some_and(|value| ints.contains(value)),
-            Set::Listpack(list) => list
+        match self.view() {
+            SetRef::Intset(ints) => parse_i64(member).is_some_and(|value| ints.contains(value)),
+            SetRef::Listpack(list) => list
                 .first()
                 .is_some_and(|first| list.find(first, member, 0).is_some()),
-            Set::Table(table) => table.find(table.hash(member), member).is_some(),
+            SetRef::Table(table) => table.find(table.hash(member), member).is_some(),
         }
     }
 
     /// Whether a member of another set is in this one.
     #[inline]
     pub fn contains_item(&self, item: Item<'_>) -> bool {
-        match (self, item) {
-            (Set::Intset(ints), Item::Int(value)) => ints.contains(value),
+        match (self.view(), item) {
+            (SetRef::Intset(ints), Item::Int(value)) => ints.contains(value),
             _ => self.contains(item.bytes(&mut itoa::Buffer::new())),
         }
     }
@@ -140,10 +148,10 @@ impl Set {
     /// Gets ready for about `expected` members more: when the small encodings will not hold as many, it does not
     /// wait for them to be full.
     pub fn expect(&mut self, expected: usize, limits: &SetLimits) {
-        let too_many = match self {
-            Set::Intset(_) => expected > limits.intset_len_max(),
-            Set::Listpack(_) => expected > limits.listpack_entries,
-            Set::Table(_) => false,
+        let too_many = match self.view_mut() {
+            SetMut::Intset(_) => expected > limits.intset_len_max(),
+            SetMut::Listpack(_) => expected > limits.listpack_entries,
+            SetMut::Table(_) => false,
         };
         if too_many {
             self.make_table(limits, expected);
@@ -153,8 +161,8 @@ impl Set {
     /// Adds a member; whether it was not there yet.
     #[inline]
     pub fn add(&mut self, member: &[u8], limits: &SetLimits) -> bool {
-        match self {
-            Set::Table(table) => {
+        match self.view_mut() {
+            SetMut::Table(table) => {
                 let hash = table.hash(member);
                 let is_new = table.find(hash, member).is_none();
                 if is_new {
@@ -162,7 +170,7 @@ impl Set {
                 }
                 is_new
             }
-            Set::Listpack(list) => {
+            SetMut::Listpack(list) => {
                 let found = list.first().and_then(|first| list.find(first, member, 0));
                 if found.is_some() {
                     return false;
@@ -178,7 +186,7 @@ impl Set {
                 self.make_table(limits, len + 1);
                 self.add(member, limits)
             }
-            Set::Intset(_) => match parse_i64(member) {
+            SetMut::Intset(_) => match parse_i64(member) {
                 Some(value) => self.add_int(value, limits),
                 None => {
                     self.leave_intset(member, limits);
@@ -191,14 +199,14 @@ impl Set {
     /// Adds a member of another set; whether it was not there yet.
     #[inline]
     pub fn add_item(&mut self, item: Item<'_>, limits: &SetLimits) -> bool {
-        match (&self, item) {
-            (Set::Intset(_), Item::Int(value)) => self.add_int(value, limits),
+        match (self.view(), item) {
+            (SetRef::Intset(_), Item::Int(value)) => self.add_int(value, limits),
             _ => self.add(item.bytes(&mut itoa::Buffer::new()), limits),
         }
     }
 
     fn add_int(&mut self, value: i64, limits: &SetLimits) -> bool {
-        let Set::Intset(ints) = self else {
+        let SetMut::Intset(ints) = self.view_mut() else {
             return self.add(itoa::Buffer::new().format(value).as_bytes(), limits);
         };
         let is_new = ints.insert(value);
@@ -210,7 +218,9 @@ impl Set {
 
     /// Turns an intset into what can hold `member`, which is no integer, too.
     fn leave_intset(&mut self, member: &[u8], limits: &SetLimits) {
-        let Set::Intset(ints) = self else { return };
+        let SetMut::Intset(ints) = self.view_mut() else {
+            return;
+        };
         let digits = |value: Option<i64>| value.map_or(0, |value| Item::Int(value).len());
         let longest = digits(ints.first()).max(digits(ints.last()));
         let packed = ints.len().saturating_mul(PACKED_INT_MAX);
@@ -223,7 +233,7 @@ impl Set {
             for value in ints.iter() {
                 list.push_int(value);
             }
-            *self = Set::Listpack(list);
+            *self = list.into();
         } else {
             self.make_table(limits, self.len() + 1);
         }
@@ -237,12 +247,12 @@ impl Set {
             let member = item.bytes(&mut digits);
             table.insert(table.hash(member), SetMember::new(member));
         }
-        *self = Set::Table(Box::new(table));
+        *self = LargeSet::new(table).into();
     }
 
     /// Becomes an intset if all members are integers and few enough.
     pub fn pack_ints(&mut self, limits: &SetLimits) {
-        if matches!(self, Set::Intset(_)) || self.len() > limits.intset_len_max() {
+        if matches!(self.view(), SetRef::Intset(_)) || self.len() > limits.intset_len_max() {
             return;
         }
         let value = |item: Item<'_>| match item {
@@ -252,42 +262,45 @@ impl Set {
         let values: Option<Vec<i64>> = self.iter().map(value).collect();
         if let Some(mut values) = values {
             values.sort_unstable();
-            *self = Set::Intset(values.into_iter().collect());
+            *self = values.into_iter().collect::<Intset>().into();
         }
     }
 
     /// Removes a member; whether it was there.
     #[inline]
     pub fn remove(&mut self, member: &[u8]) -> bool {
-        match self {
-            Set::Intset(ints) => parse_i64(member).is_some_and(|value| ints.remove(value)),
-            Set::Listpack(list) => {
+        match self.view_mut() {
+            SetMut::Intset(ints) => parse_i64(member).is_some_and(|value| ints.remove(value)),
+            SetMut::Listpack(list) => {
                 let found = list.first().and_then(|first| list.find(first, member, 0));
                 if let Some(pos) = found {
                     list.remove(pos, 1);
                 }
                 found.is_some()
             }
-            Set::Table(table) => table.remove(table.hash(member), member).is_some(),
+            SetMut::Table(table) => {
+                let hash = table.hash(member);
+                table.remove(hash, member).is_some()
+            }
         }
     }
 
     /// Removes a member of another set; whether it was there.
     pub fn remove_item(&mut self, item: Item<'_>) -> bool {
-        match (&mut *self, item) {
-            (Set::Intset(ints), Item::Int(value)) => ints.remove(value),
+        match (self.view_mut(), item) {
+            (SetMut::Intset(ints), Item::Int(value)) => ints.remove(value),
             _ => self.remove(item.bytes(&mut itoa::Buffer::new())),
         }
     }
 
     /// A random member, all equally likely. `rand` returns a number below the bound it is given.
     pub fn random(&self, rand: &mut dyn FnMut(u64) -> u64) -> Option<Item<'_>> {
-        match self {
-            Set::Table(table) => table
+        match self.view() {
+            SetRef::Table(table) => table
                 .random_fair(rand)
                 .map(|member| Item::Str(member.key())),
-            Set::Intset(ints) => ints.get(rand(ints.len() as u64) as usize).map(Item::Int),
-            Set::Listpack(list) => {
+            SetRef::Intset(ints) => ints.get(rand(ints.len() as u64) as usize).map(Item::Int),
+            SetRef::Listpack(list) => {
                 let index = rand(list.len() as u64);
                 list.seek(index as i64).map(|pos| list.get(pos))
             }
@@ -316,7 +329,7 @@ impl Set {
 
     /// Does up to `buckets` pieces of a rehash that is under way, for commands that only read.
     pub fn rehash_step(&mut self, buckets: usize) {
-        if let Set::Table(table) = self {
+        if let SetMut::Table(table) = self.view_mut() {
             table.rehash_step(buckets);
         }
     }
@@ -324,8 +337,8 @@ impl Set {
     /// Calls `f` for the members at `cursor` and returns the next cursor; 0 starts and ends a walk. What is not a
     /// table is walked in one go.
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Item<'_>)) -> u64 {
-        match self {
-            Set::Table(table) => table.scan(cursor, &mut |member| f(Item::Str(member.key()))),
+        match self.view() {
+            SetRef::Table(table) => table.scan(cursor, &mut |member| f(Item::Str(member.key()))),
             _ => {
                 self.iter().for_each(f);
                 0
@@ -335,15 +348,15 @@ impl Set {
 
     /// A deep copy.
     pub fn duplicate(&self) -> Set {
-        match self {
-            Set::Intset(ints) => Set::Intset(ints.clone()),
-            Set::Listpack(list) => Set::Listpack(list.clone()),
-            Set::Table(table) => {
+        match self.view() {
+            SetRef::Intset(ints) => ints.clone().into(),
+            SetRef::Listpack(list) => list.clone().into(),
+            SetRef::Table(table) => {
                 let mut copy = Table::with_capacity(*table.seed(), table.len());
                 for member in table.iter() {
                     copy.insert(table.hash(member.key()), member.clone());
                 }
-                Set::Table(Box::new(copy))
+                LargeSet::new(copy).into()
             }
         }
     }
@@ -358,8 +371,8 @@ impl Set {
 
     /// The table that holds the elements.
     pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
-        match self {
-            Set::Table(table) => Some(table.stats()),
+        match self.view() {
+            SetRef::Table(table) => Some(table.stats()),
             _ => None,
         }
     }
@@ -367,34 +380,34 @@ impl Set {
     /// The table of members, unless they are packed.
     #[inline]
     pub fn table(&self) -> Option<&Table<SetMember>> {
-        match self {
-            Set::Table(table) => Some(table),
+        match self.view() {
+            SetRef::Table(table) => Some(table),
             _ => None,
         }
     }
 
     /// Frees about `budget` elements of a value that nobody will use again; returns how many.
     pub fn free_some(&mut self, budget: usize) -> usize {
-        match self {
-            Set::Table(table) => table.drain_some(budget, &mut drop),
-            Set::Intset(_) | Set::Listpack(_) => 0,
+        match self.view_mut() {
+            SetMut::Table(table) => table.drain_some(budget, &mut drop),
+            SetMut::Intset(_) | SetMut::Listpack(_) => 0,
         }
     }
 
     /// Whether `free_some` has left nothing to speak of.
     pub fn is_freed(&self) -> bool {
-        match self {
-            Set::Table(table) => table.is_empty(),
-            Set::Intset(_) | Set::Listpack(_) => true,
+        match self.view() {
+            SetRef::Table(table) => table.is_empty(),
+            SetRef::Intset(_) | SetRef::Listpack(_) => true,
         }
     }
 
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
-        match self {
-            Set::Intset(ints) => ints.memory_bytes(),
-            Set::Listpack(list) => list.memory_bytes(),
-            Set::Table(table) => {
+        match self.view() {
+            SetRef::Intset(ints) => ints.memory_bytes(),
+            SetRef::Listpack(list) => list.memory_bytes(),
+            SetRef::Table(table) => {
                 let members: usize = table.iter().map(SetMember::memory_bytes).sum();
                 size_of::<Table<SetMember>>() + table.memory_bytes() + members
             }
@@ -430,8 +443,8 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_two_words() {
-        assert_eq!(size_of::<Set>(), 16);
+    fn a_handle_is_one_word() {
+        assert_eq!(size_of::<Set>(), 8);
     }
 
     #[test]

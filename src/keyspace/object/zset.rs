@@ -23,12 +23,18 @@ use crate::types::btree::{Named, OrderTree, Scored};
 use crate::types::decimal::parse_double;
 use crate::types::digest::Digest;
 use crate::types::listpack::{Item, Listpack, Pos};
+use crate::types::one_of::{Owned, one_of};
 use crate::types::size_class::class_size;
 
-/// A sorted set.
-pub enum ZSet {
-    Listpack(Listpack),
-    Tree(Box<Tree>),
+/// A sorted set that is not packed.
+pub type LargeZSet = Owned<Tree, 3>;
+
+one_of! {
+    /// A sorted set.
+    pub ZSet, ZSetRef, ZSetMut {
+        Listpack(Listpack),
+        Tree(LargeZSet),
+    }
 }
 
 /// The encoding of large sorted sets.
@@ -62,9 +68,9 @@ impl ZSet {
     /// An empty sorted set that is to take `len` members, the longest of so many bytes.
     pub fn new(len: usize, longest: usize, limits: &ZSetLimits) -> ZSet {
         if limits.allows(len, longest) {
-            ZSet::Listpack(Listpack::new())
+            Listpack::new().into()
         } else {
-            ZSet::Tree(Box::new(Tree::new(limits.seed)))
+            LargeZSet::new(Tree::new(limits.seed)).into()
         }
     }
 
@@ -79,7 +85,7 @@ impl ZSet {
             longest = longest.max(member.len());
             tree.upsert(member, |_| Some(score));
         }
-        let mut zset = ZSet::Tree(Box::new(tree));
+        let mut zset = ZSet::from(LargeZSet::new(tree));
         if limits.allows(zset.len(), longest) {
             zset.pack();
         }
@@ -112,7 +118,7 @@ impl ZSet {
             last = Some((score, member));
         }
         drop(items);
-        let mut zset = ZSet::Listpack(pairs);
+        let mut zset = ZSet::from(pairs);
         if !limits.allows(count, longest) {
             zset.unpack(limits.seed);
         }
@@ -121,18 +127,18 @@ impl ZSet {
 
     /// What OBJECT ENCODING says now.
     pub fn encoding(&self) -> Encoding {
-        match self {
-            ZSet::Listpack(_) => Encoding::Listpack,
-            ZSet::Tree(_) => Encoding::Skiplist,
+        match self.view() {
+            ZSetRef::Listpack(_) => Encoding::Listpack,
+            ZSetRef::Tree(_) => Encoding::Skiplist,
         }
     }
 
     /// How many members there are.
     #[inline]
     pub fn len(&self) -> usize {
-        match self {
-            ZSet::Listpack(pairs) => pairs.len() / 2,
-            ZSet::Tree(tree) => tree.order.len(),
+        match self.view() {
+            ZSetRef::Listpack(pairs) => pairs.len() / 2,
+            ZSetRef::Tree(tree) => tree.order.len(),
         }
     }
 
@@ -144,16 +150,16 @@ impl ZSet {
     /// The score of a member.
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {
-        match self {
-            ZSet::Listpack(pairs) => find(pairs, member).map(|(_, score)| score),
-            ZSet::Tree(tree) => tree.find(member).map(ScoredMember::score),
+        match self.view() {
+            ZSetRef::Listpack(pairs) => find(pairs, member).map(|(_, score)| score),
+            ZSetRef::Tree(tree) => tree.find(member).map(ScoredMember::score),
         }
     }
 
     /// How many members come before this one, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        match self {
-            ZSet::Listpack(pairs) => {
+        match self.view() {
+            ZSetRef::Listpack(pairs) => {
                 let mut at = pairs.first();
                 let mut rank = 0;
                 while let Some(pos) = at {
@@ -166,7 +172,7 @@ impl ZSet {
                 }
                 None
             }
-            ZSet::Tree(tree) => {
+            ZSetRef::Tree(tree) => {
                 let score = tree.find(member)?.score();
                 Some((tree.order.rank(score, member), score))
             }
@@ -182,9 +188,9 @@ impl ZSet {
         limits: &ZSetLimits,
         decide: impl FnOnce(Option<f64>) -> Option<f64>,
     ) {
-        let pairs = match self {
-            ZSet::Tree(tree) => return tree.upsert(member, decide),
-            ZSet::Listpack(pairs) => pairs,
+        let pairs = match self.view_mut() {
+            ZSetMut::Tree(tree) => return tree.upsert(member, decide),
+            ZSetMut::Listpack(pairs) => pairs,
         };
         let found = find(pairs, member);
         let Some(new) = decide(found.map(|(_, score)| score)) else {
@@ -200,7 +206,7 @@ impl ZSet {
             && pairs.has_room(member.len(), 2)
         {
             insert_pair(pairs, member, new);
-        } else if let ZSet::Tree(tree) = self.unpack(limits.seed) {
+        } else if let ZSetMut::Tree(tree) = self.unpack(limits.seed).view_mut() {
             tree.upsert(member, |_| Some(new));
         }
     }
@@ -209,7 +215,7 @@ impl ZSet {
     /// few of them are new.
     #[inline]
     pub fn expect(&mut self, len: usize, limits: &ZSetLimits) {
-        if len > limits.entries && matches!(self, ZSet::Listpack(_)) {
+        if len > limits.entries && matches!(self.view(), ZSetRef::Listpack(_)) {
             self.unpack(limits.seed);
         }
     }
@@ -221,20 +227,20 @@ impl ZSet {
 
     /// Removes a member; returns the score that it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        match self {
-            ZSet::Listpack(pairs) => {
+        match self.view_mut() {
+            ZSetMut::Listpack(pairs) => {
                 let (pos, score) = find(pairs, member)?;
                 pairs.remove(pos, 2);
                 Some(score)
             }
-            ZSet::Tree(tree) => tree.remove(member),
+            ZSetMut::Tree(tree) => tree.remove(member),
         }
     }
 
     /// Removes `count` members from rank `from` on, and hands each to `f` before.
     pub fn drain(&mut self, from: usize, count: usize, mut f: impl FnMut(Item<'_>, f64)) {
-        match self {
-            ZSet::Listpack(pairs) => {
+        match self.view_mut() {
+            ZSetMut::Listpack(pairs) => {
                 let count = count.min((pairs.len() / 2).saturating_sub(from));
                 for (item, score) in ZSetRange::packed(pairs, from, count, false) {
                     f(item, score);
@@ -245,7 +251,7 @@ impl ZSet {
                     pairs.remove(pos, count * 2);
                 }
             }
-            ZSet::Tree(tree) => {
+            ZSetMut::Tree(tree) => {
                 let Tree {
                     table,
                     order,
@@ -264,12 +270,12 @@ impl ZSet {
     /// How many members come before the first for which `is_before` is false. It has to be true for a first part
     /// of the members and false for the rest.
     pub fn count_before(&self, mut is_before: impl FnMut(f64, &[u8]) -> bool) -> usize {
-        match self {
-            ZSet::Listpack(_) => self
+        match self.view() {
+            ZSetRef::Listpack(_) => self
                 .range(0, usize::MAX, false)
                 .take_while(|(item, score)| is_before(*score, item.bytes(&mut itoa::Buffer::new())))
                 .count(),
-            ZSet::Tree(tree) => tree
+            ZSetRef::Tree(tree) => tree
                 .order
                 .count_before(|entry| is_before(entry.score, entry.member.name())),
         }
@@ -277,8 +283,8 @@ impl ZSet {
 
     /// Up to `count` elements from rank `from` on, downwards when `reverse`.
     pub fn range(&self, from: usize, count: usize, reverse: bool) -> ZSetRange<'_> {
-        match self {
-            ZSet::Listpack(pairs) => {
+        match self.view() {
+            ZSetRef::Listpack(pairs) => {
                 let len = pairs.len() / 2;
                 let left = if reverse {
                     from + 1
@@ -288,10 +294,10 @@ impl ZSet {
                 let left = if from < len { left.min(count) } else { 0 };
                 ZSetRange::packed(pairs, from, left, reverse)
             }
-            ZSet::Tree(tree) if reverse => {
+            ZSetRef::Tree(tree) if reverse => {
                 ZSetRange::Tree(Box::new(tree.order.range_down(from, count)))
             }
-            ZSet::Tree(tree) => ZSetRange::Tree(Box::new(tree.order.range(from, count))),
+            ZSetRef::Tree(tree) => ZSetRange::Tree(Box::new(tree.order.range(from, count))),
         }
     }
 
@@ -302,14 +308,14 @@ impl ZSet {
 
     /// Visits the elements at a cursor of ZSCAN and returns the next cursor. A small set is visited at once.
     pub fn scan(&self, cursor: u64, f: &mut dyn FnMut(Item<'_>, f64)) -> u64 {
-        match self {
-            ZSet::Listpack(_) => {
+        match self.view() {
+            ZSetRef::Listpack(_) => {
                 for (item, score) in self.iter() {
                     f(item, score);
                 }
                 0
             }
-            ZSet::Tree(tree) => tree.table.scan(cursor, &mut |member| {
+            ZSetRef::Tree(tree) => tree.table.scan(cursor, &mut |member| {
                 f(Item::Str(member.key()), member.score());
             }),
         }
@@ -323,7 +329,7 @@ impl ZSet {
             let text = format_double(score);
             pairs.extend(&[item.bytes(&mut digits), score_text(&text)]);
         }
-        *self = ZSet::Listpack(pairs);
+        *self = pairs.into();
     }
 
     /// Becomes a tree.
@@ -332,21 +338,21 @@ impl ZSet {
         for (item, score) in self.iter() {
             tree.insert(item.bytes(&mut itoa::Buffer::new()), score);
         }
-        *self = ZSet::Tree(Box::new(tree));
+        *self = LargeZSet::new(tree).into();
         self
     }
 
     /// A deep copy.
     pub fn duplicate(&self) -> ZSet {
-        match self {
-            ZSet::Listpack(pairs) => ZSet::Listpack(pairs.clone()),
-            ZSet::Tree(tree) => {
+        match self.view() {
+            ZSetRef::Listpack(pairs) => pairs.clone().into(),
+            ZSetRef::Tree(tree) => {
                 let mut copy = Tree::new(*tree.table.seed());
                 copy.table = Table::with_capacity(*tree.table.seed(), tree.table.len());
                 for entry in tree.order.range(0, usize::MAX) {
                     copy.insert(entry.member.name(), entry.score);
                 }
-                ZSet::Tree(Box::new(copy))
+                LargeZSet::new(copy).into()
             }
         }
     }
@@ -363,24 +369,24 @@ impl ZSet {
 
     /// The table that holds the members.
     pub fn table_stats(&self) -> Option<(ArrayStats, Option<ArrayStats>)> {
-        match self {
-            ZSet::Listpack(_) => None,
-            ZSet::Tree(tree) => Some(tree.table.stats()),
+        match self.view() {
+            ZSetRef::Listpack(_) => None,
+            ZSetRef::Tree(tree) => Some(tree.table.stats()),
         }
     }
 
     /// The table of members, unless they are packed.
     #[inline]
     pub fn table(&self) -> Option<&Table<ScoredMember>> {
-        match self {
-            ZSet::Tree(tree) => Some(&tree.table),
+        match self.view() {
+            ZSetRef::Tree(tree) => Some(&tree.table),
             _ => None,
         }
     }
 
     /// Frees about `budget` elements of a value that nobody will use again; returns how many.
     pub fn free_some(&mut self, budget: usize) -> usize {
-        let ZSet::Tree(tree) = self else {
+        let ZSetMut::Tree(tree) = self.view_mut() else {
             return 0;
         };
         // The order goes first, with its references to the members.
@@ -390,17 +396,17 @@ impl ZSet {
 
     /// Whether `free_some` has left nothing to speak of.
     pub fn is_freed(&self) -> bool {
-        match self {
-            ZSet::Tree(tree) => tree.table.is_empty(),
-            ZSet::Listpack(_) => true,
+        match self.view() {
+            ZSetRef::Tree(tree) => tree.table.is_empty(),
+            ZSetRef::Listpack(_) => true,
         }
     }
 
     /// Bytes that the value owns beyond its handle.
     pub fn memory_bytes(&self) -> usize {
-        match self {
-            ZSet::Listpack(pairs) => pairs.memory_bytes(),
-            ZSet::Tree(tree) => {
+        match self.view() {
+            ZSetRef::Listpack(pairs) => pairs.memory_bytes(),
+            ZSetRef::Tree(tree) => {
                 class_size(size_of::<Tree>())
                     + tree.member_bytes
                     + tree.table.memory_bytes()
@@ -711,7 +717,7 @@ mod tests {
                 &limits,
             );
         }
-        let ZSet::Tree(tree) = &zset else {
+        let ZSetRef::Tree(tree) = zset.view() else {
             panic!("it is large");
         };
         let each = |bytes: usize| bytes as f64 / zset.len() as f64;

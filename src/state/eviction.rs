@@ -1,0 +1,266 @@
+//! Eviction: making room when the memory in use is above `maxmemory`.
+//!
+//! Lives here: when it has to be made, how much at a stretch, and all that follows from a key's going. May not: choose
+//! the key (`keyspace::eviction`), refuse commands (`engine`).
+
+use crate::config::EvictionPolicy;
+use crate::keyspace::eviction::{Pool, Search, Usage, UsageClock};
+use crate::state::client::ClientKind;
+use crate::state::effects::{Event, EventClass};
+use crate::state::keys::Key;
+use crate::state::{Server, UnixMicros};
+
+/// What is evicted at a stretch for each step of `maxmemory-eviction-tenacity` up to 10. Measured at about a
+/// microsecond for a small key, 10 are the half millisecond that the parameter stands for.
+const STEP_KEYS: usize = 50;
+
+/// The least that is evicted at a stretch, however little tenacity there is.
+const KEYS_MIN: usize = 16;
+
+/// Keys and elements of lazily removed values that are freed in place of one eviction.
+const FREE_AT_ONCE: usize = 200;
+
+/// A table whose growth is held back grows all the same at so many times the usual load, in sixteenths.
+const HELD_LOAD: usize = 26;
+
+/// Whether there is room for what comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// As much as the limit allows.
+    #[default]
+    Enough,
+    /// Not yet: more is evicted soon.
+    Soon,
+    /// There is nothing left to evict.
+    Nowhere,
+}
+
+/// Where eviction stands.
+#[derive(Default)]
+pub struct Eviction {
+    pub pool: Pool,
+    /// Ticks go on with it.
+    pub is_pending: bool,
+    /// Since when there is more in use than allowed.
+    exceeded_since: Option<UnixMicros>,
+    /// How long that was, all the times before.
+    exceeded_us: u64,
+}
+
+impl Eviction {
+    /// Milliseconds for which memory was above the limit, altogether and since it is so now.
+    pub fn exceeded_ms(&self, now: UnixMicros) -> (u64, u64) {
+        let current = self.exceeded_since.map_or(0, |since| now.since(since));
+        ((self.exceeded_us + current) / 1000, current / 1000)
+    }
+
+    /// The times start again from zero.
+    pub fn reset_stats(&mut self, now: UnixMicros) {
+        self.exceeded_us = 0;
+        self.exceeded_since = self.exceeded_since.map(|_| now);
+    }
+}
+
+impl Server {
+    /// The clock of entries' use, as the parameters are now.
+    pub(super) fn usage_clock(&self) -> UsageClock {
+        let config = &self.config;
+        UsageClock::new(
+            config.maxmemory_policy.usage(),
+            self.now.secs(),
+            config.lfu_log_factor,
+            config.lfu_decay_time,
+        )
+    }
+
+    /// A parameter of eviction has changed.
+    pub fn eviction_changed(&mut self) {
+        let usage = self.usage.usage;
+        self.usage = self.usage_clock();
+        if usage != self.usage.usage {
+            self.eviction.pool.clear();
+        }
+        if self.config.maxmemory == 0 {
+            self.note_room(Room::Enough);
+            for db in &mut self.dbs {
+                db.table.hold_growth(false);
+            }
+        }
+        self.eviction.is_pending = self.config.maxmemory > 0;
+    }
+
+    /// Memory that is in use and does not count against the limit, because evicting keys would make it grow.
+    pub fn uncounted_memory(&self) -> u64 {
+        0
+    }
+
+    /// Whether values of keys must be the keys' own, because each remembers its use.
+    pub fn shares_values(&self) -> bool {
+        self.config.maxmemory == 0 || !self.config.maxmemory_policy.needs_own_values()
+    }
+
+    /// Evicts keys as long as more memory is in use than `maxmemory` allows, a bounded number of them.
+    pub fn make_room(&mut self) -> Room {
+        let room = self.evict_some();
+        self.note_room(room);
+        self.eviction.is_pending = room == Room::Soon;
+        room
+    }
+
+    fn evict_some(&mut self) -> Room {
+        if self.config.maxmemory == 0 || self.is_paused() {
+            return Room::Enough; // a pause keeps the data set as it is
+        }
+        let limit = self
+            .config
+            .maxmemory
+            .saturating_add(self.uncounted_memory());
+        if self.meter.above(limit).is_none() {
+            return Room::Enough;
+        }
+        if self.config.maxmemory_policy == EvictionPolicy::NoEviction && self.garbage.is_empty() {
+            return Room::Nowhere;
+        }
+        for _ in 0..keys_at_a_stretch(self.config.maxmemory_eviction_tenacity) {
+            if !self.garbage.is_empty() {
+                // What is on its way out need not push others out.
+                let freed = self.garbage.free_some(FREE_AT_ONCE);
+                self.stats.lazyfreed_objects += freed as u64;
+            } else if !self.evict_one() {
+                return Room::Nowhere;
+            }
+            if self.meter.above(limit).is_none() {
+                return Room::Enough;
+            }
+        }
+        Room::Soon
+    }
+
+    /// Evicts one key, or gets nearer to finding one; false if there is none.
+    fn evict_one(&mut self) -> bool {
+        let mut pool = std::mem::take(&mut self.eviction.pool);
+        let samples = usize::try_from(self.config.maxmemory_samples).unwrap_or(1);
+        let rng = &mut self.rng;
+        let found = pool.search(
+            &mut self.dbs,
+            self.config.maxmemory_policy,
+            &self.usage,
+            samples,
+            &mut || rng.next_u64(),
+        );
+        self.eviction.pool = pool;
+        match found {
+            Search::Nothing => return false,
+            Search::NotYet => {}
+            Search::Found(victim) => {
+                let key = Key {
+                    bytes: &victim.key,
+                    hash: victim.hash,
+                };
+                self.evict(victim.dbid, key);
+            }
+        }
+        true
+    }
+
+    fn evict(&mut self, dbid: u32, key: Key<'_>) {
+        let Some(entry) = self.db(dbid).remove(key.hash, key.bytes) else {
+            return;
+        };
+        let is_lazy = self.config.lazyfree_lazy_eviction;
+        self.release(entry, is_lazy);
+        self.stats.evicted_keys += 1;
+        let verb: &[u8] = if is_lazy { b"UNLINK" } else { b"DEL" };
+        self.effects.propagate(dbid, &[verb, key.bytes]);
+        let event = Event {
+            class: EventClass::Evicted,
+            name: "evicted",
+        };
+        self.notify(dbid, key.bytes, event);
+    }
+
+    /// Keeps the account of the time above the limit.
+    fn note_room(&mut self, room: Room) {
+        let eviction = &mut self.eviction;
+        match (room, eviction.exceeded_since) {
+            (Room::Enough, Some(since)) => {
+                eviction.exceeded_us += self.now.since(since);
+                eviction.exceeded_since = None;
+            }
+            (Room::Soon | Room::Nowhere, None) => eviction.exceeded_since = Some(self.now),
+            _ => {}
+        }
+    }
+
+    /// Keeps a database's table from growing where that alone would have keys evicted.
+    pub fn hold_growth(&mut self, dbid: u32) {
+        let limit = self
+            .config
+            .maxmemory
+            .saturating_add(self.uncounted_memory());
+        let table = &self.db(dbid).table;
+        if let Some(bytes) = table.growth_bytes() {
+            let is_overdue = table.load_sixteenths() >= HELD_LOAD;
+            let fits = self.meter.above(limit.saturating_sub(bytes)).is_none();
+            self.db(dbid).table.hold_growth(!is_overdue && !fits);
+        }
+    }
+
+    /// Whether a client's commands may be refused for want of memory: not those that come from a primary.
+    pub fn is_bound_by_memory(&self, kind: ClientKind) -> bool {
+        kind != ClientKind::Master
+    }
+
+    /// A key was changed, where entries remember that. The key may be gone.
+    #[cold]
+    pub(super) fn stamp_change(&mut self, dbid: u32, key: &[u8]) {
+        let (key, secs) = (self.key(key), self.usage.secs);
+        if let Some(entry) = self.db(dbid).get_mut(key.hash, key.bytes) {
+            entry.set_lru(secs);
+        }
+    }
+
+    /// Whether entries remember changes.
+    #[inline]
+    pub(super) fn remembers_changes(&self) -> bool {
+        self.usage.usage == Usage::LastChange
+    }
+}
+
+/// How many keys are evicted before others get their turn: in proportion to the tenacity up to 10, from there on
+/// growing by fifteen percent a step, without an end at 100.
+fn keys_at_a_stretch(tenacity: i64) -> usize {
+    let tenacity = usize::try_from(tenacity).unwrap_or(0);
+    match tenacity {
+        0..=10 => (STEP_KEYS * tenacity).max(KEYS_MIN),
+        100.. => usize::MAX,
+        _ => {
+            // Fixed point: 16 bits behind the point.
+            let start = (STEP_KEYS as u128 * 10) << 16;
+            let keys = (10..tenacity).fold(start, |keys, _| keys * 115 / 100);
+            usize::try_from(keys >> 16).unwrap_or(usize::MAX)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenacity_is_a_number_of_keys() {
+        for (tenacity, want) in [
+            (0, 16),
+            (1, 50),
+            (10, 500),
+            (11, 575),
+            (50, 133_931),
+            (99, 126_290_000),
+            (100, usize::MAX),
+        ] {
+            let keys = keys_at_a_stretch(tenacity);
+            let near = keys.abs_diff(want) <= want / 1000;
+            assert!(near, "{tenacity}: {keys}");
+        }
+    }
+}
