@@ -115,6 +115,11 @@ fn connections_by_hand() {
 }
 
 #[test]
+fn scripts_by_hand() {
+    compare_file("scripts.txt");
+}
+
+#[test]
 fn streams_by_hand() {
     compare_file("streams.txt");
 }

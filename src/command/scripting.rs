@@ -131,8 +131,7 @@ pub fn numkeys(args: Args<'_>) -> Result<usize, CommandError> {
             "ERR Number of keys can't be greater than number of args",
         ));
     }
-    usize::try_from(count)
-        .map_err(|_| CommandError::text("ERR Number of keys can't be negative"))
+    usize::try_from(count).map_err(|_| CommandError::text("ERR Number of keys can't be negative"))
 }
 
 fn run_text(ctx: &mut Ctx<'_>, args: Args<'_>, is_ro: bool) -> Result<(), CommandError> {
@@ -162,7 +161,16 @@ fn run(
     let script = ctx.server.scripting.cache.used(&sha);
     let script = script.ok_or(CommandError::NoScript)?;
     let (function, flags) = (script.function.clone(), script.flags);
-    prepare(ctx, args, numkeys, Purpose::Eval, hex(&sha), function, flags, is_ro)
+    prepare(
+        ctx,
+        args,
+        numkeys,
+        Purpose::Eval,
+        hex(&sha),
+        function,
+        flags,
+        is_ro,
+    )
 }
 
 /// Compiles a script into the cache.
@@ -189,7 +197,10 @@ pub fn lua_failed(error: mlua::Error) -> CommandError {
 }
 
 /// Checks whether a script may run, and leaves it for the engine to run.
-#[expect(clippy::too_many_arguments, reason = "they are what the two families differ in")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "they are what the two families differ in"
+)]
 pub fn prepare(
     ctx: &mut Ctx<'_>,
     args: Args<'_>,
@@ -296,10 +307,12 @@ fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ctx.client.reply.ok();
         return Ok(());
     }
-    Err(CommandError::text(match args.is(2, "yes") || args.is(2, "sync") {
-        true => "ERR this server has no Lua debugger",
-        false => "ERR Use SCRIPT DEBUG YES/SYNC/NO",
-    }))
+    Err(CommandError::text(
+        match args.is(2, "yes") || args.is(2, "sync") {
+            true => "ERR this server has no Lua debugger",
+            false => "ERR Use SCRIPT DEBUG YES/SYNC/NO",
+        },
+    ))
 }
 
 pub const SCRIPT_EXISTS: Spec = Spec {
@@ -309,7 +322,10 @@ pub const SCRIPT_EXISTS: Spec = Spec {
     complexity: Some(
         "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).",
     ),
-    tips: &["request_policy:all_shards", "response_policy:agg_logical_and"],
+    tips: &[
+        "request_policy:all_shards",
+        "response_policy:agg_logical_and",
+    ],
     args: &[Arg::new("sha1", ArgKind::String).multiple()],
     handler: exists,
     ..SUBCOMMAND
@@ -347,7 +363,8 @@ pub const SCRIPT_FLUSH: Spec = Spec {
 
 /// `SCRIPT FLUSH [ASYNC | SYNC]`: the cache is small enough to be freed at once either way.
 fn flush(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let is_known = args.len() == 2 || (args.len() == 3 && (args.is(2, "sync") || args.is(2, "async")));
+    let is_known =
+        args.len() == 2 || (args.len() == 3 && (args.is(2, "sync") || args.is(2, "async")));
     if !is_known {
         return Err(CommandError::text(
             "ERR SCRIPT FLUSH only support SYNC|ASYNC option",

@@ -91,7 +91,10 @@ impl Engine {
             return Step::Wait;
         }
         self.call(client, args, id, first_key);
-        if client.flags.has_any(ClientFlags::BLOCKED.or(ClientFlags::SCRIPTING)) {
+        if client
+            .flags
+            .has_any(ClientFlags::BLOCKED.or(ClientFlags::SCRIPTING))
+        {
             return Step::Wait;
         }
         self.timing_since = self.heavy_since.take();

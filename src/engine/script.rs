@@ -210,7 +210,12 @@ impl Engine {
         }
     }
 
-    fn serve_script(&mut self, client: &mut Client, machine: &mut Machine, answer: Answer) -> Progress {
+    fn serve_script(
+        &mut self,
+        client: &mut Client,
+        machine: &mut Machine,
+        answer: Answer,
+    ) -> Progress {
         let mut event = machine.resume(answer);
         loop {
             let answer = match event {
@@ -276,7 +281,11 @@ impl Engine {
                 None => {
                     let mut slices = Vec::new();
                     client.reply.slices(&mut slices, usize::MAX);
-                    let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter()).copied().collect();
+                    let bytes: Vec<u8> = slices
+                        .iter()
+                        .flat_map(|slice| slice.iter())
+                        .copied()
+                        .collect();
                     convert::to_lua(&machine.lua, &bytes)
                 }
             },
@@ -361,7 +370,9 @@ impl Engine {
             };
         };
         let is_allowed = super::exec::gate(&self.server, client, command, args).is_ok();
-        Answer::Value(Value::Boolean(is_allowed || !command.spec.accepts(args.len())))
+        Answer::Value(Value::Boolean(
+            is_allowed || !command.spec.accepts(args.len()),
+        ))
     }
 
     /// Hands on what the script has said for the log.
@@ -394,7 +405,10 @@ impl Engine {
                 let written = convert::write_reply(lua, &mut client.reply, &value, is_resp3);
                 match written.map_err(lua_failed)? {
                     None => return Ok(()),
-                    Some(error) => convert::ErrorReply { place: None, ..error },
+                    Some(error) => convert::ErrorReply {
+                        place: None,
+                        ..error
+                    },
                 }
             }
             Err(Value::Table(table)) => {

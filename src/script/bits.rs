@@ -18,7 +18,8 @@ pub fn library(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
         ("bswap", i32::swap_bytes),
     ];
     for (name, operation) in unary {
-        let function = move |lua: &Lua, args: &Arguments| Ok(number(operation(bits(lua, args, 1)?)));
+        let function =
+            move |lua: &Lua, args: &Arguments| Ok(number(operation(bits(lua, args, 1)?)));
         table.raw_set(name, host.function(lua, function)?)?;
     }
     type Binary = fn(i32, i32) -> i32;

@@ -90,8 +90,9 @@ impl Cache {
             return Err(b"ERR the Lua state is in use".to_vec());
         };
         let compiled = compile(machine, &body[start..], "@user_script");
-        let function = compiled
-            .map_err(|text| [&b"ERR Error compiling script (new function): "[..], &text].concat())?;
+        let function = compiled.map_err(|text| {
+            [&b"ERR Error compiling script (new function): "[..], &text].concat()
+        })?;
         if !to_stay {
             if self.evictable >= EVAL_SCRIPTS_MAX {
                 self.evict_one();
@@ -112,7 +113,10 @@ impl Cache {
     }
 
     fn evict_one(&mut self) {
-        let evictable = self.scripts.iter().filter(|(_, script)| script.is_evictable);
+        let evictable = self
+            .scripts
+            .iter()
+            .filter(|(_, script)| script.is_evictable);
         let Some(sha) = evictable
             .min_by_key(|(_, script)| script.last_use)
             .map(|(sha, _)| *sha)
@@ -141,7 +145,7 @@ impl Cache {
 /// Compiles a text; an error is Lua's, with the place in front.
 pub fn compile(machine: &Machine, text: &[u8], name: &str) -> Result<Function, Vec<u8>> {
     let chunk = machine.lua.load(text).set_name(name);
-    let chunk = chunk.set_mode(mlua::ChunkMode::Text);
+    let chunk = chunk.set_mode(mlua::chunk::ChunkMode::Text);
     chunk.into_function().map_err(|error| match error {
         mlua::Error::SyntaxError { message, .. } => message.into_bytes(),
         other => other.to_string().into_bytes(),

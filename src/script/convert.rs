@@ -176,11 +176,10 @@ pub struct ErrorReply {
 
 /// The table's error, if it stands for one.
 pub fn error_of(lua: &Lua, table: &Table) -> mlua::Result<Option<ErrorReply>> {
-    let Some(line) = text_of(lua, &table.raw_get("err")?) else {
+    let Value::String(line) = table.raw_get("err")? else {
         return Ok(None);
     };
-    let line = line.as_bytes();
-    let line = line.strip_prefix(b"-").unwrap_or(&line).to_vec();
+    let line = line.as_bytes().to_vec();
     let place = place_of(lua, table)?;
     let is_counted = matches!(
         table.raw_get("ignore_error_stats_update")?,
@@ -245,15 +244,21 @@ fn write_table(
         reply.error_bytes(&error.line);
         return Ok(());
     }
-    if let Some(status) = text_of(lua, &table.raw_get("ok")?) {
+    if let Value::String(status) = table.raw_get("ok")? {
         reply.raw(b"+");
         reply.raw(&one_line(&status));
         reply.raw(b"\r\n");
         return Ok(());
     }
     match table.raw_get("double")? {
-        Value::Integer(number) => return Ok(reply.double(number as f64)),
-        Value::Number(number) => return Ok(reply.double(number)),
+        Value::Integer(number) => {
+            reply.double(number as f64);
+            return Ok(());
+        }
+        Value::Number(number) => {
+            reply.double(number);
+            return Ok(());
+        }
         _ => {}
     }
     if let Value::Table(map) = table.raw_get("map")? {
@@ -262,14 +267,14 @@ fn write_table(
     if let Value::Table(set) = table.raw_get("set")? {
         return write_set(lua, reply, &set, is_resp3, depth);
     }
-    if let Some(digits) = text_of(lua, &table.raw_get("big_number")?) {
+    if let Value::String(digits) = table.raw_get("big_number")? {
         reply.big_number(&String::from_utf8_lossy(&one_line(&digits)));
         return Ok(());
     }
     if let Value::Table(verbatim) = table.raw_get("verbatim_string")? {
-        let format = text_of(lua, &verbatim.raw_get("format")?);
-        let text = text_of(lua, &verbatim.raw_get("string")?);
-        if let (Some(format), Some(text)) = (format, text) {
+        let format = verbatim.raw_get("format")?;
+        let text = verbatim.raw_get("string")?;
+        if let (Value::String(format), Value::String(text)) = (format, text) {
             let mut mark = format.as_bytes().to_vec();
             mark.resize(3, b' ');
             reply.verbatim(&String::from_utf8_lossy(&mark), &text.as_bytes());
@@ -290,7 +295,13 @@ fn write_table(
     Ok(())
 }
 
-fn write_map(lua: &Lua, reply: &mut Reply, map: &Table, is_resp3: bool, depth: usize) -> mlua::Result<()> {
+fn write_map(
+    lua: &Lua,
+    reply: &mut Reply,
+    map: &Table,
+    is_resp3: bool,
+    depth: usize,
+) -> mlua::Result<()> {
     let begin = reply.array_begin();
     let mut pairs = 0;
     for pair in map.pairs::<Value, Value>() {
@@ -303,7 +314,13 @@ fn write_map(lua: &Lua, reply: &mut Reply, map: &Table, is_resp3: bool, depth: u
     Ok(())
 }
 
-fn write_set(lua: &Lua, reply: &mut Reply, set: &Table, is_resp3: bool, depth: usize) -> mlua::Result<()> {
+fn write_set(
+    lua: &Lua,
+    reply: &mut Reply,
+    set: &Table,
+    is_resp3: bool,
+    depth: usize,
+) -> mlua::Result<()> {
     let begin = reply.array_begin();
     let mut len = 0;
     for pair in set.pairs::<Value, Value>() {
@@ -319,6 +336,12 @@ fn one_line(text: &LuaString) -> Vec<u8> {
     let text = text.as_bytes();
     let bytes = text.iter();
     bytes
-        .map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte })
+        .map(|byte| {
+            if matches!(byte, b'\r' | b'\n') {
+                b' '
+            } else {
+                *byte
+            }
+        })
         .collect()
 }

@@ -55,7 +55,9 @@ pub fn of_script(body: &[u8]) -> Result<(ScriptFlags, usize), Vec<u8>> {
         return Err(b"ERR Invalid script shebang".to_vec());
     };
     let line = body[..end].strip_suffix(b"\r").unwrap_or(&body[..end]);
-    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let mut words = line
+        .split(|byte| *byte == b' ')
+        .filter(|word| !word.is_empty());
     let engine = words.next().unwrap_or_default();
     if engine != b"#!lua" {
         return Err([b"ERR Unexpected engine in script shebang: ", engine].concat());
@@ -65,10 +67,12 @@ pub fn of_script(body: &[u8]) -> Result<(ScriptFlags, usize), Vec<u8>> {
         let Some(list) = word.strip_prefix(b"flags=") else {
             return Err([b"ERR Unknown lua shebang option: ", word].concat());
         };
-        for name in list.split(|byte| *byte == b',').filter(|name| !name.is_empty()) {
-            let flag = ScriptFlags::named(name).ok_or_else(|| {
-                [&b"ERR Unexpected flag in script shebang: "[..], name].concat()
-            })?;
+        for name in list
+            .split(|byte| *byte == b',')
+            .filter(|name| !name.is_empty())
+        {
+            let flag = ScriptFlags::named(name)
+                .ok_or_else(|| [&b"ERR Unexpected flag in script shebang: "[..], name].concat())?;
             flags = flags.or(flag);
         }
     }
@@ -91,7 +95,10 @@ mod tests {
             (&b"#!lua"[..], "ERR Invalid script shebang"),
             (b"#!py\n", "ERR Unexpected engine in script shebang: #!py"),
             (b"#!lua x=1\n", "ERR Unknown lua shebang option: x=1"),
-            (b"#!lua flags=x\n", "ERR Unexpected flag in script shebang: x"),
+            (
+                b"#!lua flags=x\n",
+                "ERR Unexpected flag in script shebang: x",
+            ),
         ] {
             assert_eq!(of_script(body), Err(error.as_bytes().to_vec()));
         }

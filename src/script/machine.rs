@@ -71,8 +71,6 @@ pub struct Shared {
     /// Where to the script's writes are propagated, see `redis.set_repl`.
     pub repl: Cell<u8>,
     pub logs: RefCell<Vec<LogLine>>,
-    /// The function library that is being loaded collects its functions here.
-    pub loading: RefCell<Option<crate::script::library::Draft>>,
     /// Instructions are counted against this many ticks while a library is loaded.
     pub load_ticks: Cell<u32>,
     /// The state of `math.random`.
@@ -192,44 +190,30 @@ fn serve(
 ) -> mlua::Result<()> {
     let host = Rc::new(Host::take(lua)?);
     lua.scope(|scope| {
-        let failed = |raises: bool, table: Table| -> mlua::Result<Value> {
-            match raises {
-                true => host.raise(lua, Raise::Value(Value::Table(table))),
-                false => Ok(Value::Table(table)),
-            }
-        };
         let call = |raises: bool| {
-            let failed = &failed;
+            let host = &host;
             move |lua: &Lua, args: MultiValue| -> mlua::Result<Value> {
                 if let Err(text) = gather(shared, &args) {
-                    return failed(raises, error_table(lua, text, false)?);
+                    return failed(lua, host, raises, error_table(lua, text, false)?);
                 }
                 match yielder.suspend(Event::Call) {
                     Answer::Value(value) => Ok(value),
-                    Answer::Error(table) => failed(raises, table),
-                    _ => failed(true, killed_error(lua, shared)?),
+                    Answer::Error(table) => failed(lua, host, raises, table),
+                    _ => failed(lua, host, true, killed_error(lua, shared)?),
                 }
             }
         };
         let may_call = |lua: &Lua, args: MultiValue| -> mlua::Result<Value> {
             if let Err(text) = gather(shared, &args) {
-                return failed(true, error_table(lua, text, false)?);
+                return failed(lua, &host, true, error_table(lua, text, false)?);
             }
             match yielder.suspend(Event::MayCall) {
                 Answer::Value(value) => Ok(value),
-                Answer::Error(table) => failed(true, table),
-                _ => failed(true, killed_error(lua, shared)?),
+                Answer::Error(table) => failed(lua, &host, true, table),
+                _ => failed(lua, &host, true, killed_error(lua, shared)?),
             }
         };
         let tick = |lua: &Lua, ()| -> mlua::Result<Value> {
-            if shared.loading.borrow().is_some() {
-                let left = shared.load_ticks.get();
-                shared.load_ticks.set(left.saturating_sub(1));
-                return Ok(match left {
-                    0 => Value::Table(error_table(lua, b"ERR FUNCTION LOAD timeout", false)?),
-                    _ => Value::Nil,
-                });
-            }
             if !shared.killed.get() && !matches!(yielder.suspend(Event::Tick), Answer::Kill) {
                 return Ok(Value::Nil);
             }
@@ -272,10 +256,19 @@ fn serve(
     })
 }
 
+/// Returns an error from a call, or raises it.
+fn failed(lua: &Lua, host: &Host, raises: bool, table: Table) -> mlua::Result<Value> {
+    match raises {
+        true => host.raise(lua, Raise::Value(Value::Table(table))),
+        false => Ok(Value::Table(table)),
+    }
+}
+
 /// From now on every instruction of the script fails.
 fn killed_error(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
     shared.killed.set(true);
-    let line = b"ERR Error running script, execution interrupted: Script killed by user with SCRIPT KILL.";
+    let line =
+        b"ERR Error running script, execution interrupted: Script killed by user with SCRIPT KILL.";
     error_table(lua, line, false)
 }
 

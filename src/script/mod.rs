@@ -6,9 +6,13 @@
 
 pub mod bits;
 pub mod cache;
+pub mod cjson;
 pub mod convert;
 pub mod flags;
 pub mod machine;
+pub mod msgpack;
+pub mod number;
+pub mod packed;
 pub mod sandbox;
 
 use mlua::{Function, Table};
@@ -89,7 +93,7 @@ pub struct Running {
 #[derive(Default)]
 pub struct Scripting {
     pub cache: Cache,
-    pub libraries: Libraries,
+    pub functions: Option<Machine>,
     /// What the handler that runs has prepared; the engine runs it behind the handler.
     pub prepared: Option<Prepared>,
     /// The script that runs or stands still.
@@ -103,16 +107,43 @@ impl Scripting {
     pub fn machine(&mut self, purpose: Purpose) -> &mut Option<Machine> {
         match purpose {
             Purpose::Eval => &mut self.cache.machine,
-            Purpose::Functions => &mut self.libraries.machine,
+            Purpose::Functions => &mut self.functions,
         }
     }
 
-    /// Memory of the Lua states, in bytes.
-    pub fn lua_bytes(&self, purpose: Purpose) -> usize {
-        let machine = match purpose {
-            Purpose::Eval => &self.cache.machine,
-            Purpose::Functions => &self.libraries.machine,
+    /// What scripts take, for INFO and MEMORY STATS.
+    pub fn usage(&self) -> Usage {
+        let vm = |machine: &Option<Machine>| {
+            let bytes = machine.as_ref().map(|machine| machine.lua.used_memory());
+            bytes.unwrap_or(0) as u64
         };
-        machine.as_ref().map_or(0, |machine| machine.lua.used_memory())
+        Usage {
+            vm_eval_bytes: vm(&self.cache.machine),
+            vm_functions_bytes: vm(&self.functions),
+            scripts: self.cache.len() as u64,
+            scripts_bytes: self.cache.bytes() as u64,
+            functions: 0,
+            libraries: 0,
+            functions_bytes: 0,
+        }
+    }
+}
+
+/// What scripts take.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub vm_eval_bytes: u64,
+    pub vm_functions_bytes: u64,
+    pub scripts: u64,
+    pub scripts_bytes: u64,
+    pub functions: u64,
+    pub libraries: u64,
+    pub functions_bytes: u64,
+}
+
+impl Usage {
+    /// Memory of both Lua states.
+    pub fn vm_bytes(&self) -> u64 {
+        self.vm_eval_bytes + self.vm_functions_bytes
     }
 }

@@ -6,11 +6,13 @@
 
 use std::rc::Rc;
 
-use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LightUserData, MultiValue, Table, Value};
+use mlua::{Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Table, Value};
 
 use crate::config::{REDIS_VERSION, REDIS_VERSION_NUM};
-use crate::script::machine::{Job, Purpose, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared, error_table, text_of};
-use crate::script::{bits, cjson, library, msgpack, packed};
+use crate::script::machine::{
+    Job, Purpose, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared, error_table, text_of,
+};
+use crate::script::{bits, cjson, msgpack, packed};
 
 /// What the C side takes as the request to raise what lies in the cell. It is an address that nothing has.
 const RAISE: usize = 1;
@@ -18,6 +20,7 @@ const RAISE: usize = 1;
 /// Kinds of errors, as `lhost.c` numbers them.
 const PLAIN: i32 = 0;
 const WITH_PLACE: i32 = 1;
+const ARGUMENT: i32 = 2;
 
 /// Globals of Lua that scripts do not get.
 const WITHDRAWN: [&str; 5] = ["dofile", "loadfile", "print", "__host", "module"];
@@ -105,7 +108,7 @@ impl Host {
     pub fn raise(&self, lua: &Lua, raise: Raise) -> mlua::Result<Value> {
         let (kind, value) = match raise {
             Raise::Text(text) => (WITH_PLACE, text.into_lua(lua)?),
-            Raise::Argument(index, text) => (WITH_PLACE + index as i32, text.into_lua(lua)?),
+            Raise::Argument(index, text) => (ARGUMENT + index as i32, text.into_lua(lua)?),
             Raise::Value(value) => (PLAIN, value),
             Raise::Lua(error) => return Err(error),
         };
@@ -165,7 +168,7 @@ impl Arguments {
     }
 
     /// The refusal of an argument that is not a `wanted`.
-    fn wrong_type(&self, index: usize, wanted: &str) -> Raise {
+    pub fn wrong_type(&self, index: usize, wanted: &str) -> Raise {
         let got = match index > self.len() {
             true => "no value",
             false => type_name(self.get(index)),
@@ -252,10 +255,7 @@ pub fn set_up(
     globals.raw_set("cmsgpack", msgpack::library(lua, host)?)?;
     globals.raw_set("struct", packed::library(lua, host)?)?;
     globals.raw_set("bit", bits::library(lua, host)?)?;
-    let redis = redis_table(lua, host, shared, live)?;
-    if purpose == Purpose::Functions {
-        library::set_up(lua, host, shared, &redis)?;
-    }
+    let redis = redis_table(lua, host, shared, purpose, live)?;
     globals.raw_set("redis", redis)?;
     let guard = lua.create_table()?;
     guard.raw_set("__index", &host.missing)?;
@@ -266,7 +266,10 @@ pub fn set_up(
         }
     }
     // The strings' metatable has the library `string` in its field `__index`.
-    let strings: Table = lua.load("return getmetatable('')").set_name("=setup").eval()?;
+    let strings: Table = lua
+        .load("return getmetatable('')")
+        .set_name("=setup")
+        .eval()?;
     for table in [&guard, &strings, &globals] {
         host.set_readonly(table, true)?;
     }
@@ -274,7 +277,13 @@ pub fn set_up(
 }
 
 /// The table `redis` without what only function libraries have.
-fn redis_table(lua: &Lua, host: &Rc<Host>, shared: &Rc<Shared>, live: Live) -> mlua::Result<Table> {
+fn redis_table(
+    lua: &Lua,
+    host: &Rc<Host>,
+    shared: &Rc<Shared>,
+    purpose: Purpose,
+    live: Live,
+) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
     redis.raw_set("call", host.raising(live.call)?)?;
     redis.raw_set("pcall", host.raising(live.pcall)?)?;
@@ -283,16 +292,33 @@ fn redis_table(lua: &Lua, host: &Rc<Host>, shared: &Rc<Shared>, live: Live) -> m
     redis.raw_set("error_reply", host.function(lua, error_reply)?)?;
     redis.raw_set("status_reply", host.function(lua, status_reply)?)?;
     let of_run = Rc::clone(shared);
-    redis.raw_set("setresp", host.function(lua, move |lua, args| setresp(lua, args, &of_run))?)?;
+    redis.raw_set(
+        "setresp",
+        host.function(lua, move |lua, args| setresp(lua, args, &of_run))?,
+    )?;
     let of_run = Rc::clone(shared);
-    redis.raw_set("set_repl", host.function(lua, move |lua, args| set_repl(lua, args, &of_run))?)?;
+    redis.raw_set(
+        "set_repl",
+        host.function(lua, move |lua, args| set_repl(lua, args, &of_run))?,
+    )?;
     let of_run = Rc::clone(shared);
-    redis.raw_set("log", host.function(lua, move |lua, args| log(lua, args, &of_run))?)?;
-    // There is no debugger to stop for, and effects are what is always replicated.
-    redis.raw_set("breakpoint", host.function(lua, |_, _| Ok(Value::Boolean(false)))?)?;
-    redis.raw_set("debug", host.function_of_many(lua, |_, _| Ok(MultiValue::new()))?)?;
-    redis.raw_set("replicate_commands", host.function(lua, |_, _| Ok(Value::Boolean(true)))?)?;
-    for (level, name) in ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"].iter().enumerate() {
+    redis.raw_set(
+        "log",
+        host.function(lua, move |lua, args| log(lua, args, &of_run))?,
+    )?;
+    if purpose == Purpose::Eval {
+        // There is no debugger to stop for, and effects are what is always replicated.
+        let no = host.function(lua, |_, _| Ok(Value::Boolean(false)))?;
+        redis.raw_set("breakpoint", no)?;
+        let nothing = host.function_of_many(lua, |_, _| Ok(MultiValue::new()))?;
+        redis.raw_set("debug", nothing)?;
+        let yes = host.function(lua, |_, _| Ok(Value::Boolean(true)))?;
+        redis.raw_set("replicate_commands", yes)?;
+    }
+    for (level, name) in ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"]
+        .iter()
+        .enumerate()
+    {
         redis.raw_set(*name, level)?;
     }
     for (name, flags) in [
@@ -364,7 +390,10 @@ fn status_reply(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
 
 fn setresp(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise> {
     if args.len() != 1 {
-        return Err(raise_line(lua, "ERR redis.setresp() requires one argument."));
+        return Err(raise_line(
+            lua,
+            "ERR redis.setresp() requires one argument.",
+        ));
     }
     match args.number(lua, 1) {
         Ok(2.0) => shared.resp3.set(false),
@@ -376,13 +405,17 @@ fn setresp(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise>
 
 fn set_repl(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise> {
     if args.len() != 1 {
-        return Err(raise_line(lua, "ERR redis.set_repl() requires one argument."));
+        return Err(raise_line(
+            lua,
+            "ERR redis.set_repl() requires one argument.",
+        ));
     }
     let flags = args.number(lua, 1).unwrap_or(0.0) as i64;
     match u8::try_from(flags) {
         Ok(flags @ 0..=REPL_ALL) => shared.repl.set(flags),
         _ => {
-            let line = "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+            let line =
+                "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
             return Err(raise_line(lua, line));
         }
     }
@@ -391,12 +424,19 @@ fn set_repl(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise
 
 fn log(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise> {
     if args.len() < 2 {
-        return Err(raise_line(lua, "ERR redis.log() requires two arguments or more."));
+        return Err(raise_line(
+            lua,
+            "ERR redis.log() requires two arguments or more.",
+        ));
     }
-    let level = match args.get(1) {
-        Value::Integer(level) => *level as f64,
-        Value::Number(level) => *level,
-        _ => return Err(raise_line(lua, "ERR First argument must be a number (log level).")),
+    let level = match args.number(lua, 1) {
+        Ok(level) => level,
+        Err(_) => {
+            return Err(raise_line(
+                lua,
+                "ERR First argument must be a number (log level).",
+            ));
+        }
     };
     let Some(level) = u8::try_from(level as i64).ok().filter(|level| *level <= 3) else {
         return Err(raise_line(lua, "ERR Invalid log level."));
@@ -444,7 +484,9 @@ fn random(lua: &Lua, host: &Rc<Host>, shared: &Rc<Shared>, math: &Table) -> mlua
                     return Err(empty(2));
                 }
                 let width = most.wrapping_sub(least).wrapping_add(1);
-                Ok(Value::Number((share * f64::from(width)).floor() + f64::from(least)))
+                Ok(Value::Number(
+                    (share * f64::from(width)).floor() + f64::from(least),
+                ))
             }
             _ => Err(Raise::Text("wrong number of arguments".into())),
         }

@@ -34,10 +34,10 @@
 #define CELL_KIND	1
 #define CELL_VALUE	2
 
-/* kinds; those above ARGUMENT name an argument */
+/* kinds; from ARGUMENT on they name an argument */
 #define PLAIN		0
 #define WITH_PLACE	1
-#define ARGUMENT	1
+#define ARGUMENT	2
 
 
 static int host_readonly (lua_State *L) {
@@ -58,7 +58,7 @@ static int raise (lua_State *L) {
     lua_insert(L, -2);
     lua_concat(L, 2);
   }
-  else if (kind > ARGUMENT)
+  else if (kind >= ARGUMENT)
     return luaL_argerror(L, kind - ARGUMENT, lua_tostring(L, -1));
   return lua_error(L);
 }
