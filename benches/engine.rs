@@ -38,6 +38,7 @@ fn main() {
         executable: String::new(),
         os: String::new(),
         replaying: false,
+        ..Boot::default()
     })
     .expect("the default configuration is sound");
     let conn = engine.handle_accept(Peer {
@@ -62,6 +63,32 @@ fn main() {
             let pipelines = requests(random, depth, command);
             report(name, depth, &mut engine, conn, &pipelines, COMMANDS);
         }
+    }
+    small_collections(&mut engine, conn, (keys / 10).max(1), &mut rng);
+}
+
+/// Ten elements in each of `keys` hashes, sets, sorted sets and lists: what is asked of small encodings most.
+fn small_collections(engine: &mut Engine, conn: ConnId, keys: u64, rng: &mut Rng) {
+    for (name, line) in [
+        ("HSET", "HSET h:{key} f{n} value:{n}"),
+        ("HGET", "HGET h:{key} f{n}"),
+        ("SADD", "SADD s:{key} member:{n}"),
+        ("SISMEMB", "SISMEMBER s:{key} member:{n}"),
+        ("ZADD", "ZADD z:{key} {n} member:{n}"),
+        ("ZSCORE", "ZSCORE z:{key} member:{n}"),
+        ("RPUSH", "RPUSH l:{key} value:{n}"),
+        ("LPOP", "LPOP l:{key}"),
+    ] {
+        let pipelines: Vec<Vec<u8>> = (0..COMMANDS / 64)
+            .map(|_| {
+                let one = |_| {
+                    let (key, n) = (rng.below(keys).to_string(), rng.below(10).to_string());
+                    line.replace("{key}", &key).replace("{n}", &n) + "\r\n"
+                };
+                (0..64).map(one).collect::<String>().into_bytes()
+            })
+            .collect();
+        report(name, 64, engine, conn, &pipelines, COMMANDS / 64 * 64);
     }
 }
 

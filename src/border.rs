@@ -53,7 +53,7 @@ pub enum Signal {
 }
 
 /// The shell's answer to an [`Order`] that carries a ticket: what it found (often nothing), or what went wrong.
-pub type Outcome = Result<String, String>;
+pub type Outcome = Result<Vec<u8>, String>;
 
 /// One thing that the engine learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +126,10 @@ pub enum Order {
     RaiseFileLimit { ticket: u64, maxclients: usize },
     /// Make `dir` of `engine.config()` the working directory, then answer with its absolute path.
     ChangeDir { ticket: u64 },
+    /// Read the ACL file that `engine.config()` names, then answer with its text.
+    ReadAclFile { ticket: u64 },
+    /// Make this the text of the ACL file that `engine.config()` names, then answer.
+    WriteAclFile { ticket: u64, text: Vec<u8> },
     /// Give the process the place among the kernel's victims that `oom-score-adj` of `engine.config()` says, then
     /// answer.
     AdjustOomScore { ticket: u64 },
@@ -147,13 +151,19 @@ pub enum Flush {
 }
 
 /// Everything that an engine starts from; a journal begins with it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Boot {
     pub config: Config,
     /// Absolute path of the configuration file, if one was read.
     pub config_file: Option<String>,
     /// `rename-command` directives: old name, new name.
     pub rename_commands: Vec<(String, String)>,
+    /// `user` directives: name and rules.
+    pub users: Vec<Vec<Vec<u8>>>,
+    /// The text of the ACL file, if one is configured.
+    pub acl_file: Option<Vec<u8>>,
+    /// What passwords are made from; unlike all that `seed` gives, nobody outside can learn it.
+    pub secret: [u8; 32],
     pub seed: u64,
     pub now: UnixMicros,
     pub pid: u32,

@@ -6,12 +6,14 @@
 //! - [`border`]: what crosses between the shell and the engine.
 //! - [`engine`]: the deterministic state machine: clients, the way of a request, gates, ticks.
 //! - [`command`]: specs and handlers, one file for each family.
+//! - [`acl`]: users, what each may do, and what was refused.
 //! - [`state`]: what handlers see: server, clients, effects, counters.
 //! - [`script`]: the Lua host. [`persist`]: values in the RDB format.
 //! - [`keyspace`], [`config`], [`resp`], [`types`]: data, parameters, wire protocol, data structures.
 
 #![deny(unsafe_code)]
 
+pub mod acl;
 pub mod border;
 pub mod command;
 pub mod config;

@@ -65,6 +65,11 @@ fn strings_by_hand() {
 }
 
 #[test]
+fn users_by_hand() {
+    compare_file("acl.txt");
+}
+
+#[test]
 fn keys_by_hand() {
     compare_file("keys.txt");
 }
@@ -112,6 +117,11 @@ fn places_by_hand() {
 #[test]
 fn connections_by_hand() {
     compare_file("connection.txt");
+}
+
+#[test]
+fn functions_by_hand() {
+    compare_file("functions.txt");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 
 mod support;
 
-use support::Server;
+use support::{Server, Value, request, wait_for};
 
 /// Runs commands on an empty server; each stands with its reply behind ` => `.
 fn check(script: &str) {
@@ -141,6 +141,85 @@ fn group_readers_claim_before_they_read_on() {
         XREADGROUP GROUP g d CLAIM -1 STREAMS s > => -ERR min-idle-time must be a positive integer
         XREAD CLAIM 1 STREAMS s 0 => -ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead."
     ));
+}
+
+#[test]
+fn entries_given_back_are_taken_in_that_order_and_before_others() {
+    check(&format!(
+        "{TWO_GROUPS}
+        XREADGROUP GROUP g c STREAMS s >
+        XCLAIM s g c 0 2-0 TIME 0 JUSTID => [\"2-0\"]
+        XNACK s g SILENT IDS 2 3-0 1-0 => 2
+        XREADGROUP GROUP g d COUNT 2 CLAIM 0 STREAMS s > => [[\"s\" [[\"3-0\" [\"f\" \"v\"] -1 0] [\"1-0\" [\"f\" \"v\"] -1 0]]]]
+        XNACK s g SILENT IDS 2 3-0 1-0 => 2
+        XNACK s g SILENT IDS 1 3-0 => 1
+        XREADGROUP GROUP g d COUNT 1 CLAIM 1000000 STREAMS s > => [[\"s\" [[\"1-0\" [\"f\" \"v\"] -1 0]]]]
+        XREADGROUP GROUP g d COUNT 1 CLAIM 1000000 STREAMS s > => [[\"s\" [[\"3-0\" [\"f\" \"v\"] -1 0]]]]"
+    ));
+}
+
+/// The idle time that the only entry of a reply had.
+fn idle_of(reply: &Value) -> i64 {
+    let text = reply.to_string();
+    let before = text.strip_prefix("[[\"s\" [[\"1-0\" [\"f\" \"v\"] ");
+    let idle = before.and_then(|rest| rest.split(' ').next());
+    idle.and_then(|idle| idle.parse().ok())
+        .unwrap_or_else(|| panic!("not the entry: {text}"))
+}
+
+#[test]
+fn a_group_reader_that_waits_takes_entries_when_they_are_old_enough() {
+    let server = Server::start(&[]);
+    let (mut client, mut waiting) = (server.connect(), server.connect());
+    client.run("XADD s 1-0 f v");
+    client.run("XGROUP CREATE s g 0");
+    client.run("XREADGROUP GROUP g c STREAMS s >");
+    // The entry is pending before the wait begins.
+    let reply = waiting.run("XREADGROUP GROUP g d BLOCK 60000 CLAIM 80 STREAMS s >");
+    assert!((80..30_000).contains(&idle_of(&reply)), "{reply}");
+    // Its age counts from the last delivery, also from one that comes during the wait.
+    let command = "XREADGROUP GROUP g d BLOCK 60000 CLAIM 120 STREAMS s >";
+    waiting.send(&request(&command.split(' ').collect::<Vec<_>>()));
+    wait_for("a client that waits", || {
+        let info = client.run("INFO clients").text();
+        info.contains("blocked_clients:1").then_some(())
+    });
+    client.run("XCLAIM s g c 0 1-0 JUSTID");
+    let reply = waiting.read();
+    assert!((120..30_000).contains(&idle_of(&reply)), "{reply}");
+    // What is given back is taken at once; a wait that is over is over.
+    let command = "XREADGROUP GROUP g d BLOCK 60000 CLAIM 1000000 STREAMS s >";
+    waiting.send(&request(&command.split(' ').collect::<Vec<_>>()));
+    wait_for("a client that waits", || {
+        let info = client.run("INFO clients").text();
+        info.contains("blocked_clients:1").then_some(())
+    });
+    client.run("XNACK s g FAIL IDS 1 1-0");
+    assert_eq!(idle_of(&waiting.read()), -1);
+    let reply = waiting.run("XREADGROUP GROUP g d BLOCK 30 CLAIM 1000000 STREAMS s >");
+    assert_eq!(reply.to_string(), "(nil)");
+}
+
+#[test]
+fn what_streams_remember_of_producers_is_configured() {
+    check(
+        "CONFIG SET stream-idmp-maxsize 1 stream-idmp-duration 7 => OK
+        XADD s IDMP p a * f v
+        XADD s IDMP p b * f v
+        XADD s IDMP p b * f v
+        XLEN s => 2
+        XADD s IDMP p a * f v
+        XLEN s => 3
+        CONFIG SET stream-idmp-maxsize 5 => OK
+        XADD s IDMP p b * f v
+        XLEN s => 4
+        XADD t IDMP p a * f v
+        XADD t IDMP p b * f v
+        XADD t IDMP p a * f v
+        XLEN t => 2
+        CONFIG SET stream-idmp-duration 0 => -ERR CONFIG SET failed (possibly related to argument 'stream-idmp-duration') - argument must be between 1 and 86400 inclusive
+        CONFIG SET stream-idmp-maxsize 10001 => -ERR CONFIG SET failed (possibly related to argument 'stream-idmp-maxsize') - argument must be between 1 and 10000 inclusive",
+    );
 }
 
 #[test]

@@ -107,6 +107,7 @@ pub fn config(data: &[u8]) {
         },
         stdin: &mut || Ok(data.to_vec()),
         is_command: &|name| name.eq_ignore_ascii_case(b"get"),
+        check_user: &|words| file::check_declaration(words, &registry()),
     };
     match config::load(&[b"fuzz.conf".to_vec(), b"-".to_vec()], &mut host) {
         Ok(_) => {}

@@ -3,6 +3,7 @@
 //! The client that runs a command is in `ctx.client`, all others are in `ctx.server.clients`. Lives here: the
 //! subcommands and the line that describes a client. May not: close or resume clients by itself (`engine` does).
 
+use crate::acl::UserId;
 use crate::command::ctx::int_arg;
 use crate::command::registry::Registry;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
@@ -11,7 +12,7 @@ use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::client::{ClientKind, NameError, is_plain_word};
 use crate::state::server::Pause;
-use crate::state::{Client, ClientFlags, UnixMicros};
+use crate::state::{Client, ClientFlags, Server, UnixMicros};
 use crate::types::decimal::parse_i64;
 
 /// The family's commands.
@@ -117,7 +118,7 @@ pub const CLIENT_INFO: Spec = Spec {
 
 /// `CLIENT INFO`
 fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let line = own_line(ctx, args);
+    let line = own_line(ctx.server, ctx.client, ctx.registry, args);
     ctx.client.reply.verbatim("txt", line.as_bytes());
     Ok(())
 }
@@ -216,7 +217,7 @@ fn kill(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 struct Filter<'a> {
     id: Option<u64>,
     kind: Option<ClientKind>,
-    user: Option<&'a [u8]>,
+    user: Option<UserId>,
     addr: Option<&'a [u8]>,
     local_addr: Option<&'a [u8]>,
     age_min_secs: Option<u64>,
@@ -228,7 +229,7 @@ impl Filter<'_> {
         let is = |wanted: Option<&[u8]>, value: &str| wanted.is_none_or(|w| w == value.as_bytes());
         self.id.is_none_or(|id| id == client.id)
             && self.kind.is_none_or(|kind| kind == client.kind())
-            && is(self.user, &client.user)
+            && self.user.is_none_or(|user| user == client.user)
             && is(self.addr, &client.addr)
             && is(self.local_addr, &client.local_addr)
             && self
@@ -256,10 +257,9 @@ fn parse_filter<'a>(ctx: &Ctx<'_>, args: Args<'a>) -> Result<Filter<'a>, Command
         } else if args.is(at, "LADDR") {
             filter.local_addr = Some(value);
         } else if args.is(at, "USER") {
-            if !ctx.server.has_user(value) {
-                return Err(CommandError::quoting("ERR No such user '", value, "'"));
-            }
-            filter.user = Some(value);
+            let user = ctx.server.users.find(value);
+            let unknown = || CommandError::quoting("ERR No such user '", value, "'");
+            filter.user = Some(user.ok_or_else(unknown)?);
         } else if args.is(at, "SKIPME") {
             filter.skips_me = match () {
                 _ if args.is(at + 1, "YES") => true,
@@ -355,8 +355,7 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     } else if args.len() > 2 {
         return Err(CommandError::Syntax);
     }
-    let own = own_line(ctx, args);
-    let now = ctx.server.now;
+    let own = own_line(ctx.server, ctx.client, ctx.registry, args);
     let mut lines: Vec<(u64, String)> = ctx
         .server
         .clients
@@ -365,7 +364,7 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         .map(|client| {
             (
                 client.id,
-                line(client, ctx.registry, now, &Buffers::of(client)),
+                line(ctx.server, client, ctx.registry, &Buffers::of(client)),
             )
         })
         .collect();
@@ -418,15 +417,15 @@ impl Buffers {
                 + client.reply.capacity()
                 + client.reply.shared_len()
                 + client.name.len()
+                + client.fieldset_bytes()
                 + client.addr.len()
                 + client.local_addr.len(),
         }
     }
 }
 
-/// The line of the client that asks. Its query is in the engine's hands while its command runs.
-fn own_line(ctx: &Ctx<'_>, args: Args<'_>) -> String {
-    let client = &*ctx.client;
+/// The line of the client whose command runs, or was refused. Its query is in the engine's hands meanwhile.
+pub fn own_line(server: &Server, client: &Client, registry: &Registry, args: Args<'_>) -> String {
     let mut buffers = Buffers::of(client);
     let used = client.query_end - client.query_pos;
     let held = client.query_taken.max(used);
@@ -435,11 +434,12 @@ fn own_line(ctx: &Ctx<'_>, args: Args<'_>) -> String {
     buffers.query_free = held - used;
     buffers.argv = args.iter_from(0).map(<[u8]>::len).sum();
     buffers.total += held;
-    line(client, ctx.registry, ctx.server.now, &buffers)
+    line(server, client, registry, &buffers)
 }
 
 /// One client in one line, as CLIENT LIST has it.
-fn line(client: &Client, registry: &Registry, now: UnixMicros, buffers: &Buffers) -> String {
+fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers) -> String {
+    let now = server.now;
     let command = client
         .last_command
         .map_or("NULL", |id| registry.get(id).full_name.as_str());
@@ -475,7 +475,7 @@ fn line(client: &Client, registry: &Registry, now: UnixMicros, buffers: &Buffers
         client.reply.shared_len(),
         buffers.total,
         if buffers.waits_for_socket { "rw" } else { "r" },
-        client.user,
+        text(server.users.get(client.user).name()),
         if client.reply.is_resp3() { 3 } else { 2 },
         text(&client.lib_name),
         text(&client.lib_ver),

@@ -7,8 +7,8 @@
 use crate::border::{LogLevel, Order, Outcome};
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Spec};
 use crate::command::syntax::container_help;
-use crate::command::{CommandError, Ctx};
-use crate::config::{Access, Guard, Param, Refusal, SetError};
+use crate::command::{CommandError, Ctx, acl};
+use crate::config::{Access, Guard, Param, Refusal, SetError, UNKNOWN_OPTION};
 use crate::resp::Args;
 use crate::state::server::{ConfigChange, Continuation};
 use crate::state::{Client, ClientFlags, ConnId, Server};
@@ -183,7 +183,10 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let old = ctx.server.config.clone();
     let changed = ctx.server.config.set_many(&pairs, access);
-    let changed = changed.map_err(|error| CommandError::text(error.to_string()))?;
+    let changed = changed.map_err(|error| match error {
+        SetError::Unknown(name) => CommandError::quoting(UNKNOWN_OPTION, &name, "'"),
+        error => CommandError::text(error.to_string()),
+    })?;
 
     apply_here(ctx.server, &changed);
     let mut to_apply = Vec::new();
@@ -223,6 +226,9 @@ fn may_set_protected(server: &Server, client: &Client) -> bool {
 fn apply_here(server: &mut Server, changed: &[&'static Param]) {
     if changed.iter().any(|param| param.name == "slowlog-max-len") {
         server.slowlog.trim(server.slowlog_len_max());
+    }
+    if changed.iter().any(|param| param.name == "requirepass") {
+        acl::require_password(server);
     }
     let concerns_eviction = |name: &str| name.starts_with("maxmemory") || name.starts_with("lfu-");
     if changed.iter().any(|param| concerns_eviction(param.name)) {
@@ -270,7 +276,7 @@ pub fn go_on(
     match outcome {
         Ok(found) => {
             if name == "dir" {
-                server.config.dir = found.into_bytes();
+                server.config.dir = found;
             }
             change.applied.push(name);
             apply_next(server, client, change)
@@ -306,7 +312,7 @@ fn take_back(server: &mut Server, change: &ConfigChange) {
         .collect();
     let restored = server.config.set_many(&pairs, Access::Startup);
     debug_assert!(restored.is_ok(), "a value that was in force is allowed");
-    server.eviction_changed();
+    apply_here(server, &restored.unwrap_or_default());
     if change.applied.contains(&"dir") {
         let ticket = server.next_ticket();
         server.orders.push_back(Order::ChangeDir { ticket });

@@ -2,7 +2,9 @@
 //!
 //! CLIENT has a file of its own (`client.rs`).
 
+use crate::acl::{DEFAULT_NAME, UserId};
 use crate::command::ctx::int_arg;
+use crate::command::permission::note_login;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::transaction::unwatch_all;
 use crate::command::{CommandError, Ctx};
@@ -45,46 +47,39 @@ pub const AUTH: Spec = Spec {
 
 /// `AUTH [username] password`: logs in.
 fn auth(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let default = ctx.server.users.default_user();
     let (user, password) = match args.len() {
-        2 if ctx.server.config.requirepass.is_empty() => {
+        2 if default.has_no_password() => {
             return Err(CommandError::text(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure \
                  your configuration is correct?",
             ));
         }
-        2 => (DEFAULT_USER, args.bytes(1)),
+        2 => (DEFAULT_NAME, args.bytes(1)),
         3 => (args.bytes(1), args.bytes(2)),
         _ => return Err(CommandError::Syntax),
     };
-    authenticate(ctx, user, password)?;
+    log_in(ctx, args, user, password)?;
     ctx.client.reply.ok();
     Ok(())
 }
 
-/// The user that everyone is at first.
-const DEFAULT_USER: &[u8] = b"default";
-
 /// Logs the client in as `user`, or refuses: the one place that decides who may be who.
-pub fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let wanted = &ctx.server.config.requirepass;
-    let is_right = wanted.is_empty() || is_same_secret(wanted.as_ref(), password);
-    if user != DEFAULT_USER || !is_right {
-        ctx.server.stats.acl_denied_auth += 1;
+fn log_in(
+    ctx: &mut Ctx<'_>,
+    args: Args<'_>,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), CommandError> {
+    let users = &ctx.server.users;
+    let found = users.find(user);
+    let Some(id) = found.filter(|id| users.get(*id).accepts(password)) else {
+        note_login(ctx.server, ctx.client, ctx.registry, args, user);
         return Err(CommandError::WrongPass);
-    }
+    };
     ctx.client.authenticated = true;
-    ctx.client.user = String::from_utf8_lossy(user).into_owned();
+    ctx.client.user = id;
     Ok(())
-}
-
-/// Compares without telling by the time it takes how much of the guess is right.
-fn is_same_secret(secret: &[u8], guess: &[u8]) -> bool {
-    let mut difference = secret.len() ^ guess.len();
-    for (at, byte) in guess.iter().enumerate() {
-        let other = secret.get(at % secret.len().max(1)).copied().unwrap_or(0);
-        difference |= usize::from(byte ^ other);
-    }
-    difference == 0
 }
 
 pub const ECHO: Spec = Spec {
@@ -176,7 +171,7 @@ fn hello(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     }
     if let Some((user, password)) = login {
-        authenticate(ctx, user, password)?;
+        log_in(ctx, args, user, password)?;
     }
     if ctx.server.needs_auth(ctx.client) {
         return Err(CommandError::text(
@@ -277,7 +272,7 @@ pub const RESET: Spec = Spec {
 
 /// `RESET`: the library's name and version stay, as they say what the connection is, not what was done on it.
 fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    let is_open = ctx.server.config.requirepass.is_empty();
+    let is_open = ctx.server.users.default_user().is_open();
     let client = &mut *ctx.client;
     let modes = [
         ClientFlags::NO_EVICT,
@@ -294,7 +289,7 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     client.dbid = 0;
     client.name.clear();
     client.fieldsets.clear();
-    client.user = String::from_utf8_lossy(DEFAULT_USER).into_owned();
+    client.user = UserId::DEFAULT;
     client.authenticated = is_open;
     client.reply.set_resp3(false);
     client.reply.set_muted(false);

@@ -137,6 +137,10 @@ pub const PFCOUNT: Spec = Spec {
     summary: "Estimates how many distinct elements were added to HyperLogLogs.",
     complexity: Some("O(1) or O(N)"),
     key_specs: &[KeySpec::range(1, -1, 1, KeyFlags::RW.or(KeyFlags::ACCESS))],
+    key_notes: &[(
+        0,
+        "A write, as the estimate is kept in the key and goes to replicas with it.",
+    )],
     args: &[Arg::key("key", 0).multiple()],
     handler: pfcount,
     ..Spec::DEFAULT

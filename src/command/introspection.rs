@@ -324,8 +324,9 @@ fn reply_info(reply: &mut Reply, registry: &Registry, command: &Command) {
         reply.text(tip);
     }
     reply.set(spec.key_specs.len());
-    for key_spec in spec.key_specs {
-        reply_key_spec(reply, key_spec);
+    for (index, key_spec) in spec.key_specs.iter().enumerate() {
+        let note = spec.key_notes.iter().find(|(of, _)| *of == index);
+        reply_key_spec(reply, key_spec, note.map(|(_, note)| *note));
     }
     match command.subcommands.len() {
         // The real server's choice of shapes.
@@ -361,8 +362,12 @@ fn named_bits(bits: u32, names: &[&'static str]) -> Vec<&'static str> {
     set.map(|(name, _)| *name).collect()
 }
 
-fn reply_key_spec(reply: &mut Reply, spec: &KeySpec) {
-    reply.map(3);
+fn reply_key_spec(reply: &mut Reply, spec: &KeySpec, note: Option<&str>) {
+    reply.map(3 + usize::from(note.is_some()));
+    if let Some(note) = note {
+        reply.text("notes");
+        reply.bulk(note.as_bytes());
+    }
     reply.text("flags");
     reply_key_flags(reply, spec.flags);
     reply.text("begin_search");

@@ -3,6 +3,7 @@
 //! One file for each family; adding a command touches that file alone. May not: decide when a command runs
 //! (`engine`), touch data other than through `state::keys`.
 
+pub mod acl;
 pub mod bitmap;
 pub mod client;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod ctx;
 pub mod debug;
 pub mod dump;
 pub mod expire;
+pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod hash;
@@ -22,6 +24,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod list;
 pub mod memory;
+pub mod permission;
 pub mod registry;
 pub mod scan;
 pub mod scripting;
@@ -69,6 +72,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     memory::COMMANDS,
     transaction::COMMANDS,
     scripting::COMMANDS,
+    function::COMMANDS,
+    acl::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

@@ -184,6 +184,21 @@ impl Registry {
         }
     }
 
+    /// A command or subcommand by the name that its spec gives it, whatever the configuration has made of it: the
+    /// name by which permissions know it.
+    pub fn by_original_name(&self, name: &[u8]) -> Option<&Command> {
+        let (name, sub) = match name.iter().position(|byte| *byte == b'|') {
+            None => (name, None),
+            Some(at) => (&name[..at], Some(&name[at + 1..])),
+        };
+        let mut commands = self.top_level();
+        let command = commands.find(|known| known.spec.name.as_bytes().eq_ignore_ascii_case(name));
+        match sub {
+            None => command,
+            Some(sub) => self.subcommand(command?, sub),
+        }
+    }
+
     /// A container's subcommand by its name, in any case.
     pub fn subcommand(&self, container: &Command, name: &[u8]) -> Option<&Command> {
         container

@@ -217,6 +217,11 @@ pub fn prepare(
             "ERR Can not execute a script with write flag using *_ro command.",
         ));
     }
+    let is_oom = ctx.server.config.maxmemory > 0 && ctx.server.scripting.is_oom;
+    let is_exempt = flags.has(ScriptFlags::ALLOW_OOM) || flags.has(ScriptFlags::NO_WRITES);
+    if is_oom && !is_compat && !is_exempt {
+        return Err(CommandError::OutOfMemory);
+    }
     let Some(machine) = ctx.server.scripting.machine(purpose).as_ref() else {
         return Err(CommandError::NoScript);
     };
@@ -239,6 +244,7 @@ pub fn prepare(
         flags,
         is_read_only: is_ro || flags.has(ScriptFlags::NO_WRITES),
         allows_oom: flags.has(ScriptFlags::ALLOW_OOM),
+        is_oom,
     });
     ctx.client.flags.set(ClientFlags::SCRIPTING, true);
     Ok(())

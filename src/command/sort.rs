@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::command::ctx::int_arg;
 use crate::command::list::limits;
+use crate::command::permission::may_read_any_key;
 use crate::command::spec::{
     Arg, ArgKind, BeginSearch, Categories, FindKeys, Flags, Group, KeyFlags, KeySpec, Spec,
 };
@@ -90,6 +91,16 @@ pub const SORT: Spec = Spec {
         READ_KEYS[1],
         unknown_keys(KeyFlags::OW.or(KeyFlags::UPDATE)),
     ],
+    key_notes: &[
+        (
+            1,
+            "Keys that BY and GET name, which depend on what the sorted key holds.",
+        ),
+        (
+            2,
+            "The key behind STORE, which may stand anywhere behind the first.",
+        ),
+    ],
     args: &[
         ARG_KEY, ARG_BY, ARG_LIMIT, ARG_GET, ARG_ORDER, ARG_ALPHA, ARG_STORE,
     ],
@@ -112,6 +123,10 @@ pub const SORT_RO: Spec = Spec {
     summary: "Returns the elements of a list, set or sorted set in order.",
     complexity: Some("O(N+M*log(M)) or O(N)"),
     key_specs: &READ_KEYS,
+    key_notes: &[(
+        1,
+        "Keys that BY and GET name, which depend on what the sorted key holds.",
+    )],
     args: &[ARG_KEY, ARG_BY, ARG_LIMIT, ARG_GET, ARG_ORDER, ARG_ALPHA],
     handler: sort_ro,
     ..Spec::DEFAULT
@@ -136,7 +151,17 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>, may_store: bool) -> Result<Options<'a>, CommandError> {
+    /// `may_read_any_key` is asked when the options name keys by patterns.
+    fn parse(
+        args: Args<'a>,
+        may_store: bool,
+        may_read_any_key: &dyn Fn() -> bool,
+    ) -> Result<Options<'a>, CommandError> {
+        let denied = |option: &str| {
+            CommandError::text(format!(
+                "ERR {option} option of SORT denied due to insufficient ACL permissions."
+            ))
+        };
         let mut options = Options {
             count: -1,
             ..Options::default()
@@ -159,8 +184,14 @@ impl<'a> Options<'a> {
                 index += 1;
             } else if args.is(index, "BY") && values >= 1 {
                 options.by = Some(args.bytes(index + 1));
+                if !options.keeps_order() && !may_read_any_key() {
+                    return Err(denied("BY"));
+                }
                 index += 1;
             } else if args.is(index, "GET") && values >= 1 {
+                if !may_read_any_key() {
+                    return Err(denied("GET"));
+                }
                 options.gets.push(args.bytes(index + 1));
                 index += 1;
             } else {
@@ -194,7 +225,8 @@ struct Row {
 }
 
 fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), CommandError> {
-    let mut options = Options::parse(args, may_store)?;
+    let may_read = || may_read_any_key(ctx.server, ctx.client, ctx.this(), args);
+    let mut options = Options::parse(args, may_store, &may_read)?;
     let mut keeps_order = options.keeps_order();
     let key = ctx.key(args, 1);
     let (elements, window) = match ctx.lookup(key, Access::Read) {

@@ -302,6 +302,20 @@ impl KeySpec {
     }
 }
 
+/// Which arguments of a command are channels that its user must be allowed to use. Commands that only end
+/// subscriptions need no permission and have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channels {
+    #[default]
+    None,
+    /// The first argument.
+    First,
+    /// All arguments.
+    All,
+    /// All arguments, each a pattern of channels.
+    AllPatterns,
+}
+
 /// What an argument is, as COMMAND DOCS names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ArgKind {
@@ -459,6 +473,10 @@ pub struct Spec {
     pub summary: &'static str,
     pub complexity: Option<&'static str>,
     pub key_specs: &'static [KeySpec],
+    /// Of commands that speak or listen on channels, where these stand.
+    pub channels: Channels,
+    /// What there is to say about a key spec, by its number.
+    pub key_notes: &'static [(usize, &'static str)],
     pub args: &'static [Arg],
     pub tips: &'static [&'static str],
     /// Which version added which options.
@@ -483,6 +501,8 @@ impl Spec {
         summary: "",
         complexity: None,
         key_specs: &[],
+        channels: Channels::None,
+        key_notes: &[],
         args: &[],
         tips: &[],
         history: &[],

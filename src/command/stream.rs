@@ -181,6 +181,14 @@ fn announce(ctx: &mut Ctx<'_>, key: &[u8], event: Event) {
     }
 }
 
+/// Entries of a group at this key may be pending since another time than before: who waits for such entries to age
+/// looks again. Others who wait are not served by that.
+fn pending_changed(ctx: &mut Ctx<'_>, key: &[u8]) {
+    if ctx.server.waiters.next_wake_ms().is_some() {
+        ctx.server.waiters.signal(ctx.client.dbid, key);
+    }
+}
+
 /// Counts `count` changes of groups that are no events.
 fn count_changes(ctx: &mut Ctx<'_>, count: usize) {
     ctx.server.effects.dirty += count as u64;

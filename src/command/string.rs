@@ -138,6 +138,7 @@ pub const GETEX: Spec = Spec {
     summary: "Returns a string and changes when it expires.",
     complexity: Some("O(1)"),
     key_specs: UPDATES_KEY,
+    key_notes: &[(0, "A write, as the time to live may change.")],
     args: &[
         Arg::key("key", 0),
         Arg::one_of(
@@ -232,6 +233,7 @@ pub const SET: Spec = Spec {
             .or(KeyFlags::UPDATE)
             .or(KeyFlags::VARIABLE_FLAGS),
     )],
+    key_notes: &[(0, "An access as well as a write if there is a `GET`.")],
     args: &[
         Arg::key("key", 0),
         Arg::new("value", ArgKind::String),

@@ -99,10 +99,10 @@ pub const DISCARD: Spec = Spec {
 
 /// `DISCARD`
 fn discard(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    if ctx.client.multi.take().is_none() {
+    if ctx.client.multi.is_none() {
         return Err(CommandError::text("ERR DISCARD without MULTI"));
     }
-    unwatch_all(ctx.server, ctx.client);
+    abandon(ctx.server, ctx.client);
     ctx.client.reply.ok();
     Ok(())
 }
@@ -158,6 +158,12 @@ fn unwatch(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     unwatch_all(ctx.server, ctx.client);
     ctx.client.reply.ok();
     Ok(())
+}
+
+/// The client's transaction ends, if there is one, and with it all that it watches.
+pub fn abandon(server: &mut Server, client: &mut Client) {
+    client.multi = None;
+    unwatch_all(server, client);
 }
 
 /// The client watches nothing any more.

@@ -17,8 +17,13 @@ pub const REDIS_VERSION: &str = "8.0.6";
 /// The same as a number, a byte for each part.
 pub const REDIS_VERSION_NUM: u32 = 0x0008_0006;
 
+const USER_TWICE: &str = "Duplicate user found. A user can only be defined once in config files";
+
 /// How deep files may include each other; a file that includes itself ends here.
 const INCLUDE_DEPTH_MAX: usize = 64;
+
+/// Judges the words of a `user` directive.
+pub type CheckUser<'a> = dyn Fn(&[Vec<u8>]) -> Result<(), String> + 'a;
 
 /// What reading a configuration needs of the world.
 pub struct Host<'a> {
@@ -28,6 +33,8 @@ pub struct Host<'a> {
     pub stdin: &'a mut dyn FnMut() -> Result<Vec<u8>, String>,
     /// Whether a command has this name, in any case.
     pub is_command: &'a dyn Fn(&[u8]) -> bool,
+    /// What is wrong with the name and the rules of a `user` directive, apart from commands that are unknown.
+    pub check_user: &'a CheckUser<'a>,
 }
 
 /// What the command line asks for.
@@ -47,7 +54,7 @@ pub struct Loaded {
     pub file: Option<Vec<u8>>,
     /// `rename-command OLD NEW`, in order; an empty `NEW` removes the command.
     pub renames: Vec<(Vec<u8>, Vec<u8>)>,
-    /// `user NAME rule...`: name and rules, in order; the rules are not checked yet.
+    /// `user NAME rule...`: name and rules, in order; commands in them may be unknown.
     pub users: Vec<Vec<Vec<u8>>>,
     /// `loadmodule PATH arg...`: path and arguments, in order.
     pub modules: Vec<Vec<Vec<u8>>>,
@@ -106,10 +113,8 @@ pub enum DirectiveError {
     RenameUnknown,
     #[error("Target command name already exists")]
     RenameTaken,
-    #[error(
-        "Error in user declaration '{0}': Duplicate user found. A user can only be defined once in config files"
-    )]
-    UserTwice(String),
+    #[error("Error in user declaration '{name}': {why}")]
+    User { name: String, why: String },
     #[error("sentinel directive while not in sentinel mode")]
     Sentinel,
     #[error("replicaof directive not allowed in cluster mode")]
@@ -312,12 +317,15 @@ impl Loader<'_, '_> {
             (b"include", [path]) => return self.include(path, depth),
             (b"rename-command", [old, new]) => self.rename(old, new)?,
             (b"user", [user, ..]) => {
-                if self.loaded.users.iter().any(|known| known[0] == *user) {
-                    return Err(DirectiveError::UserTwice(
-                        String::from_utf8_lossy(user).into_owned(),
-                    )
-                    .into());
-                }
+                let is_known = self.loaded.users.iter().any(|known| known[0] == *user);
+                let checked = match is_known {
+                    true => Err(USER_TWICE.to_owned()),
+                    false => (self.host.check_user)(args),
+                };
+                checked.map_err(|why| DirectiveError::User {
+                    name: String::from_utf8_lossy(user).into_owned(),
+                    why,
+                })?;
                 self.loaded.users.push(args.to_vec());
             }
             (b"loadmodule", [_, ..]) => self.loaded.modules.push(args.to_vec()),

@@ -132,11 +132,15 @@ pub enum Access {
     Runtime { protected: bool, loading: bool },
 }
 
+/// What CONFIG SET says of a name that it does not know, up to the name.
+pub const UNKNOWN_OPTION: &str = "ERR Unknown option or number of arguments for CONFIG SET - '";
+
 /// Why CONFIG SET was refused; `Display` is the error line the client reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
-    #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
-    Unknown(String),
+    /// The name is a client's bytes, which need not be text: whoever can replies them as they are.
+    #[error("{UNKNOWN_OPTION}{}'", String::from_utf8_lossy(.0))]
+    Unknown(Vec<u8>),
     #[error("LOADING Redis is loading the dataset in memory")]
     Loading,
     #[error("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")]
@@ -229,11 +233,11 @@ impl Config {
         let mut names = BTreeSet::new();
         let mut refusal = None;
         for (asked, _) in pairs {
-            let shown = || String::from_utf8_lossy(asked).into_owned();
             let Some(param) = Param::find(asked) else {
-                refusal.get_or_insert(SetError::Unknown(shown()));
+                refusal.get_or_insert(SetError::Unknown(asked.to_vec()));
                 continue;
             };
+            let shown = || String::from_utf8_lossy(asked).into_owned();
             params.push(param);
             let fresh = names.insert(param.name_for(asked));
             let why = match access {

@@ -382,6 +382,10 @@ params! {
     socket_mark_id: i64 = 0, Int(0, U32_MAX), IMMUTABLE;
     /// Refuse writes after a failed snapshot, so that somebody notices.
     stop_writes_on_bgsave_error: bool = true, YesNo, MUTABLE;
+    /// Seconds for which a stream remembers idempotent IDs, unless XCFGSET says otherwise: longer than producers retry.
+    stream_idmp_duration: i64 = 100, Int(1, 86_400), MUTABLE;
+    /// Idempotent IDs that a stream remembers of each producer, unless XCFGSET says otherwise.
+    stream_idmp_maxsize: i64 = 100, Int(1, 10_000), MUTABLE;
     /// Bytes of one stream node; 0 is no limit.
     stream_node_max_bytes: i64 = 4 << 10, Memory(0, i64::MAX), MUTABLE;
     /// Entries of one stream node; 0 is no limit.

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes a file in one step: who reads it sees the old text or the new one.
-pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+pub fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}.tmp", std::process::id()));
     let aside = PathBuf::from(aside);
@@ -27,15 +27,15 @@ pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(text)?;
     file.sync_all()
 }
 
 /// Tells the port that was chosen.
 pub fn write_port_file(path: &Path, port: u16) -> io::Result<()> {
-    write_whole(path, &format!("{port}\n"))
+    write_whole(path, format!("{port}\n").as_bytes())
 }
 
 /// Writes the process's number; readers expect it at its place at once, so it is written there.
@@ -81,12 +81,23 @@ fn files_like(pattern: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The text of the ACL file.
+pub fn read_acl_file(path: &[u8]) -> Result<Vec<u8>, String> {
+    fs::read(&*String::from_utf8_lossy(path)).map_err(|error| plain(&error))
+}
+
+/// Writes the ACL file.
+pub fn write_acl_file(path: &[u8], text: &[u8]) -> Result<(), String> {
+    let path = String::from_utf8_lossy(path).into_owned();
+    write_whole(Path::new(&path), text).map_err(|error| plain(&error))
+}
+
 /// Makes `dir` the working directory; returns its absolute path.
-pub fn change_dir(dir: &[u8]) -> Result<String, String> {
+pub fn change_dir(dir: &[u8]) -> Result<Vec<u8>, String> {
     let path = PathBuf::from(String::from_utf8_lossy(dir).into_owned());
     let changed = std::env::set_current_dir(&path).and_then(|()| std::env::current_dir());
     changed
-        .map(|dir| dir.to_string_lossy().into_owned())
+        .map(|dir| dir.to_string_lossy().into_owned().into_bytes())
         .map_err(|error| plain(&error))
 }
 
@@ -105,12 +116,12 @@ pub fn rewrite_config(engine: &Engine, all: bool) -> Result<(), String> {
         Some(&before),
         &config::Rewrite {
             config: engine.config(),
-            users: &[],
+            users: &engine.user_lines(),
             modules: &[],
             force_all: all,
         },
     );
-    write_whole(path, &text).map_err(|error| plain(&error))
+    write_whole(path, text.as_bytes()).map_err(|error| plain(&error))
 }
 
 #[cfg(test)]

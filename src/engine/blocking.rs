@@ -3,7 +3,9 @@
 //! A blocked client's command stays in front of its parked ones and is run again as it stands: whoever is served
 //! gets its reply from the handler itself.
 
+use crate::acl::log::Context;
 use crate::command::CommandError;
+use crate::command::permission::permit;
 use crate::engine::Engine;
 use crate::resp::Args;
 use crate::state::blocking::Wait;
@@ -59,6 +61,9 @@ impl Engine {
     fn run_again(&mut self, client: &mut Client, parked: Parked) {
         client.flags.set(ClientFlags::BLOCKED, false);
         let wait = client.blocked.clone();
+        if let Some(wait) = &wait {
+            self.server.waiters.forget_wake(client.conn, wait);
+        }
         let query = std::mem::take(&mut client.query);
         let args = Args::new(
             &query[client.query_pos..client.query_end],
@@ -67,7 +72,11 @@ impl Engine {
         );
         if let Ok(command) = self.registry.find(args) {
             let id = command.id;
-            self.call(client, args, id, None);
+            let (server, registry) = (&mut self.server, &self.registry);
+            match permit(server, client, registry, command, args, Context::Toplevel) {
+                Ok(()) => self.call(client, args, id, None),
+                Err(error) => self.refuse(client, Some(id), &error),
+            }
             if !client.flags.has(ClientFlags::BLOCKED) {
                 self.untimed.push((id, 1));
             }
@@ -119,6 +128,23 @@ impl Engine {
             self.let_go(&mut client);
         }
         self.server.clients.put_back(client);
+    }
+
+    /// Runs the commands again that were to look by now, whether a key has changed or not.
+    pub(super) fn wake_waits(&mut self) {
+        let now_ms = self.server.now_ms;
+        for conn in self.server.waiters.woken(now_ms) {
+            let Some(mut client) = self.server.clients.take(conn) else {
+                continue;
+            };
+            if !client.is_closing()
+                && client.blocked.is_some()
+                && let Some(parked) = client.parked.pop_front()
+            {
+                self.run_again(&mut client, parked);
+            }
+            self.server.clients.put_back(client);
+        }
     }
 
     /// Ends the waits whose deadline has passed.

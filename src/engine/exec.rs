@@ -2,17 +2,19 @@
 
 use std::borrow::Cow;
 
+use crate::acl::log::Context;
 use crate::border::{LogLevel, Want};
+use crate::command::permission::{permit, permit_queued};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
-use crate::command::{CommandError, CommandId, Ctx, scripting, transaction};
+use crate::command::{CommandError, CommandId, Ctx, Registry, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::slowlog::{SlowEntry, trim_args};
-use crate::state::{Client, ClientFlags, UnixMicros};
+use crate::state::{Client, ClientFlags, Server, UnixMicros};
 
 /// What comes after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl Engine {
             return Step::Wait;
         }
         let command = self.registry.get(id);
-        if let Err(error) = gate(&self.server, client, command, args) {
+        if let Err(error) = gate(&mut self.server, &self.registry, client, command, args) {
             self.refuse(client, Some(id), &error);
             return Step::Next;
         }
@@ -140,6 +142,7 @@ impl Engine {
                 room
             }
         };
+        self.server.scripting.is_oom = room == Room::Nowhere;
         let may_grow = self.flags_of(client, id).has(Flags::DENYOOM)
             || client.multi.is_some() && self.queues(id);
         if room == Room::Enough {
@@ -209,6 +212,15 @@ impl Engine {
             && self.server.want.is_none()
             && let Some((id, args)) = client.exec.pop_front()
         {
+            client.last_command = exec;
+            let command = self.registry.get(id);
+            let (server, registry) = (&mut self.server, &self.registry);
+            if let Err(error) = permit_queued(server, client, registry, command, args.args()) {
+                let line = error.line();
+                self.server.count_error(&line);
+                client.reply.error_bytes(&line);
+                continue;
+            }
             self.call(client, args.args(), id, None);
             match self.untimed.last_mut() {
                 Some((last, count)) if *last == id => *count += 1,
@@ -343,15 +355,20 @@ impl Engine {
     }
 
     /// Answers a command that a gate or the look-up refused.
-    fn refuse(&mut self, client: &mut Client, id: Option<CommandId>, error: &CommandError) {
+    pub(super) fn refuse(
+        &mut self,
+        client: &mut Client,
+        id: Option<CommandId>,
+        error: &CommandError,
+    ) {
         if let Some(id) = id {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
         }
         let is_exec = id.is_some_and(|id| self.is_exec(id));
         let mut line = error.line();
-        if is_exec && client.multi.take().is_some() {
+        if is_exec {
             // The transaction goes, and the answer says why.
-            transaction::unwatch_all(&mut self.server, client);
+            transaction::abandon(&mut self.server, client);
             let why = line.strip_prefix(b"ERR ").unwrap_or(&line);
             let text = b"EXECABORT Transaction discarded because of: ";
             line = Cow::Owned([text, why].concat());
@@ -496,7 +513,7 @@ impl Engine {
     }
 
     /// Closes the clients that a command wanted closed.
-    fn close_doomed(&mut self) {
+    pub(super) fn close_doomed(&mut self) {
         for conn in std::mem::take(&mut self.server.doomed) {
             if let Some(client) = self.server.clients.get_mut(conn) {
                 client.flags.set(ClientFlags::CLOSE_ASAP, true);
@@ -514,9 +531,10 @@ fn is_http(args: Args<'_>) -> bool {
 
 /// The one ordered list of reasons not to run a command.
 #[inline]
-pub(super) fn gate(
-    server: &crate::state::Server,
-    client: &Client,
+fn gate(
+    server: &mut Server,
+    registry: &Registry,
+    client: &mut Client,
     command: &Command,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
@@ -533,11 +551,19 @@ pub(super) fn gate(
     }
     if let Some(purpose) = server.scripting.busy
         && !command.spec.flags.has(Flags::ALLOW_BUSY)
-        && !client.flags.has(ClientFlags::IN_SCRIPT)
     {
         return Err(scripting::busy_error(purpose));
     }
-    server.refuses_protected(client, command.spec.name, command.container.is_some())
+    server.refuses_protected(client, command.spec.name, command.container.is_some())?;
+    if server.users.get(client.user).is_unrestricted() {
+        return Ok(());
+    }
+    let context = match client.multi {
+        Some(_) => Context::Multi,
+        None => Context::Toplevel,
+    };
+    client.last_command = Some(command.id); // the log shows what was refused
+    permit(server, client, registry, command, args, context)
 }
 
 /// CLIENT REPLY SKIP concerns the next command alone.
@@ -590,6 +616,7 @@ mod tests {
                 executable: String::new(),
                 os: String::new(),
                 replaying: false,
+                ..Boot::default()
             })
             .expect("no command is renamed");
             let conn = engine.handle_accept(Peer {

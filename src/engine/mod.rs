@@ -16,11 +16,12 @@ use std::collections::VecDeque;
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
-use crate::command::{CommandError, CommandId, Registry, config};
+use crate::command::{CommandError, CommandId, Registry, acl, config};
 use crate::config::Config;
 use crate::resp::{ArgPos, Reply};
 use crate::state::eviction::Room;
 use crate::state::meter::{Finding, Meter};
+use crate::state::secret::Secrets;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -97,7 +98,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that has seen nothing yet. Fails when a command cannot be renamed as configured.
+    /// An engine that has seen nothing yet. Fails when a command cannot be renamed as configured, or its users are
+    /// not sound.
     pub fn new(boot: Boot) -> Result<Engine, String> {
         let registry = Registry::new(&boot.rename_commands)?;
         let process = Process {
@@ -107,6 +109,13 @@ impl Engine {
             config_file: boot.config_file,
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
+        server.secrets = Secrets::new(boot.secret);
+        acl::begin(
+            &mut server,
+            &registry,
+            &boot.users,
+            boot.acl_file.as_deref(),
+        )?;
         server.eviction_changed();
         server.command_stats = vec![Default::default(); registry.len()];
         Ok(Engine {
@@ -229,7 +238,7 @@ impl Engine {
         let mut client = Box::new(Client::new(conn, id, self.server.now));
         client.flags.set(ClientFlags::UNIX_SOCKET, peer.is_unix);
         client.fd = peer.fd;
-        client.authenticated = self.server.config.requirepass.is_empty();
+        client.authenticated = self.server.users.default_user().is_open();
         let refusal = self.refusal(&peer);
         client.addr = peer.addr;
         client.local_addr = peer.local_addr;
@@ -258,7 +267,8 @@ impl Engine {
         if self.server.clients.len() as i64 >= config.maxclients {
             return Some("ERR max number of clients reached");
         }
-        if config.protected_mode && config.requirepass.is_empty() && !peer.is_local {
+        let has_no_password = self.server.users.default_user().has_no_password();
+        if config.protected_mode && has_no_password && !peer.is_local {
             return Some(
                 "DENIED Retrace is running in protected mode because protected mode is enabled and no password \
                  is set for the default user. In this mode connections are only accepted from the loopback \
@@ -394,10 +404,16 @@ impl Engine {
                 let client = (awaiting.conn, awaiting.client_id);
                 config::go_on(&mut self.server, client, change, outcome)
             }
+            Continuation::AclLoad => {
+                let (server, registry) = (&mut self.server, &self.registry);
+                Some(acl::loaded(server, registry, awaiting.conn, outcome))
+            }
+            Continuation::AclSave => Some(acl::saved(outcome)),
         };
         if let Some(result) = result {
             self.answer(awaiting.conn, awaiting.client_id, result);
         }
+        self.close_doomed();
     }
 
     /// Replies to a command that waited for the shell, and lets its client go on.
@@ -487,6 +503,14 @@ impl Engine {
         trace
             .filter(|(of, ..)| *of == conn)
             .map(|(_, pos, text)| (*pos, text.clone()))
+            .collect()
+    }
+
+    /// The users as lines of a configuration file: `user NAME rules...`.
+    pub fn user_lines(&self) -> Vec<String> {
+        let users = self.server.users.iter();
+        users
+            .map(|user| String::from_utf8_lossy(&user.describe()).into_owned())
             .collect()
     }
 

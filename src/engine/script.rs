@@ -5,9 +5,10 @@
 //! a script over the limit then stands still between turns, so that other clients are told that the server is busy, and
 //! may end it. What a script waits for is always an answer of the shell, so a replay goes the same way.
 
+use crate::acl::log::Context;
 use crate::border::{LogLevel, Want};
 use crate::command::spec::Flags;
-use crate::command::{CommandError, CommandId};
+use crate::command::{CommandError, CommandId, permission};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
@@ -43,6 +44,7 @@ impl Engine {
             flags: prepared.flags,
             is_read_only: prepared.is_read_only,
             allows_oom: prepared.allows_oom,
+            is_oom: prepared.is_oom,
             command: id,
             started: self.last_clock,
             in_exec: client.flags.has(ClientFlags::IN_EXEC),
@@ -329,50 +331,72 @@ impl Engine {
     }
 
     fn refusal_for_script(
-        &self,
-        client: &Client,
+        &mut self,
+        client: &mut Client,
         id: CommandId,
         args: Args<'_>,
     ) -> Result<(), CommandError> {
         let command = self.registry.get(id);
-        let flags = command.spec.flags;
-        if !command.spec.accepts(args.len()) {
+        let (spec, is_subcommand) = (command.spec, command.container.is_some());
+        if !spec.accepts(args.len()) {
             return Err(CommandError::text(
                 "ERR Wrong number of args calling Redis command from script",
             ));
         }
-        if flags.has(Flags::NOSCRIPT) && !self.server.debug.deny_scripts_disabled {
+        if spec.flags.has(Flags::NOSCRIPT) && !self.server.debug.deny_scripts_disabled {
             return Err(CommandError::text(
                 "ERR This Redis command is not allowed from script",
             ));
         }
-        let Some(running) = &self.server.scripting.running else {
+        if let Some(running) = &self.server.scripting.running {
+            if spec.flags.has(Flags::WRITE) && running.is_read_only {
+                return Err(CommandError::text(
+                    "ERR Write commands are not allowed from read-only scripts.",
+                ));
+            }
+            // Who has begun to write may end it.
+            let is_held = running.is_oom && !running.allows_oom && !running.has_written;
+            if is_held && spec.flags.has(Flags::DENYOOM) {
+                return Err(CommandError::OutOfMemory);
+            }
+        }
+        self.server
+            .refuses_protected(client, spec.name, is_subcommand)?;
+        let user = self.server.users.get(client.user);
+        if user.is_unrestricted() {
+            return Ok(());
+        }
+        let Err(denial) = permission::check(user, command, args) else {
             return Ok(());
         };
-        if flags.has(Flags::WRITE) && running.is_read_only {
-            return Err(CommandError::text(
-                "ERR Write commands are not allowed from read-only scripts.",
-            ));
-        }
-        super::exec::gate(&self.server, client, command, args)
+        let text = denial.text(user, command);
+        let registry = &self.registry;
+        let logged = permission::permit(
+            &mut self.server,
+            client,
+            registry,
+            command,
+            args,
+            Context::Script,
+        );
+        logged
+            .map_err(|_| CommandError::Bytes([&b"ERR ACL failure in script: "[..], &text].concat()))
     }
 
     /// Whether the caller may run the command that the script names.
     fn may_script_call(&mut self, client: &Client, machine: &Machine) -> Answer {
         let args = machine.shared.args.borrow();
         let args = args.args();
-        let known = self.registry.find(args);
-        let Ok(command) = known else {
+        let Ok(command) = self.registry.find(args) else {
             let line = b"ERR Invalid command passed to redis.acl_check_cmd()";
             return match machine.error_table(line, false) {
                 Ok(table) => Answer::Error(table),
                 Err(_) => Answer::Kill,
             };
         };
-        let is_allowed = super::exec::gate(&self.server, client, command, args).is_ok();
-        Answer::Value(Value::Boolean(
-            is_allowed || !command.spec.accepts(args.len()),
-        ))
+        let user = self.server.users.get(client.user);
+        let is_allowed = permission::check(user, command, args).is_ok();
+        Answer::Value(Value::Boolean(is_allowed))
     }
 
     /// Hands on what the script has said for the log.

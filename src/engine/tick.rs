@@ -94,6 +94,11 @@ impl Engine {
                 deadline_ms.saturating_add(1).saturating_mul(1000),
             ));
         }
+        if let Some(wake_ms) = self.server.waiters.next_wake_ms()
+            && !self.server.is_paused()
+        {
+            at = at.min(UnixMicros(wake_ms.saturating_mul(1000)));
+        }
         if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
@@ -104,6 +109,9 @@ impl Engine {
         let now = self.server.now;
         self.end_pause();
         self.end_due_waits();
+        if self.server.waiters.next_wake_ms().is_some() && !self.server.is_paused() {
+            self.wake_waits();
+        }
         self.run_released();
         let is_due = now >= self.next_cron;
         let cron = is_due && !self.server.debug.cron_paused;
@@ -406,6 +414,7 @@ mod tests {
             executable: String::new(),
             os: String::new(),
             replaying: false,
+            ..Boot::default()
         };
         Engine::new(boot).expect("no command is renamed")
     }

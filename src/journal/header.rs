@@ -14,6 +14,11 @@ pub struct Header {
     pub config: Vec<(String, Vec<u8>)>,
     pub config_file: Option<String>,
     pub rename_commands: Vec<(String, String)>,
+    /// `user` directives: name and rules.
+    pub users: Vec<Vec<Vec<u8>>>,
+    /// The text of the ACL file, if one was configured.
+    pub acl_file: Option<Vec<u8>>,
+    pub secret: [u8; 32],
     pub seed: u64,
     /// Microseconds since the epoch.
     pub now_us: i64,
@@ -42,6 +47,9 @@ impl Header {
                 .collect(),
             config_file: boot.config_file.clone(),
             rename_commands: boot.rename_commands.clone(),
+            users: boot.users.clone(),
+            acl_file: boot.acl_file.clone(),
+            secret: boot.secret,
             seed: boot.seed,
             now_us: boot.now.0,
             pid: boot.pid,
@@ -67,6 +75,9 @@ impl Header {
             config,
             config_file: self.config_file,
             rename_commands: self.rename_commands,
+            users: self.users,
+            acl_file: self.acl_file,
+            secret: self.secret,
             seed: self.seed,
             now: UnixMicros(self.now_us),
             pid: self.pid,
@@ -87,6 +98,14 @@ impl Header {
             self.config_file.as_deref().unwrap_or("").as_bytes(),
         );
         put_pairs(&mut out, &self.rename_commands);
+        put(&mut out, self.users.len() as u64);
+        for words in &self.users {
+            put(&mut out, words.len() as u64);
+            words.iter().for_each(|word| put_bytes(&mut out, word));
+        }
+        out.push(u8::from(self.acl_file.is_some()));
+        put_bytes(&mut out, self.acl_file.as_deref().unwrap_or_default());
+        out.extend_from_slice(&self.secret);
         out.extend_from_slice(&self.seed.to_le_bytes());
         put_signed(&mut out, self.now_us);
         put(&mut out, u64::from(self.pid));
@@ -100,13 +119,20 @@ impl Header {
         let mut cursor = Cursor::new(payload);
         let header = Header {
             program_version: cursor.text()?,
-            config: pairs(&mut cursor, |cursor| cursor.bytes().map(<[u8]>::to_vec))?,
+            config: pairs(&mut cursor, bytes)?,
             config_file: match cursor.byte()? {
                 0 => cursor.text().map(|_| None)?,
                 1 => Some(cursor.text()?),
                 _ => return Err(Malformed),
             },
             rename_commands: pairs(&mut cursor, |cursor| cursor.text())?,
+            users: list(&mut cursor, |cursor| list(cursor, bytes))?,
+            acl_file: match cursor.byte()? {
+                0 => bytes(&mut cursor).map(|_| None)?,
+                1 => Some(bytes(&mut cursor)?),
+                _ => return Err(Malformed),
+            },
+            secret: cursor.take(32)?.try_into().map_err(|_| Malformed)?,
             seed: cursor.u64_fixed()?,
             now_us: cursor.signed()?,
             pid: cursor.u32()?,
@@ -133,11 +159,22 @@ fn pairs<V>(
     cursor: &mut Cursor,
     value: impl Fn(&mut Cursor) -> Result<V, Malformed>,
 ) -> Result<Vec<(String, V)>, Malformed> {
+    list(cursor, |cursor| Ok((cursor.text()?, value(cursor)?)))
+}
+
+fn list<V>(
+    cursor: &mut Cursor,
+    value: impl Fn(&mut Cursor) -> Result<V, Malformed>,
+) -> Result<Vec<V>, Malformed> {
     let count = cursor.number()?;
-    // Grown as pairs are read: a count out of garbage reserves nothing.
-    let mut pairs = Vec::new();
+    // Grown as values are read: a count out of garbage reserves nothing.
+    let mut values = Vec::new();
     for _ in 0..count {
-        pairs.push((cursor.text()?, value(cursor)?));
+        values.push(value(cursor)?);
     }
-    Ok(pairs)
+    Ok(values)
+}
+
+fn bytes(cursor: &mut Cursor) -> Result<Vec<u8>, Malformed> {
+    cursor.bytes().map(<[u8]>::to_vec)
 }

@@ -200,6 +200,9 @@ mod tests {
             ],
             config_file: Some("/etc/retrace.conf".into()),
             rename_commands: vec![("config".into(), "".into())],
+            users: vec![vec![b"u".to_vec(), b"on".to_vec()], vec![b"v".to_vec()]],
+            acl_file: Some(b"user x on\n".to_vec()),
+            secret: [9; 32],
             seed: 0xfeed_f00d_dead_beef,
             now_us: 1_700_000_000_000_000,
             pid: 77,
@@ -262,7 +265,7 @@ mod tests {
             to.wrote(ConnId(3), &[], 0);
             to.blocked(ConnId(300));
             to.reading(&reading);
-            to.done(7, &Ok("found".to_owned()));
+            to.done(7, &Ok(b"found".to_vec()));
             to.done(8, &Err("no".into()));
             to.signal(Signal::Terminate);
             to.closed(ConnId(3), CloseReason::Error);

@@ -207,7 +207,7 @@ pub(super) fn put_done(out: &mut Vec<u8>, ticket: u64, outcome: &Outcome) {
     match outcome {
         Ok(found) => {
             out.push(0);
-            put_bytes(out, found.as_bytes());
+            put_bytes(out, found);
         }
         Err(text) => {
             out.push(1);
@@ -300,7 +300,7 @@ pub(super) fn decode<'a>(
         DONE => Record::Done {
             ticket: cursor.number()?,
             outcome: match cursor.byte()? {
-                0 => Ok(cursor.text()?),
+                0 => Ok(cursor.bytes()?.to_vec()),
                 1 => Err(cursor.text()?),
                 _ => return Err(Malformed),
             },

@@ -368,6 +368,7 @@ mod tests {
             executable: "retrace".into(),
             os: "Linux".into(),
             replaying: false,
+            ..Boot::default()
         };
         let file = File::create(&path).expect("writable");
         let mut to = Recorder::start(Box::new(file), &Header::of(&boot)).expect("writable");

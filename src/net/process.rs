@@ -23,6 +23,15 @@ pub fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// What passwords are made from: nobody can guess it.
+pub fn random_secret() -> Result<[u8; 32], String> {
+    let mut secret = [0; 32];
+    match getrandom::fill(&mut secret) {
+        Ok(()) => Ok(secret),
+        Err(error) => Err(format!("The system gives no random bytes: {error}")),
+    }
+}
+
 /// Name, release and machine of the operating system.
 pub fn os() -> String {
     let uname = rustix::system::uname();

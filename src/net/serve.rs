@@ -5,6 +5,7 @@ use super::listen::{self, ListenSocket, Opened, plain};
 use super::settings::{self, Listening};
 use super::shell::Shell;
 use super::{log as server_log, process, system};
+use crate::acl;
 use crate::border::Boot;
 use crate::command::Registry;
 use crate::config::{self, Config, Host, Loaded, REDIS_VERSION, Supervised};
@@ -76,7 +77,9 @@ pub fn serve(loaded: Loaded) -> i32 {
     match start(loaded, config_file, is_background) {
         Ok(mut server) => server.run(supervisor),
         Err(text) => {
-            warn!("{text}");
+            for line in text.lines() {
+                warn!("{line}");
+            }
             1
         }
     }
@@ -93,6 +96,7 @@ pub fn read_command_line(args: &[Vec<u8>]) -> Result<config::Command, String> {
             read.map(|_| text).map_err(|error| plain(&error))
         },
         is_command: &|name| registry.by_name(name).is_some(),
+        check_user: &|words| acl::file::check_declaration(words, &registry),
     };
     config::load(args, &mut host).map_err(|error| error.to_string())
 }
@@ -200,6 +204,7 @@ fn start_engine(
     let options = &loaded.options;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let path = |bytes: &Vec<u8>| PathBuf::from(text(bytes));
+    let acl_file = read_acl_file(&loaded)?;
     let boot = Boot {
         config: loaded.config,
         config_file,
@@ -208,6 +213,11 @@ fn start_engine(
             .iter()
             .map(|(old, new)| (text(old), text(new)))
             .collect(),
+        users: loaded.users,
+        acl_file,
+        secret: options
+            .seed
+            .map_or_else(process::random_secret, |seed| Ok(secret_of(seed)))?,
         seed: options.seed.unwrap_or_else(process::random_seed),
         now: process::clock(),
         pid: std::process::id(),
@@ -239,6 +249,31 @@ fn start_engine(
         port_file: options.port_file.as_ref().map(path),
         names_port: options.port_auto,
     })
+}
+
+/// A run that repeats another one's chance makes the same passwords.
+fn secret_of(seed: u64) -> [u8; 32] {
+    let mut secret = [0; 32];
+    secret[..8].copy_from_slice(&seed.to_le_bytes());
+    secret
+}
+
+/// The text of the ACL file, if one is configured. Users in the configuration rule it out, and the engine says so.
+fn read_acl_file(loaded: &Loaded) -> Result<Option<Vec<u8>>, String> {
+    let path = &loaded.config.aclfile;
+    if path.is_empty() {
+        return Ok(None);
+    }
+    if !loaded.users.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let text = disk::read_acl_file(path).map_err(|why| {
+        format!(
+            "Aborting Redis startup because of ACL errors: Error loading ACLs, opening file '{}': {why}",
+            String::from_utf8_lossy(path)
+        )
+    })?;
+    Ok(Some(text))
 }
 
 impl Server {

@@ -445,17 +445,17 @@ impl Shell {
                         Ok(()) => info!("CONFIG REWRITE executed with success."),
                         Err(why) => warn!("CONFIG REWRITE failed: {why}"),
                     }
-                    self.driver.done(ticket, outcome.map(|()| String::new()));
+                    self.driver.done(ticket, outcome.map(|()| Vec::new()));
                     has_answered = true;
                 }
                 Order::Listen { ticket } => {
                     let outcome = self.relisten();
-                    self.driver.done(ticket, outcome.map(|()| String::new()));
+                    self.driver.done(ticket, outcome.map(|()| Vec::new()));
                     has_answered = true;
                 }
                 Order::RaiseFileLimit { ticket, maxclients } => {
                     let outcome = make_room(maxclients);
-                    self.driver.done(ticket, outcome.map(|()| String::new()));
+                    self.driver.done(ticket, outcome.map(|()| Vec::new()));
                     has_answered = true;
                 }
                 Order::ChangeDir { ticket } => {
@@ -463,9 +463,23 @@ impl Shell {
                     self.driver.done(ticket, outcome);
                     has_answered = true;
                 }
+                Order::ReadAclFile { ticket } => {
+                    let outcome = disk::read_acl_file(&self.driver.engine().config().aclfile);
+                    self.driver.done(ticket, outcome);
+                    has_answered = true;
+                }
+                Order::WriteAclFile { ticket, text } => {
+                    let path = &self.driver.engine().config().aclfile;
+                    let outcome = disk::write_acl_file(path, &text);
+                    if let Err(why) = &outcome {
+                        warn!("Writing the ACL file for ACL SAVE: {why}");
+                    }
+                    self.driver.done(ticket, outcome.map(|()| Vec::new()));
+                    has_answered = true;
+                }
                 Order::AdjustOomScore { ticket } => {
                     let outcome = self.oom_score.apply(self.driver.engine().config());
-                    self.driver.done(ticket, outcome.map(|()| String::new()));
+                    self.driver.done(ticket, outcome.map(|()| Vec::new()));
                     has_answered = true;
                 }
                 Order::PurgeMemory => alloc::purge(),

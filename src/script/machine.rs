@@ -14,10 +14,11 @@ use mlua::{Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
 
 use crate::resp::OwnedArgs;
 use crate::resp::writer::format_double;
+use crate::script::library::Views;
 use crate::script::sandbox::{self, Host, Raise};
 
 /// How many instructions of Lua pass between two ticks.
-const TICK_INSTRUCTIONS: u32 = 100_000;
+pub const TICK_INSTRUCTIONS: u32 = 100_000;
 
 /// Address space for a script's C stack; only what is used takes memory. Lua nests at most 200 calls through C, and a
 /// pattern match has its own bound.
@@ -71,6 +72,8 @@ pub struct Shared {
     /// Where to the script's writes are propagated, see `redis.set_repl`.
     pub repl: Cell<u8>,
     pub logs: RefCell<Vec<LogLine>>,
+    /// The function library that is being loaded collects its functions here.
+    pub loading: RefCell<Option<crate::script::library::Draft>>,
     /// Instructions are counted against this many ticks while a library is loaded.
     pub load_ticks: Cell<u32>,
     /// The state of `math.random`.
@@ -87,6 +90,9 @@ pub const REPL_ALL: u8 = 3;
 pub struct Machine {
     pub lua: Lua,
     pub shared: Rc<Shared>,
+    pub host: Rc<Host>,
+    /// How the code of libraries sees its globals.
+    pub views: Option<Views>,
     /// It is gone only while it is being dropped.
     fiber: Option<Coroutine<Answer, Event, ()>>,
     is_running: bool,
@@ -107,15 +113,29 @@ impl Machine {
         let shared = Rc::new(Shared::default());
         shared.rng48.set(seed & ((1 << 48) - 1));
         shared.repl.set(REPL_ALL);
+        let host = Rc::new(Host::take(&lua)?);
         let stack = DefaultStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
         let (inner, inner_shared) = (lua.clone(), Rc::clone(&shared));
+        let inner_host = Rc::clone(&host);
+        let views = Rc::new(RefCell::new(None));
+        let inner_views = Rc::clone(&views);
         let failure = Rc::new(RefCell::new(None));
         let inner_failure = Rc::clone(&failure);
         let mut fiber = Coroutine::with_stack(stack, move |yielder, _| {
-            let serve = || serve(&inner, &inner_shared, yielder, purpose, deprecated_api);
-            if let Err(error) = serve() {
-                *inner_failure.borrow_mut() = Some(error);
-            }
+            let set_up = |live| {
+                let made = sandbox::set_up(
+                    &inner,
+                    &inner_host,
+                    &inner_shared,
+                    purpose,
+                    deprecated_api,
+                    live,
+                );
+                *inner_views.borrow_mut() = made?;
+                Ok(())
+            };
+            let served = serve(&inner, &inner_host, &inner_shared, yielder, set_up);
+            *inner_failure.borrow_mut() = served.err();
         });
         // Up to the point where it waits for a script.
         let started = fiber.resume(Answer::Continue);
@@ -126,6 +146,8 @@ impl Machine {
         Ok(Machine {
             lua,
             shared,
+            host,
+            views: views.take(),
             fiber: Some(fiber),
             is_running: false,
         })
@@ -183,15 +205,13 @@ pub fn error_table(lua: &Lua, line: &[u8], is_counted: bool) -> mlua::Result<Tab
 /// The life of a machine: sets the state up, then runs scripts one after the other.
 fn serve(
     lua: &Lua,
+    host: &Rc<Host>,
     shared: &Rc<Shared>,
     yielder: &Yielder<Answer, Event>,
-    purpose: Purpose,
-    deprecated_api: bool,
+    set_up: impl FnOnce(sandbox::Live) -> mlua::Result<()>,
 ) -> mlua::Result<()> {
-    let host = Rc::new(Host::take(lua)?);
     lua.scope(|scope| {
         let call = |raises: bool| {
-            let host = &host;
             move |lua: &Lua, args: MultiValue| -> mlua::Result<Value> {
                 if let Err(text) = gather(shared, &args) {
                     return failed(lua, host, raises, error_table(lua, text, false)?);
@@ -205,15 +225,23 @@ fn serve(
         };
         let may_call = |lua: &Lua, args: MultiValue| -> mlua::Result<Value> {
             if let Err(text) = gather(shared, &args) {
-                return failed(lua, &host, true, error_table(lua, text, false)?);
+                return failed(lua, host, true, error_table(lua, text, false)?);
             }
             match yielder.suspend(Event::MayCall) {
                 Answer::Value(value) => Ok(value),
-                Answer::Error(table) => failed(lua, &host, true, table),
-                _ => failed(lua, &host, true, killed_error(lua, shared)?),
+                Answer::Error(table) => failed(lua, host, true, table),
+                _ => failed(lua, host, true, killed_error(lua, shared)?),
             }
         };
         let tick = |lua: &Lua, ()| -> mlua::Result<Value> {
+            if shared.loading.borrow().is_some() {
+                let left = shared.load_ticks.get();
+                shared.load_ticks.set(left.saturating_sub(1));
+                return Ok(match left {
+                    0 => Value::Table(error_table(lua, b"ERR FUNCTION LOAD timeout", false)?),
+                    _ => Value::Nil,
+                });
+            }
             if !shared.killed.get() && !matches!(yielder.suspend(Event::Tick), Answer::Kill) {
                 return Ok(Value::Nil);
             }
@@ -231,7 +259,7 @@ fn serve(
             may_call: scope.create_function(may_call)?,
             clock: scope.create_function(clock)?,
         };
-        sandbox::set_up(lua, &host, shared, purpose, deprecated_api, live)?;
+        set_up(live)?;
         host.set_tick(scope.create_function(tick)?, TICK_INSTRUCTIONS)?;
         let mut answer = yielder.suspend(Event::Done(Ok(Value::Nil)));
         loop {

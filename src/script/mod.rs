@@ -9,6 +9,7 @@ pub mod cache;
 pub mod cjson;
 pub mod convert;
 pub mod flags;
+pub mod library;
 pub mod machine;
 pub mod msgpack;
 pub mod number;
@@ -21,6 +22,7 @@ use sha1::{Digest, Sha1};
 use crate::resp::OwnedArgs;
 use crate::script::cache::Cache;
 use crate::script::flags::ScriptFlags;
+use crate::script::library::Libraries;
 use crate::script::machine::{Machine, Purpose};
 use crate::state::{CommandId, UnixMicros};
 
@@ -59,6 +61,8 @@ pub struct Prepared {
     pub is_read_only: bool,
     /// It may write although memory is short.
     pub allows_oom: bool,
+    /// Memory is short.
+    pub is_oom: bool,
 }
 
 /// A script that runs, or stands still.
@@ -68,6 +72,8 @@ pub struct Running {
     pub flags: ScriptFlags,
     pub is_read_only: bool,
     pub allows_oom: bool,
+    /// Memory was short when it began.
+    pub is_oom: bool,
     /// The command that runs it.
     pub command: CommandId,
     pub started: UnixMicros,
@@ -93,11 +99,13 @@ pub struct Running {
 #[derive(Default)]
 pub struct Scripting {
     pub cache: Cache,
-    pub functions: Option<Machine>,
+    pub libraries: Libraries,
     /// What the handler that runs has prepared; the engine runs it behind the handler.
     pub prepared: Option<Prepared>,
     /// The script that runs or stands still.
     pub running: Option<Running>,
+    /// Eviction has found nothing more to evict before the last command. It says something while `maxmemory` is set.
+    pub is_oom: bool,
     /// The script that stands still has taken so long that others are told so.
     pub busy: Option<Purpose>,
 }
@@ -107,7 +115,7 @@ impl Scripting {
     pub fn machine(&mut self, purpose: Purpose) -> &mut Option<Machine> {
         match purpose {
             Purpose::Eval => &mut self.cache.machine,
-            Purpose::Functions => &mut self.functions,
+            Purpose::Functions => &mut self.libraries.machine,
         }
     }
 
@@ -119,12 +127,12 @@ impl Scripting {
         };
         Usage {
             vm_eval_bytes: vm(&self.cache.machine),
-            vm_functions_bytes: vm(&self.functions),
+            vm_functions_bytes: vm(&self.libraries.machine),
             scripts: self.cache.len() as u64,
             scripts_bytes: self.cache.bytes() as u64,
-            functions: 0,
-            libraries: 0,
-            functions_bytes: 0,
+            functions: self.libraries.function_count() as u64,
+            libraries: self.libraries.len() as u64,
+            functions_bytes: self.libraries.bytes() as u64,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::config::{REDIS_VERSION, REDIS_VERSION_NUM};
 use crate::script::machine::{
     Job, Purpose, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared, error_table, text_of,
 };
-use crate::script::{bits, cjson, msgpack, packed};
+use crate::script::{bits, cjson, library, msgpack, packed};
 
 /// What the C side takes as the request to raise what lies in the cell. It is an address that nothing has.
 const RAISE: usize = 1;
@@ -97,6 +97,11 @@ impl Host {
     /// Nobody changes the table from now on, or may again.
     pub fn set_readonly(&self, table: &Table, on: bool) -> mlua::Result<()> {
         self.readonly.call((table, on))
+    }
+
+    /// The function that refuses to look a global up.
+    pub fn missing(&self) -> &Function {
+        &self.missing
     }
 
     /// A function that raises what `function` puts into the cell.
@@ -236,7 +241,7 @@ pub fn set_up(
     purpose: Purpose,
     deprecated_api: bool,
     live: Live,
-) -> mlua::Result<()> {
+) -> mlua::Result<Option<library::Views>> {
     let globals = lua.globals();
     for name in WITHDRAWN {
         globals.raw_set(name, Value::Nil)?;
@@ -270,10 +275,14 @@ pub fn set_up(
         .load("return getmetatable('')")
         .set_name("=setup")
         .eval()?;
+    let redis = globals.raw_get("redis")?;
     for table in [&guard, &strings, &globals] {
         host.set_readonly(table, true)?;
     }
-    Ok(())
+    Ok(match purpose {
+        Purpose::Eval => None,
+        Purpose::Functions => Some(library::set_up(lua, host, shared, &redis)?),
+    })
 }
 
 /// The table `redis` without what only function libraries have.

@@ -18,6 +18,9 @@ pub struct Wait {
     pub kind: Kind,
     /// The command runs again at any change of a key, its removal included, not only when it holds `kind`.
     pub on_any_change: bool,
+    /// The command also runs again at this time, the first millisecond at which it may find something even if no key
+    /// has changed; `None` if only a change can help.
+    pub wake_ms: Option<i64>,
     /// `None` waits for ever. Only the first time counts; a command that blocks again keeps its deadline.
     pub deadline_ms: Option<i64>,
     /// The reply is one element, so that in a transaction, where nothing waits, it is a null. Otherwise, and always
@@ -36,6 +39,8 @@ pub struct Waiters {
     /// By database and key, those who wait, in the order in which they came.
     queues: BTreeMap<Place, VecDeque<ConnId>>,
     deadlines: BTreeSet<(i64, ConnId)>,
+    /// When commands run again by themselves.
+    wakes: BTreeSet<(i64, ConnId)>,
     /// Keys that changed and are waited for, in the order of their changes, each once.
     ready: VecDeque<Place>,
     blocked: usize,
@@ -78,6 +83,7 @@ impl Waiters {
             self.blocked += 1;
             self.deadlines.extend(wait.deadline_ms.map(|at| (at, conn)));
         }
+        self.wakes.extend(wait.wake_ms.map(|at| (at, conn)));
     }
 
     /// Takes a client out of all queues.
@@ -94,6 +100,14 @@ impl Waiters {
         self.blocked -= 1;
         if let Some(at) = wait.deadline_ms {
             self.deadlines.remove(&(at, conn));
+        }
+        self.forget_wake(conn, wait);
+    }
+
+    /// A client's command is about to run again, whatever woke it.
+    pub fn forget_wake(&mut self, conn: ConnId, wait: &Wait) {
+        if let Some(at) = wait.wake_ms {
+            self.wakes.remove(&(at, conn));
         }
     }
 
@@ -141,6 +155,17 @@ impl Waiters {
     pub fn next_deadline_ms(&self) -> Option<i64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
+
+    /// The clients whose commands are to run again by now, the earliest first.
+    pub fn woken(&self, now_ms: i64) -> Vec<ConnId> {
+        let passed = self.wakes.iter().take_while(|(at, _)| *at <= now_ms);
+        passed.map(|(_, conn)| *conn).collect()
+    }
+
+    /// When the first command is to run again by itself.
+    pub fn next_wake_ms(&self) -> Option<i64> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +177,7 @@ mod tests {
             keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
             kind: Kind::List,
             on_any_change: false,
+            wake_ms: None,
             deadline_ms,
             is_single: false,
             memo: Vec::new(),
@@ -185,6 +211,30 @@ mod tests {
         waiters.remove(0, ConnId(2), &two);
         assert!(waiters.is_empty() && waiters.next_deadline_ms().is_none());
         assert_eq!(waiters.blocked_len(), 0);
+    }
+
+    #[test]
+    fn a_wait_that_wakes_by_itself_does_so_until_it_runs_again() {
+        let mut waiters = Waiters::default();
+        let at = |wake_ms| Wait {
+            wake_ms: Some(wake_ms),
+            ..wait(&["a"], None)
+        };
+        waiters.add(0, ConnId(1), &at(9));
+        waiters.add(0, ConnId(2), &at(7));
+        assert_eq!(
+            (waiters.next_wake_ms(), waiters.woken(6)),
+            (Some(7), vec![])
+        );
+        assert_eq!(waiters.woken(9), [ConnId(2), ConnId(1)]);
+        waiters.forget_wake(ConnId(2), &at(7));
+        waiters.add(0, ConnId(2), &at(20));
+        assert_eq!(
+            (waiters.blocked_len(), waiters.woken(9)),
+            (2, vec![ConnId(1)])
+        );
+        waiters.remove(0, ConnId(1), &at(9));
+        assert_eq!(waiters.next_wake_ms(), Some(20));
     }
 
     #[test]

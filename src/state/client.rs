@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::acl::UserId;
 use crate::resp::{ArgPos, OwnedArgs, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
@@ -156,7 +157,8 @@ pub struct Client {
     pub flags: ClientFlags,
     pub dbid: u32,
     pub authenticated: bool,
-    pub user: String,
+    /// Who the client is logged in as.
+    pub user: UserId,
     pub name: Vec<u8>,
     pub lib_name: Vec<u8>,
     pub lib_ver: Vec<u8>,
@@ -214,7 +216,7 @@ impl Client {
             flags: ClientFlags::default(),
             dbid: 0,
             authenticated: false,
-            user: "default".into(),
+            user: UserId::DEFAULT,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
@@ -256,6 +258,15 @@ impl Client {
     /// What the connection is for.
     pub fn kind(&self) -> ClientKind {
         ClientKind::Normal
+    }
+
+    /// Bytes of the lists of fields that it has named.
+    pub fn fieldset_bytes(&self) -> usize {
+        let lists = self.fieldsets.iter().map(|(name, fields)| {
+            let texts: usize = fields.iter().map(Vec::capacity).sum();
+            name.capacity() + texts + (fields.len() + 2) * size_of::<Vec<u8>>()
+        });
+        lists.sum()
     }
 
     /// Whole seconds since the connection was accepted.

@@ -18,6 +18,7 @@ pub mod meter;
 pub mod multi;
 pub mod push;
 pub mod rng;
+pub mod secret;
 pub mod server;
 pub mod slowlog;
 pub mod stats;

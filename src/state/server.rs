@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::acl::log::Log;
+use crate::acl::{User, Users};
 use crate::border::{LogLevel, Order, Reading, Want};
 use crate::config::{self, Config, Guard};
 use crate::keyspace::db::Db;
@@ -19,6 +21,7 @@ use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
 use crate::state::push::Pushes;
 use crate::state::rng::Rng;
+use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
@@ -52,6 +55,10 @@ pub enum Continuation {
     Reply { error_prefix: &'static str },
     /// CONFIG SET goes on with the next thing to apply, or takes everything back.
     ConfigSet(ConfigChange),
+    /// ACL LOAD has the file's text.
+    AclLoad,
+    /// ACL SAVE has written the file.
+    AclSave,
 }
 
 /// A change of the configuration on its way to take effect.
@@ -96,6 +103,8 @@ pub struct Server {
     pub meter: Meter,
     pub eviction: Eviction,
     pub rng: Rng,
+    /// The source of what must not be guessed.
+    pub secrets: Secrets,
     pub hash_seed: HashSeed,
     pub config: Config,
     pub process: Process,
@@ -117,6 +126,9 @@ pub struct Server {
     /// Deadlines are not looked at for the moment.
     pub expire_paused: bool,
 
+    pub users: Users,
+    /// What users were refused lately.
+    pub acl_log: Log,
     pub clients: Clients,
     pub next_client_id: u64,
     pub pause: Option<Pause>,
@@ -185,6 +197,7 @@ impl Server {
             meter: Meter::live(),
             eviction: Eviction::default(),
             rng,
+            secrets: Secrets::default(),
             hash_seed,
             config,
             process,
@@ -198,6 +211,8 @@ impl Server {
             active_expire: true,
             debug: Switches::default(),
             expire_paused: false,
+            users: Users::new(User::open_default()),
+            acl_log: Log::default(),
             clients: Clients::default(),
             next_client_id: 1,
             pause: None,
@@ -392,12 +407,7 @@ impl Server {
     /// Whether the client has to log in first. Taking the password away lets everyone in.
     #[inline]
     pub fn needs_auth(&self, client: &Client) -> bool {
-        !client.authenticated && !self.config.requirepass.is_empty()
-    }
-
-    /// Whether there is a user of this name.
-    pub fn has_user(&self, name: &[u8]) -> bool {
-        name == b"default"
+        !client.authenticated && !self.users.default_user().is_open()
     }
 
     /// Clients whose next command waits for something; CLIENT PAUSE counts.

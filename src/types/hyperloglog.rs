@@ -140,6 +140,14 @@ pub fn new() -> Vec<u8> {
     value
 }
 
+/// An empty HyperLogLog in the dense form.
+pub fn new_dense() -> Vec<u8> {
+    let mut value = vec![0; DENSE_LEN];
+    value[..FORM_AT].copy_from_slice(MAGIC);
+    value[FORM_AT] = DENSE;
+    value
+}
+
 /// Whether a string begins like a HyperLogLog, and has its length if it is dense.
 pub fn is_valid(value: &[u8]) -> bool {
     value.len() >= HEADER

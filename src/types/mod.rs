@@ -14,6 +14,7 @@ pub mod listpack;
 pub mod long_double;
 pub mod lzf;
 pub mod one_of;
+pub mod partial_sort;
 pub mod quicklist;
 pub mod size_class;
 pub mod stream;

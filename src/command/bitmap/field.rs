@@ -30,6 +30,7 @@ pub const BITFIELD: Spec = Spec {
             .or(KeyFlags::UPDATE)
             .or(KeyFlags::VARIABLE_FLAGS),
     )],
+    key_notes: &[(0, "Reads the key and may change it.")],
     args: &[
         Arg::key("key", 0),
         Arg::one_of(

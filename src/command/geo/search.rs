@@ -14,6 +14,7 @@ use crate::resp::Args;
 use crate::state::keys::Access;
 use crate::types::decimal::parse_double;
 use crate::types::geo::{Place, Shape};
+use crate::types::partial_sort::partial_sort;
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[
@@ -25,6 +26,9 @@ pub const COMMANDS: &[Spec] = &[
     GEORADIUSBYMEMBER_RO,
 ];
 
+const LONGITUDE: Arg = Arg::new("longitude", ArgKind::Double);
+const LATITUDE: Arg = Arg::new("latitude", ArgKind::Double);
+const RADIUS: Arg = Arg::new("radius", ArgKind::Double);
 const UNIT: Arg = Arg::one_of("unit", UNITS);
 const ORDER: Arg = Arg::one_of(
     "order",
@@ -53,28 +57,30 @@ const COUNT: Arg = Arg::block(
 )
 .optional();
 /// The middle of a search.
+/// Where what is found is kept instead of replied.
+const STORE: Arg = Arg::one_of(
+    "store",
+    &[
+        Arg::key("storekey", 1).token("STORE").display("key"),
+        Arg::key("storedistkey", 2)
+            .token("STOREDIST")
+            .display("key"),
+    ],
+)
+.optional();
+
 const FROM: Arg = Arg::one_of(
     "from",
     &[
         Arg::new("member", ArgKind::String).token("FROMMEMBER"),
-        Arg::block(
-            "fromlonlat",
-            &[
-                Arg::new("longitude", ArgKind::Double),
-                Arg::new("latitude", ArgKind::Double),
-            ],
-        )
-        .token("FROMLONLAT"),
+        Arg::block("fromlonlat", &[LONGITUDE, LATITUDE]).token("FROMLONLAT"),
     ],
 );
 /// The shape of a search.
 const BY: Arg = Arg::one_of(
     "by",
     &[
-        Arg::block(
-            "circle",
-            &[Arg::new("radius", ArgKind::Double).token("BYRADIUS"), UNIT],
-        ),
+        Arg::block("circle", &[RADIUS.token("BYRADIUS"), UNIT]),
         Arg::block(
             "box",
             &[
@@ -366,14 +372,24 @@ impl Request {
         }
         // The nearest are meant when a number is given and nothing else.
         let nearest = (self.count > 0 && !self.any).then_some(Order::Ascending);
-        match self.order.or(nearest) {
-            Some(Order::Ascending) => found.sort_by(|a, b| a.distance.total_cmp(&b.distance)),
-            Some(Order::Descending) => found.sort_by(|a, b| b.distance.total_cmp(&a.distance)),
-            None => {}
+        let count = if self.count > 0 {
+            self.count
+        } else {
+            usize::MAX
+        };
+        if let Some(order) = self.order.or(nearest) {
+            let mut compare = |a: &Found, b: &Found| match order {
+                Order::Ascending => a.distance.total_cmp(&b.distance),
+                Order::Descending => b.distance.total_cmp(&a.distance),
+            };
+            // Which of several at the same distance are among the first depends on the algorithm.
+            if count < found.len() {
+                partial_sort(&mut found, count, &mut compare);
+            } else {
+                found.sort_by(compare);
+            }
         }
-        if self.count > 0 {
-            found.truncate(self.count);
-        }
+        found.truncate(count);
         found
     }
 }
@@ -516,25 +532,16 @@ pub const GEORADIUS: Spec = Spec {
     ],
     args: &[
         Arg::key("key", 0),
-        Arg::new("longitude", ArgKind::Double),
-        Arg::new("latitude", ArgKind::Double),
-        Arg::new("radius", ArgKind::Double),
+        LONGITUDE,
+        LATITUDE,
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,
         WITHHASH,
         COUNT_SINCE,
         ORDER,
-        Arg::one_of(
-            "store",
-            &[
-                Arg::key("storekey", 1).token("STORE").display("key"),
-                Arg::key("storedistkey", 2)
-                    .token("STOREDIST")
-                    .display("key"),
-            ],
-        )
-        .optional(),
+        STORE,
     ],
     history: &[("6.2.0", &["ANY", "COUNT"]), ("7.0.0", &[])],
     deprecated_since: Some("6.2.0"),
@@ -561,9 +568,9 @@ pub const GEORADIUS_RO: Spec = Spec {
     key_specs: READS_KEY,
     args: &[
         Arg::key("key", 0),
-        Arg::new("longitude", ArgKind::Double),
-        Arg::new("latitude", ArgKind::Double),
-        Arg::new("radius", ArgKind::Double),
+        LONGITUDE,
+        LATITUDE,
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,
@@ -600,23 +607,14 @@ pub const GEORADIUSBYMEMBER: Spec = Spec {
     args: &[
         Arg::key("key", 0),
         Arg::new("member", ArgKind::String),
-        Arg::new("radius", ArgKind::Double),
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,
         WITHHASH,
         COUNT,
         ORDER,
-        Arg::one_of(
-            "store",
-            &[
-                Arg::key("storekey", 1).token("STORE").display("key"),
-                Arg::key("storedistkey", 2)
-                    .token("STOREDIST")
-                    .display("key"),
-            ],
-        )
-        .optional(),
+        STORE,
     ],
     history: &[("6.2.0", &["ANY", "COUNT"]), ("7.0.0", &[])],
     deprecated_since: Some("6.2.0"),
@@ -644,7 +642,7 @@ pub const GEORADIUSBYMEMBER_RO: Spec = Spec {
     args: &[
         Arg::key("key", 0),
         Arg::new("member", ArgKind::String),
-        Arg::new("radius", ArgKind::Double),
+        RADIUS,
         UNIT,
         WITHCOORD,
         WITHDIST,

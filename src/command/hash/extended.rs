@@ -137,6 +137,7 @@ pub const HGETEX: Spec = Spec {
         1,
         KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE),
     )],
+    key_notes: &[(0, "A write, as times to live may change.")],
     args: &[
         Arg::key("key", 0),
         Arg::one_of(

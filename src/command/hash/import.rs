@@ -104,7 +104,10 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let texts = fields.iter().map(Vec::as_slice).chain(args.iter_from(4));
     hash.prepare(texts, fields.len() * 2, &limits);
     let mut argv: Vec<&[u8]> = vec![b"HSET", key.bytes];
-    for (field, value) in fields.iter().zip(args.iter_from(4)) {
+    // Hashes of the same fields have them in the same order, in whichever they were named.
+    let mut pairs: Vec<(&Vec<u8>, &[u8])> = fields.iter().zip(args.iter_from(4)).collect();
+    pairs.sort_unstable_by_key(|(field, _)| *field);
+    for (field, value) in pairs {
         hash.set(field, value, OldDeadline::Clear, &limits);
         argv.extend_from_slice(&[field, value]);
     }

@@ -197,7 +197,7 @@ pub const LMOVEM: Spec = Spec {
 /// `LMOVEM source destination <LEFT | RIGHT> <LEFT | RIGHT> [<COUNT count | EXACTLY exactly> <OBO | BULK>]`.
 fn lmovem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let request = MoveMany::parse(args, 5)?;
-    if !request.run(ctx, args)? {
+    if request.run(ctx, args)?.is_none() {
         if request.is_exact {
             ctx.client.reply.null_array();
         } else {
@@ -226,13 +226,13 @@ pub const BLMOVEM: Spec = Spec {
 fn blmovem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let request = MoveMany::parse(args, 6)?;
     let deadline_ms = ctx.timeout_arg(args, 5)?;
-    if request.run(ctx, args)? {
+    if let Some(moved) = request.run(ctx, args)? {
+        // What was moved, not what was asked for: who replays it may find more in the list.
+        let mut digits = itoa::Buffer::new();
         let mut argv: Vec<&[u8]> = vec![b"LMOVEM"];
-        argv.extend(
-            (1..args.len())
-                .filter(|index| *index != 5)
-                .map(|index| args.bytes(index)),
-        );
+        argv.extend((1..5).map(|index| args.bytes(index)));
+        argv.extend([&b"EXACTLY"[..], digits.format(moved).as_bytes()]);
+        argv.push(if request.in_bulk { b"BULK" } else { b"OBO" });
         ctx.propagate(&argv);
     } else {
         wait_for(ctx, args, 1..2, deadline_ms, false);
@@ -275,15 +275,15 @@ impl MoveMany {
         Ok(request)
     }
 
-    /// Moves, and replies with what was moved in the order in which it lies in the destination; says whether there
-    /// was enough.
-    fn run(&self, ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<bool, CommandError> {
+    /// Moves, and replies with what was moved in the order in which it lies in the destination; says how many
+    /// elements that were, if there were enough.
+    fn run(&self, ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<Option<usize>, CommandError> {
         let (source, destination) = (ctx.key(args, 1), ctx.key(args, 2));
         let needed = if self.is_exact { self.count } else { 1 };
         let held = ctx.object::<List>(source, Access::Write)?;
         let held = held.map_or(0, |list| list.len());
         if held < needed {
-            return Ok(false);
+            return Ok(None);
         }
         ctx.object::<List>(destination, Access::Write)?;
         let count = self.count.min(held);
@@ -307,7 +307,7 @@ impl MoveMany {
             element.reply(ctx);
         }
         after_move(ctx, source, self.from, taken.len());
-        Ok(true)
+        Ok(Some(taken.len()))
     }
 }
 

@@ -246,6 +246,7 @@ pub(super) fn wait_for(
         keys: keys.map(|index| args.bytes(index).to_vec()).collect(),
         kind: Kind::List,
         on_any_change: false,
+        wake_ms: None,
         deadline_ms,
         is_single,
         memo: Vec::new(),

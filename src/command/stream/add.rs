@@ -217,6 +217,10 @@ pub const XADD: Spec = Spec {
     summary: "Adds an entry to a stream, which is created when there is none.",
     complexity: Some("O(1) or O(N)"),
     key_specs: &[KeySpec::at(1, KeyFlags::RW.or(KeyFlags::UPDATE))],
+    key_notes: &[(
+        0,
+        "An update as well as an insert, as it may trim the stream.",
+    )],
     args: &[
         Arg::key("key", 0),
         Arg::word("nomkstream", "NOMKSTREAM")
@@ -328,6 +332,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         entries: usize::try_from(config.stream_node_max_entries).unwrap_or(0),
     };
     let now_ms = ctx.server.now_ms;
+    let memory = super::idempotence::defaults(ctx);
     let stream = ctx
         .object_or_insert::<object::Stream>(key, object::Stream::default)?
         .get_mut();
@@ -346,7 +351,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     };
     if let Some((producer, id)) = message {
-        let producers = super::idempotence::producers(stream);
+        let producers = super::idempotence::producers(stream, memory);
         producers.expire(now_ms);
         if let Some(known) = producers.get(producer, id) {
             producers.duplicates += 1;
@@ -361,7 +366,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         None => 0,
     };
     if let Some((producer, message)) = message {
-        let producers = super::idempotence::producers(stream);
+        let producers = super::idempotence::producers(stream, memory);
         producers.added += 1;
         producers.insert(producer, message, id, now_ms);
     }

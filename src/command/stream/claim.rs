@@ -257,6 +257,7 @@ fn finish(ctx: &mut Ctx<'_>, claim: Claim<'_>, is_new: bool, changes: usize) {
         super::announce(ctx, key, Event::stream("xgroup-createconsumer"));
     }
     super::count_changes(ctx, changes);
+    super::pending_changed(ctx, key);
     propagate_instead(ctx, &commands);
 }
 

@@ -12,15 +12,21 @@ use crate::types::stream::{Producers, Stream};
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[XCFGSET, XIDMPRECORD];
 
-/// What a stream remembers unless it is told otherwise.
-const DURATION_SECS: u64 = 100;
-const MAX_LEN: usize = 100;
 const DURATION_SECS_MAX: i64 = 86_400;
 const MAX_LEN_MAX: i64 = 10_000;
 
-/// The stream's memory of messages, begun if there is none.
-pub(super) fn producers(stream: &mut Stream) -> &mut Producers {
-    let new = || Box::new(Producers::new(DURATION_SECS, MAX_LEN));
+/// For how many seconds a stream remembers messages unless it is told otherwise, and how many of a producer.
+pub(super) fn defaults(ctx: &Ctx<'_>) -> (u64, usize) {
+    let config = &ctx.server.config;
+    (
+        config.stream_idmp_duration.unsigned_abs(),
+        usize::try_from(config.stream_idmp_maxsize).unwrap_or(0),
+    )
+}
+
+/// The stream's memory of messages, begun under these defaults if there is none.
+pub(super) fn producers(stream: &mut Stream, defaults: (u64, usize)) -> &mut Producers {
+    let new = || Box::new(Producers::new(defaults.0, defaults.1));
     stream.producers.get_or_insert_with(new)
 }
 
@@ -71,9 +77,9 @@ fn xcfgset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if duration.is_none() && max_len.is_none() {
         return Err(CommandError::Syntax);
     }
-    let key = ctx.key(args, 1);
+    let (key, defaults) = (ctx.key(args, 1), defaults(ctx));
     let stream = find(ctx, key, Access::Write)?.ok_or(CommandError::NoSuchKey)?;
-    let producers = producers(stream);
+    let producers = producers(stream, defaults);
     let duration = duration.unwrap_or(producers.duration_secs);
     let max_len = max_len.unwrap_or(producers.max_len);
     producers.configure(duration, max_len);
@@ -111,12 +117,12 @@ fn xidmprecord(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ));
     }
     let id = id_arg(args, 4)?;
-    let now_ms = ctx.server.now_ms;
+    let (now_ms, defaults) = (ctx.server.now_ms, defaults(ctx));
     let stream = find(ctx, key, Access::Write)?.ok_or(CommandError::NoSuchKey)?;
     if !stream.log.contains(id) {
         return Err(CommandError::text("ERR no such stream entry"));
     }
-    let producers = producers(stream);
+    let producers = producers(stream, defaults);
     match producers.get(producer, message) {
         Some(known) if known != id => {
             return Err(CommandError::text(

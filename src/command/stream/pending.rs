@@ -303,6 +303,7 @@ fn xnack(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     }
     super::count_changes(ctx, released);
+    super::pending_changed(ctx, key.bytes);
     ctx.client.reply.len(released);
     Ok(())
 }

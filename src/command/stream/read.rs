@@ -17,7 +17,7 @@ use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::Access;
 use crate::types::decimal::parse_i64;
-use crate::types::stream::{self, Entry, Log, Nack, StreamId};
+use crate::types::stream::{self, Entry, Log, StreamId};
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[XREAD, XREADGROUP];
@@ -125,7 +125,7 @@ fn xread(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     if !output.finish(&mut ctx.client.reply) {
         let memo = ids.iter().flat_map(|id| [id.ms, id.seq]).collect();
-        wait(ctx, args, &options, false, memo);
+        wait(ctx, args, &options, false, None, memo);
     }
     Ok(())
 }
@@ -238,7 +238,10 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     ctx.server.effects.rewritten = true;
     if !output.finish(&mut ctx.client.reply) {
-        wait(ctx, args, &options, true, Vec::new());
+        let wake_ms = options
+            .claim_idle
+            .and_then(|idle| next_claim_ms(ctx, args, &options, idle));
+        wait(ctx, args, &options, true, wake_ms, Vec::new());
     }
     Ok(())
 }
@@ -313,7 +316,9 @@ fn read_group(
         }
         None => {
             let claims = match options.claim_idle {
-                Some(idle_min) => claimable(log, group, idle_min, now_ms, options.count),
+                Some(idle_min) => group.claimable(options.count, |id, nack| {
+                    (nack.is_free() || now_ms - nack.delivered_ms >= idle_min) && log.contains(id)
+                }),
                 None => Vec::new(),
             };
             let start = group.last_id.next().filter(|start| *start <= last_id(log));
@@ -367,6 +372,7 @@ fn read_group(
         super::announce(ctx, key, Event::stream("xgroup-createconsumer"));
     }
     super::count_changes(ctx, (is_new_read || claimed > 0).into());
+    super::pending_changed(ctx, key);
     propagate_instead(ctx, &commands);
     Ok(())
 }
@@ -418,26 +424,6 @@ fn history(
             group.redeliver(id, now_ms);
         }
     }
-}
-
-/// The pending entries that have waited long enough, those that have waited longest first.
-fn claimable(
-    log: &Log,
-    group: &stream::Group,
-    idle_min: i64,
-    now_ms: i64,
-    count: usize,
-) -> Vec<(StreamId, Nack)> {
-    let is_due = |nack: &Nack| nack.is_free() || now_ms - nack.delivered_ms >= idle_min;
-    let mut found: Vec<(StreamId, Nack)> = group
-        .pending()
-        .iter()
-        .filter(|(id, nack)| is_due(nack) && log.contains(**id))
-        .map(|(id, nack)| (*id, *nack))
-        .collect();
-    found.sort_by_key(|(id, nack)| (nack.delivered_ms, *id));
-    found.truncate(count);
-    found
 }
 
 /// What both commands are asked for.
@@ -660,8 +646,50 @@ impl Output {
     }
 }
 
+/// When the first pending entry will have been idle for as long as CLAIM asks. What becomes pending later is looked at
+/// when it does: see [`super::pending_changed`].
+fn next_claim_ms(ctx: &mut Ctx<'_>, args: Args<'_>, options: &Options, idle: i64) -> Option<i64> {
+    let dbid = ctx.client.dbid;
+    let name = args.bytes(options.group_at);
+    let mut first: Option<i64> = None;
+    for at in 0..options.streams {
+        if args.bytes(options.id_at(at)) != b">" {
+            continue;
+        }
+        let key = ctx.key(args, options.first_key + at);
+        let found = ctx
+            .server
+            .object::<object::Stream>(dbid, key, Access::Peek)
+            .ok()
+            .flatten();
+        let Some(stream) = found.map(|stream| stream.get()) else {
+            continue;
+        };
+        let pending = stream.groups.get(name).map(stream::Group::pending);
+        let due = pending
+            .into_iter()
+            .flatten()
+            .filter(|(id, _)| stream.log.contains(**id))
+            .map(|(_, nack)| nack.delivered_ms.saturating_add(idle))
+            .min();
+        first = first.into_iter().chain(due).min();
+    }
+    // A client that waits for entries to age is told apart from others even while there are none.
+    Some(first.unwrap_or(NEVER_MS))
+}
+
+/// Later than any time that comes; far enough from the largest number to be counted in microseconds.
+const NEVER_MS: i64 = i64::MAX / 1_000_000;
+
 /// Nothing was found: waits, if asked to.
-fn wait(ctx: &mut Ctx<'_>, args: Args<'_>, options: &Options, is_group: bool, memo: Vec<u64>) {
+fn wait(
+    ctx: &mut Ctx<'_>,
+    args: Args<'_>,
+    options: &Options,
+    is_group: bool,
+    wake_ms: Option<i64>,
+    memo: Vec<u64>,
+) {
     let Some(deadline_ms) = options.block else {
         ctx.client.reply.null_array();
         return;
@@ -671,6 +699,7 @@ fn wait(ctx: &mut Ctx<'_>, args: Args<'_>, options: &Options, is_group: bool, me
         keys: keys.map(|index| args.bytes(index).to_vec()).collect(),
         kind: Kind::Stream,
         on_any_change: is_group,
+        wake_ms,
         deadline_ms,
         is_single: false,
         memo,

@@ -199,6 +199,7 @@ fn wait(ctx: &mut Ctx<'_>, args: Args<'_>, keys: std::ops::Range<usize>, deadlin
         keys: keys.map(|index| args.bytes(index).to_vec()).collect(),
         kind: Kind::ZSet,
         on_any_change: false,
+        wake_ms: None,
         deadline_ms,
         is_single: false,
         memo: Vec::new(),

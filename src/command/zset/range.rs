@@ -30,6 +30,26 @@ pub const COMMANDS: &[Spec] = &[
     ZREMRANGEBYLEX,
 ];
 
+/// Which part of an interval is asked for.
+const LIMIT: Arg = Arg::block(
+    "limit",
+    &[
+        Arg::new("offset", ArgKind::Integer),
+        Arg::new("count", ArgKind::Integer),
+    ],
+)
+.token("LIMIT")
+.optional();
+
+/// What an interval is of, if not of ranks.
+const SORT_BY: Arg = Arg::one_of(
+    "sortby",
+    &[Arg::word("byscore", "BYSCORE"), Arg::word("bylex", "BYLEX")],
+)
+.optional();
+
+const WITHSCORES: Arg = Arg::word("withscores", "WITHSCORES").optional();
+
 /// An end of an interval of scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct ScoreBound {
@@ -368,24 +388,10 @@ pub const ZRANGE: Spec = Spec {
         Arg::key("key", 0),
         Arg::new("start", ArgKind::String),
         Arg::new("stop", ArgKind::String),
-        Arg::one_of(
-            "sortby",
-            &[Arg::word("byscore", "BYSCORE"), Arg::word("bylex", "BYLEX")],
-        )
-        .since("6.2.0")
-        .optional(),
+        SORT_BY.since("6.2.0"),
         Arg::word("rev", "REV").since("6.2.0").optional(),
-        Arg::block(
-            "limit",
-            &[
-                Arg::new("offset", ArgKind::Integer),
-                Arg::new("count", ArgKind::Integer),
-            ],
-        )
-        .token("LIMIT")
-        .since("6.2.0")
-        .optional(),
-        Arg::word("withscores", "WITHSCORES").optional(),
+        LIMIT.since("6.2.0"),
+        WITHSCORES,
     ],
     history: &[("6.2.0", &["REV", "BYSCORE", "BYLEX", "LIMIT"])],
     handler: zrange,
@@ -425,7 +431,7 @@ pub const ZREVRANGE: Spec = Spec {
         Arg::key("key", 0),
         Arg::new("start", ArgKind::Integer),
         Arg::new("stop", ArgKind::Integer),
-        Arg::word("withscores", "WITHSCORES").optional(),
+        WITHSCORES,
     ],
     deprecated_since: Some("6.2.0"),
     replaced_by: Some("`ZRANGE` with the `REV` argument"),
@@ -455,15 +461,7 @@ pub const ZRANGEBYSCORE: Spec = Spec {
         Arg::word("withscores", "WITHSCORES")
             .since("2.0.0")
             .optional(),
-        Arg::block(
-            "limit",
-            &[
-                Arg::new("offset", ArgKind::Integer),
-                Arg::new("count", ArgKind::Integer),
-            ],
-        )
-        .token("LIMIT")
-        .optional(),
+        LIMIT,
     ],
     history: &[("2.0.0", &["WITHSCORES"])],
     deprecated_since: Some("6.2.0"),
@@ -491,16 +489,8 @@ pub const ZREVRANGEBYSCORE: Spec = Spec {
         Arg::key("key", 0),
         Arg::new("max", ArgKind::Double),
         Arg::new("min", ArgKind::Double),
-        Arg::word("withscores", "WITHSCORES").optional(),
-        Arg::block(
-            "limit",
-            &[
-                Arg::new("offset", ArgKind::Integer),
-                Arg::new("count", ArgKind::Integer),
-            ],
-        )
-        .token("LIMIT")
-        .optional(),
+        WITHSCORES,
+        LIMIT,
     ],
     history: &[("2.1.6", &["min", "max"])],
     deprecated_since: Some("6.2.0"),
@@ -528,15 +518,7 @@ pub const ZRANGEBYLEX: Spec = Spec {
         Arg::key("key", 0),
         Arg::new("min", ArgKind::String),
         Arg::new("max", ArgKind::String),
-        Arg::block(
-            "limit",
-            &[
-                Arg::new("offset", ArgKind::Integer),
-                Arg::new("count", ArgKind::Integer),
-            ],
-        )
-        .token("LIMIT")
-        .optional(),
+        LIMIT,
     ],
     deprecated_since: Some("6.2.0"),
     replaced_by: Some("`ZRANGE` with the `BYLEX` argument"),
@@ -563,15 +545,7 @@ pub const ZREVRANGEBYLEX: Spec = Spec {
         Arg::key("key", 0),
         Arg::new("max", ArgKind::String),
         Arg::new("min", ArgKind::String),
-        Arg::block(
-            "limit",
-            &[
-                Arg::new("offset", ArgKind::Integer),
-                Arg::new("count", ArgKind::Integer),
-            ],
-        )
-        .token("LIMIT")
-        .optional(),
+        LIMIT,
     ],
     deprecated_since: Some("6.2.0"),
     replaced_by: Some("`ZRANGE` with the `REV`, `BYLEX` argument"),
@@ -602,21 +576,9 @@ pub const ZRANGESTORE: Spec = Spec {
         Arg::key("src", 1),
         Arg::new("min", ArgKind::String),
         Arg::new("max", ArgKind::String),
-        Arg::one_of(
-            "sortby",
-            &[Arg::word("byscore", "BYSCORE"), Arg::word("bylex", "BYLEX")],
-        )
-        .optional(),
+        SORT_BY,
         Arg::word("rev", "REV").optional(),
-        Arg::block(
-            "limit",
-            &[
-                Arg::new("offset", ArgKind::Integer),
-                Arg::new("count", ArgKind::Integer),
-            ],
-        )
-        .token("LIMIT")
-        .optional(),
+        LIMIT,
     ],
     handler: zrangestore,
     ..Spec::DEFAULT

@@ -64,8 +64,9 @@ pub struct Group {
     pending: BTreeMap<StreamId, Nack>,
     consumers: Vec<Option<Consumer>>,
     names: BTreeMap<Box<[u8]>, u32>,
-    /// How many pending entries belong to nobody.
-    free: usize,
+    /// The pending entries that belong to nobody, and when each was given back: the how-manieth of all.
+    free: BTreeMap<StreamId, u64>,
+    given_back: u64,
 }
 
 impl Group {
@@ -85,7 +86,26 @@ impl Group {
 
     /// How many pending entries belong to nobody.
     pub fn free_len(&self) -> usize {
-        self.free
+        self.free.len()
+    }
+
+    /// The pending entries of which `is_due` says that they may be taken: first those that were given back, in that
+    /// order, then those that were delivered longest ago; `max` at most.
+    pub fn claimable(
+        &self,
+        max: usize,
+        mut is_due: impl FnMut(StreamId, &Nack) -> bool,
+    ) -> Vec<(StreamId, Nack)> {
+        let mut found: Vec<(StreamId, Nack)> = self
+            .pending
+            .iter()
+            .filter(|(id, nack)| is_due(**id, nack))
+            .map(|(id, nack)| (*id, *nack))
+            .collect();
+        let turn = |id: &StreamId| self.free.get(id).copied().unwrap_or(u64::MAX);
+        found.sort_by_key(|(id, nack)| (turn(id), nack.delivered_ms, *id));
+        found.truncate(max);
+        found
     }
 
     /// The consumers by name, with their numbers.
@@ -163,7 +183,10 @@ impl Group {
             Some(consumer) => {
                 consumer.pending.insert(id);
             }
-            None => self.free += usize::from(old.is_none_or(|old| !old.is_free())),
+            None => {
+                self.given_back += 1;
+                self.free.insert(id, self.given_back);
+            }
         }
     }
 
@@ -189,7 +212,9 @@ impl Group {
             Some(consumer) => {
                 consumer.pending.remove(&id);
             }
-            None => self.free = self.free.saturating_sub(1),
+            None => {
+                self.free.remove(&id);
+            }
         }
     }
 
@@ -223,7 +248,8 @@ impl Group {
 
     /// Bytes that the group takes, about.
     pub fn memory_bytes(&self) -> usize {
-        let pending = self.pending.len() * (size_of::<StreamId>() * 2 + size_of::<Nack>());
+        let free = self.free.len() * size_of::<(StreamId, u64)>();
+        let pending = self.pending.len() * (size_of::<StreamId>() * 2 + size_of::<Nack>()) + free;
         let consumers = self.consumers.capacity() * size_of::<Option<Consumer>>();
         let names: usize = self.names.keys().map(|name| 2 * name.len() + 32).sum();
         pending + consumers + names
