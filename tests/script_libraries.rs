@@ -147,7 +147,10 @@ fn json(rng: &mut Rng, depth: usize) -> String {
         5 => "[]".to_owned(),
         6 => {
             let items: Vec<String> = (0..rng.below(5)).map(|_| json(rng, depth + 1)).collect();
-            format!("[{}]", items.join(rng.pick(&[",", ",", ",", " , ", " "])))
+            format!(
+                "[{}]",
+                items.join(rng.pick::<&str>(&[",", ",", ",", " , ", " "]))
+            )
         }
         7 => {
             let items: Vec<String> = (0..rng.below(4))
@@ -171,9 +174,9 @@ fn format_of_struct(rng: &mut Rng) -> String {
             1 => format.push_str(&format!("I{}", rng.below(34))),
             2 => format.push_str(&format!("c{}", rng.below(5))),
             3 if rng.one_in(20) => {
-                format.push_str(rng.pick(&["q", "!3", "!33", "c99999999999", "=", "5"]))
+                format.push_str(rng.pick::<&str>(&["q", "!3", "!33", "c99999999999", "=", "5"]))
             }
-            _ => format.push_str(rng.pick(&items)),
+            _ => format.push_str(rng.pick::<&str>(&items)),
         }
     }
     format

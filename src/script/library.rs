@@ -403,7 +403,7 @@ fn named_arguments(lua: &Lua, table: &Table) -> Result<LibraryFunction, Raise> {
         let (key, value) = pair?;
         let Value::String(key) = key else {
             return Err(refuse(
-                "ERR named argument key given to redis.register_function is not a string",
+                "ERR unknown argument given to redis.register_function",
             ));
         };
         match &*key.as_bytes() {
