@@ -73,6 +73,12 @@ fn text(rng: &mut Rng) -> String {
     }
 }
 
+/// A key: real servers hash all of a long string, which this one does not, so the order would differ.
+fn key(rng: &mut Rng) -> String {
+    let len = rng.below(70);
+    quoted(&rng.bytes(len))
+}
+
 /// A value of Lua, written in Lua.
 fn value(rng: &mut Rng, depth: usize) -> String {
     match rng.below(if depth > 3 { 5 } else { 9 }) {
@@ -91,7 +97,7 @@ fn value(rng: &mut Rng, depth: usize) -> String {
         6 => {
             // One key: the order of several is the order of the hash, which is compared too.
             let items: Vec<String> = (0..rng.below(5))
-                .map(|_| format!("[{}]={}", text(rng), value(rng, depth + 1)))
+                .map(|_| format!("[{}]={}", key(rng), value(rng, depth + 1)))
                 .collect();
             format!("{{{}}}", items.join(","))
         }

@@ -198,7 +198,7 @@ fn a_script_without_end_is_killed_unless_it_has_written() {
         assert_eq!(two.run("SCRIPT KILL").text(), "OK");
         let error = one.read().text();
         assert!(
-            error.contains("killed by user with SCRIPT KILL"),
+            error.contains("Script killed by user with SCRIPT KILL..."),
             "{script}: {error}"
         );
         assert_eq!(one.read().text(), "PONG");

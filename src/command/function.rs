@@ -59,8 +59,13 @@ fn call(ctx: &mut Ctx<'_>, args: Args<'_>, is_ro: bool) -> Result<(), CommandErr
     let Some(found) = found else {
         return Err(CommandError::text("ERR Function not found"));
     };
-    let (name, function, flags) = (&found.name, found.function.clone(), found.flags);
-    let name = String::from_utf8_lossy(name).into_owned();
+    let name = String::from_utf8_lossy(&found.name).into();
+    let (slot, flags) = (found.slot, found.flags);
+    let machine = &ctx.server.scripting.libraries.machine;
+    let function = machine.as_ref().and_then(|machine| machine.kept(slot));
+    let Some(function) = function else {
+        return Err(CommandError::text("ERR Function not found"));
+    };
     let numkeys = match parse_i64(args.bytes(2)) {
         Some(_) => scripting::numkeys(args)?,
         None => return Err(CommandError::text("ERR Bad number of keys provided")),
@@ -166,6 +171,10 @@ fn flush(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::text(
             "ERR FUNCTION FLUSH only supports SYNC|ASYNC option",
         ));
+    }
+    if args.is(2, "async") {
+        let functions = ctx.server.scripting.libraries.function_count();
+        ctx.server.stats.lazyfreed_objects += functions as u64 + 1; // the Lua state is one too
     }
     ctx.server.scripting.libraries.flush();
     ctx.server.effects.dirty += 1;
@@ -420,7 +429,7 @@ fn stats(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
                 reply.bulk(arg);
             }
             reply.text("duration_ms");
-            reply.int((ctx.server.now.since(running.started) / 1000) as i64);
+            reply.int(running.elapsed_ms as i64);
         }
     }
     reply.text("engines");

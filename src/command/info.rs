@@ -413,7 +413,7 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     );
     out.line("evicted_keys", stats.evicted_keys);
     out.line("evicted_clients", 0);
-    out.line("evicted_scripts", server.scripting.cache.evicted);
+    out.line("evicted_scripts", stats.evicted_scripts);
     let (exceeded_ms, current_ms) = server.eviction.exceeded_ms(server.now);
     out.line("total_eviction_exceeded_time", exceeded_ms);
     out.line("current_eviction_exceeded_time", current_ms);

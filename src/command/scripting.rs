@@ -3,6 +3,8 @@
 //! A handler here finds or compiles the script and checks whether it may run at all; the engine runs it behind the
 //! handler (`engine::script`), as a script may stand still.
 
+use std::rc::Rc;
+
 use crate::border::LogLevel;
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
@@ -158,15 +160,14 @@ fn run(
     sha: Sha,
     is_ro: bool,
 ) -> Result<(), CommandError> {
-    let script = ctx.server.scripting.cache.used(&sha);
-    let script = script.ok_or(CommandError::NoScript)?;
-    let (function, flags) = (script.function.clone(), script.flags);
+    let found = ctx.server.scripting.cache.used(&sha);
+    let (function, name, flags) = found.ok_or(CommandError::NoScript)?;
     prepare(
         ctx,
         args,
         numkeys,
         Purpose::Eval,
-        hex(&sha),
+        name,
         function,
         flags,
         is_ro,
@@ -177,7 +178,9 @@ fn run(
 fn load(server: &mut Server, body: &[u8], to_stay: bool) -> Result<Sha, CommandError> {
     ensure_machine(server, Purpose::Eval)?;
     let loaded = server.scripting.cache.load(body, to_stay);
-    loaded.map_err(CommandError::Bytes)
+    let (sha, evicted) = loaded.map_err(CommandError::Bytes)?;
+    server.stats.evicted_scripts += u64::from(evicted);
+    Ok(sha)
 }
 
 /// Makes sure that there is a Lua state.
@@ -206,7 +209,7 @@ pub fn prepare(
     args: Args<'_>,
     numkeys: usize,
     purpose: Purpose,
-    name: String,
+    name: Rc<str>,
     function: mlua::Function,
     flags: ScriptFlags,
     is_ro: bool,
@@ -376,6 +379,9 @@ fn flush(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             "ERR SCRIPT FLUSH only support SYNC|ASYNC option",
         ));
     }
+    if args.is(2, "async") {
+        ctx.server.stats.lazyfreed_objects += ctx.server.scripting.cache.len() as u64;
+    }
     ctx.server.scripting.cache.flush();
     ctx.client.reply.ok();
     Ok(())
@@ -425,7 +431,7 @@ pub fn kill(ctx: &mut Ctx<'_>, purpose: Purpose) -> Result<(), CommandError> {
         return Err(busy_error(running.purpose));
     }
     running.is_killed = true;
-    let text = "The script will be killed, as a client asks for it.";
+    let text = "A client has asked to kill the running script.";
     ctx.server.log(LogLevel::Notice, text);
     ctx.client.reply.ok();
     Ok(())

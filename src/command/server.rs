@@ -1,6 +1,7 @@
 //! Commands about the server as a whole: its end, its role, its modules, and some art.
 
 use crate::command::ctx::int_arg;
+use crate::command::scripting::busy_error;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
@@ -55,8 +56,13 @@ fn shutdown(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::text("ERR No shutdown in progress."));
     }
 
+    if let Some(purpose) = ctx.server.scripting.busy.filter(|_| !nosave) {
+        return Err(busy_error(purpose));
+    }
+
     ctx.server.shut_down();
-    ctx.client.flags.set(ClientFlags::CLOSE_ASAP, true);
+    // The connection ends with the process: who sees it end finds no one who listens.
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
     Ok(())
 }
 

@@ -310,7 +310,8 @@ impl Engine {
         if !self.server.pushes.is_empty() {
             self.deliver_pushes(client);
         }
-        if self.server.waiters.has_ready() {
+        // In the middle of a script nobody is served: what it has pushed may not be all.
+        if self.server.waiters.has_ready() && self.server.scripting.busy.is_none() {
             self.serve_blocked();
             // The clients served may have had something to say to this one.
             if !self.server.pushes.is_empty() {

@@ -47,6 +47,7 @@ impl Engine {
             is_oom: prepared.is_oom,
             command: id,
             started: self.last_clock,
+            elapsed_ms: 0,
             in_exec: client.flags.has(ClientFlags::IN_EXEC),
             dbid: client.dbid,
             has_written: false,
@@ -75,6 +76,7 @@ impl Engine {
         let threshold_ms = self.server.config.busy_reply_threshold;
         let running = self.server.scripting.running.as_mut()?;
         let elapsed_ms = now.since(running.started) / 1000;
+        running.elapsed_ms = elapsed_ms;
         let is_slow = threshold_ms > 0 && elapsed_ms >= threshold_ms as u64;
         if running.awaits_clock {
             running.awaits_clock = false;
@@ -89,7 +91,7 @@ impl Engine {
             let answer = self.call_for_script(client, &machine);
             self.leave_script(client);
             *self.server.scripting.machine(purpose) = Some(machine);
-            return self.run_script(client, answer);
+            return self.run_script(client, answer?);
         }
         if is_slow && self.server.scripting.busy.is_none() {
             self.become_busy(client, elapsed_ms);
@@ -222,16 +224,10 @@ impl Engine {
         loop {
             let answer = match event {
                 Event::Done(result) => return Progress::Ended(result),
-                Event::Call => {
-                    if self.needs_reading(machine) {
-                        self.ask(client, Want::Reading);
-                        if let Some(running) = &mut self.server.scripting.running {
-                            running.awaits_reading = true;
-                        }
-                        return Progress::StandsStill;
-                    }
-                    self.call_for_script(client, machine)
-                }
+                Event::Call => match self.call_for_script(client, machine) {
+                    Some(answer) => answer,
+                    None => return Progress::StandsStill,
+                },
                 Event::MayCall => self.may_script_call(client, machine),
                 Event::Tick => {
                     if let Some(running) = &mut self.server.scripting.running {
@@ -259,26 +255,26 @@ impl Engine {
         self.interrupted = Some(client.conn);
     }
 
-    /// Whether the script's command reports process figures, which have to be read first.
-    fn needs_reading(&self, machine: &Machine) -> bool {
-        let args = machine.shared.args.borrow();
-        let command = self.registry.find(args.args());
-        command.is_ok_and(|command| command.spec.flags.has(Flags::NEEDS_READING))
-    }
-
-    /// Runs the command that the script has asked for.
-    fn call_for_script(&mut self, client: &mut Client, machine: &Machine) -> Answer {
+    /// Runs the command that the script has asked for, unless process figures have to be read first.
+    fn call_for_script(&mut self, client: &mut Client, machine: &Machine) -> Option<Answer> {
         let owned = machine.shared.args.take();
         client.reply.set_resp3(machine.shared.resp3.get());
         let refused = self.call_or_refuse(client, owned.args());
         *machine.shared.args.borrow_mut() = owned;
         let converted = match refused {
+            Ok(false) => {
+                self.ask(client, Want::Reading);
+                if let Some(running) = &mut self.server.scripting.running {
+                    running.awaits_reading = true;
+                }
+                return None;
+            }
             Err(error) => {
                 let line = error.line();
                 self.server.count_error(&line);
                 machine.error_table(&line, true).map(Reply1::Error)
             }
-            Ok(()) => match client.reply.single_slice() {
+            Ok(true) => match client.reply.single_slice() {
                 Some(bytes) => convert::to_lua(&machine.lua, bytes),
                 None => {
                     let mut slices = Vec::new();
@@ -293,30 +289,37 @@ impl Engine {
             },
         };
         client.reply.discard();
-        match converted {
+        Some(match converted {
             Ok(Reply1::Value(value)) => Answer::Value(value),
             Ok(Reply1::Error(table)) => Answer::Error(table),
             Err(error) => match machine.error_table(format!("ERR {error}").as_bytes(), false) {
                 Ok(table) => Answer::Error(table),
                 Err(_) => Answer::Kill,
             },
-        }
+        })
     }
 
-    /// The gates that are a script's own; then the command runs.
-    fn call_or_refuse(&mut self, client: &mut Client, args: Args<'_>) -> Result<(), CommandError> {
+    /// The gates that are a script's own; then the command runs. False if it needs a process reading first.
+    fn call_or_refuse(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+    ) -> Result<bool, CommandError> {
         let Ok(command) = self.registry.find(args) else {
             return Err(CommandError::text(
                 "ERR Unknown Redis command called from script",
             ));
         };
         let (id, spec) = (command.id, command.spec);
+        let is_timed = args.len() > command.timed_above;
+        if spec.flags.has(Flags::NEEDS_READING) && !self.reading_is_fresh {
+            return Ok(false);
+        }
         let refusal = self.refusal_for_script(client, id, args);
         if let Err(error) = refusal {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
             return Err(error);
         }
-        let is_timed = args.len() > self.registry.get(id).timed_above;
         if let Some(running) = &mut self.server.scripting.running {
             running.has_written |= spec.flags.has(Flags::WRITE);
             running.calls = running.calls.saturating_add(1);
@@ -327,7 +330,7 @@ impl Engine {
             Some((last, count)) if *last == id => *count += 1,
             _ => self.untimed.push((id, 1)),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn refusal_for_script(

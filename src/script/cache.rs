@@ -4,20 +4,24 @@
 //! stay, [`EVAL_SCRIPTS_MAX`] of them.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use mlua::Function;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::script::flags::{self, ScriptFlags};
 use crate::script::machine::{Machine, Purpose};
-use crate::script::{Sha, sha1};
+use crate::script::{Sha, hex, sha1};
 
 /// Scripts kept that nobody has asked to keep.
 const EVAL_SCRIPTS_MAX: usize = 500;
 
 /// A compiled script.
 pub struct Script {
-    pub function: Function,
+    /// Where the machine keeps the function.
+    slot: usize,
+    /// Its SHA-1 in hexadecimal.
+    name: Rc<str>,
     pub flags: ScriptFlags,
     body: Vec<u8>,
     /// Only EVAL brought it: it may be evicted.
@@ -34,7 +38,6 @@ pub struct Cache {
     by_hash: BTreeMap<u64, Sha>,
     evictable: usize,
     uses: u64,
-    pub evicted: u64,
 }
 
 impl Cache {
@@ -60,12 +63,13 @@ impl Cache {
         self.scripts.contains_key(sha)
     }
 
-    /// The script of this name, which is about to be used.
-    pub fn used(&mut self, sha: &Sha) -> Option<&Script> {
+    /// The function of the script of this name, which is about to be used.
+    pub fn used(&mut self, sha: &Sha) -> Option<(Function, Rc<str>, ScriptFlags)> {
         self.uses += 1;
         let script = self.scripts.get_mut(sha)?;
         script.last_use = self.uses;
-        Some(script)
+        let function = self.machine.as_ref()?.kept(script.slot)?;
+        Some((function, Rc::clone(&script.name), script.flags))
     }
 
     /// The name of the script with this text, if it is there.
@@ -75,15 +79,16 @@ impl Cache {
         (script.body == body).then_some(*sha)
     }
 
-    /// Compiles a script that is not there, or makes sure that it stays. The machine is there.
-    pub fn load(&mut self, body: &[u8], to_stay: bool) -> Result<Sha, Vec<u8>> {
+    /// Compiles a script that is not there, or makes sure that it stays; also says whether another one went for it.
+    /// The machine is there.
+    pub fn load(&mut self, body: &[u8], to_stay: bool) -> Result<(Sha, bool), Vec<u8>> {
         let sha = sha1(body);
         if let Some(script) = self.scripts.get_mut(&sha) {
             if to_stay && script.is_evictable {
                 script.is_evictable = false;
                 self.evictable -= 1;
             }
-            return Ok(sha);
+            return Ok((sha, false));
         }
         let (flags, start) = flags::of_script(body)?;
         let Some(machine) = &self.machine else {
@@ -93,15 +98,17 @@ impl Cache {
         let function = compiled.map_err(|text| {
             [&b"ERR Error compiling script (new function): "[..], &text].concat()
         })?;
-        if !to_stay {
-            if self.evictable >= EVAL_SCRIPTS_MAX {
-                self.evict_one();
-            }
-            self.evictable += 1;
+        let slot = machine.keep(function);
+        let slot = slot.map_err(|error| format!("ERR {error}").into_bytes())?;
+        let evicts = !to_stay && self.evictable >= EVAL_SCRIPTS_MAX;
+        if evicts {
+            self.evict_one();
         }
+        self.evictable += usize::from(!to_stay);
         self.uses += 1;
         let script = Script {
-            function,
+            slot,
+            name: hex(&sha).into(),
             flags,
             body: body.to_vec(),
             is_evictable: !to_stay,
@@ -109,7 +116,7 @@ impl Cache {
         };
         self.scripts.insert(sha, script);
         self.by_hash.insert(xxh3_64(body), sha);
-        Ok(sha)
+        Ok((sha, evicts))
     }
 
     fn evict_one(&mut self) {
@@ -126,16 +133,15 @@ impl Cache {
         if let Some(script) = self.scripts.remove(&sha) {
             self.by_hash.remove(&xxh3_64(&script.body));
             self.evictable -= 1;
-            self.evicted += 1;
+            if let Some(machine) = &self.machine {
+                machine.forget(script.slot);
+            }
         }
     }
 
     /// Forgets all scripts, and the state with all that they left in it.
     pub fn flush(&mut self) {
-        *self = Cache {
-            evicted: self.evicted,
-            ..Cache::default()
-        };
+        *self = Cache::default();
     }
 
     /// What this cache's machine is for.

@@ -25,7 +25,8 @@ const CHUNK_NAME: &str = "@user_function";
 /// A function of a library.
 pub struct LibraryFunction {
     pub name: Vec<u8>,
-    pub function: Function,
+    /// Where the machine keeps the function.
+    pub slot: usize,
     pub flags: ScriptFlags,
     pub description: Option<Vec<u8>>,
 }
@@ -36,8 +37,8 @@ pub struct Library {
     pub functions: BTreeMap<Vec<u8>, LibraryFunction>,
 }
 
-/// The functions that a library registers while it is loaded.
-pub type Draft = BTreeMap<Vec<u8>, LibraryFunction>;
+/// The functions that a library registers while it is loaded; they have no numbers yet.
+pub type Draft = BTreeMap<Vec<u8>, (Function, LibraryFunction)>;
 
 /// The tables by which code of libraries sees its globals.
 pub struct Views {
@@ -124,7 +125,7 @@ impl Libraries {
     }
 
     /// Runs a library's code and returns what it registers.
-    fn run_code(&self, code: &[u8]) -> Result<Draft, Vec<u8>> {
+    fn run_code(&self, code: &[u8]) -> Result<BTreeMap<Vec<u8>, LibraryFunction>, Vec<u8>> {
         let Some(machine) = &self.machine else {
             return Err(b"ERR the Lua state is in use".to_vec());
         };
@@ -168,10 +169,15 @@ impl Libraries {
         let error = match result.map_err(failed)? {
             Ok(_) => {
                 let draft = draft.unwrap_or_default();
-                return match draft.is_empty() {
-                    true => Err(b"ERR No functions registered".to_vec()),
-                    false => Ok(draft),
-                };
+                if draft.is_empty() {
+                    return Err(b"ERR No functions registered".to_vec());
+                }
+                let mut functions = BTreeMap::new();
+                for (key, (function, mut entry)) in draft {
+                    entry.slot = machine.keep(function).map_err(failed)?;
+                    functions.insert(key, entry);
+                }
+                return Ok(functions);
             }
             Err(Value::Table(table)) => convert::error_of(&machine.lua, &table).map_err(failed)?,
             Err(_) => None,
@@ -203,8 +209,11 @@ impl Libraries {
         let Some(library) = self.libraries.remove(name) else {
             return false;
         };
-        for key in library.functions.keys() {
+        for (key, function) in &library.functions {
             self.owners.remove(key);
+            if let Some(machine) = &self.machine {
+                machine.forget(function.slot);
+            }
         }
         true
     }
@@ -237,7 +246,7 @@ impl Libraries {
         }
         for name in restored.libraries.keys() {
             if policy == Policy::Append && self.libraries.contains_key(name) {
-                return Err(exists(name));
+                return Err([b"ERR Library ", &name[..], b" already exists"].concat());
             }
         }
         // A function's name is free when its library is about to be replaced.
@@ -365,12 +374,13 @@ fn register(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<MultiValue, 
                     "ERR second argument to redis.register_function must be a function",
                 ));
             };
-            LibraryFunction {
+            let entry = LibraryFunction {
                 name: name?.as_bytes().to_vec(),
-                function: function.clone(),
+                slot: 0,
                 flags: ScriptFlags::default(),
                 description: None,
-            }
+            };
+            (function.clone(), entry)
         }
         _ => {
             return Err(refuse(
@@ -378,7 +388,8 @@ fn register(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<MultiValue, 
             ));
         }
     };
-    if !is_name(&function.name) {
+    let (_, entry) = &function;
+    if !is_name(&entry.name) {
         return Err(refuse(BAD_NAME));
     }
     let mut loading = shared.loading.borrow_mut();
@@ -387,7 +398,7 @@ fn register(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<MultiValue, 
             "ERR redis.register_function can only be called on FUNCTION LOAD command",
         ));
     };
-    let key = function.name.to_ascii_lowercase();
+    let key = entry.name.to_ascii_lowercase();
     if draft.contains_key(&key) {
         return Err(refuse("ERR Function already exists in the library"));
     }
@@ -395,7 +406,7 @@ fn register(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<MultiValue, 
     Ok(MultiValue::new())
 }
 
-fn named_arguments(lua: &Lua, table: &Table) -> Result<LibraryFunction, Raise> {
+fn named_arguments(lua: &Lua, table: &Table) -> Result<(Function, LibraryFunction), Raise> {
     let refuse = |text: &str| raise_line(lua, text);
     let (mut name, mut callback, mut description) = (None, None, None);
     let mut flags = ScriptFlags::default();
@@ -453,12 +464,13 @@ fn named_arguments(lua: &Lua, table: &Table) -> Result<LibraryFunction, Raise> {
         .ok_or_else(|| refuse("ERR redis.register_function must get a function name argument"))?;
     let function = callback
         .ok_or_else(|| refuse("ERR redis.register_function must get a callback argument"))?;
-    Ok(LibraryFunction {
+    let entry = LibraryFunction {
         name,
-        function,
+        slot: 0,
         flags,
         description,
-    })
+    };
+    Ok((function, entry))
 }
 
 #[cfg(test)]

@@ -93,6 +93,9 @@ pub struct Machine {
     pub host: Rc<Host>,
     /// How the code of libraries sees its globals.
     pub views: Option<Views>,
+    /// Compiled functions by number. They are in a table of Lua, as there is little room for handles.
+    functions: Table,
+    next_slot: Cell<usize>,
     /// It is gone only while it is being dropped.
     fiber: Option<Coroutine<Answer, Event, ()>>,
     is_running: bool,
@@ -143,7 +146,10 @@ impl Machine {
             let error = failure.borrow_mut().take();
             return Err(error.unwrap_or(mlua::Error::runtime("the Lua state cannot be set up")));
         }
+        let functions = lua.create_table()?;
         Ok(Machine {
+            functions,
+            next_slot: Cell::new(1),
             lua,
             shared,
             host,
@@ -170,6 +176,24 @@ impl Machine {
         };
         self.is_running = !matches!(event, Event::Done(_));
         event
+    }
+
+    /// Keeps a function; the result is its number.
+    pub fn keep(&self, function: mlua::Function) -> mlua::Result<usize> {
+        let slot = self.next_slot.get();
+        self.functions.raw_seti(slot, function)?;
+        self.next_slot.set(slot + 1);
+        Ok(slot)
+    }
+
+    /// The function with this number.
+    pub fn kept(&self, slot: usize) -> Option<mlua::Function> {
+        self.functions.raw_get(slot).ok()
+    }
+
+    /// Forgets a function. What fails for lack of memory fails elsewhere soon enough.
+    pub fn forget(&self, slot: usize) {
+        let _ = self.functions.raw_seti(slot, Value::Nil);
     }
 
     /// An error as scripts see it: a table with the line in `err`.
@@ -295,8 +319,7 @@ fn failed(lua: &Lua, host: &Host, raises: bool, table: Table) -> mlua::Result<Va
 /// From now on every instruction of the script fails.
 fn killed_error(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
     shared.killed.set(true);
-    let line =
-        b"ERR Error running script, execution interrupted: Script killed by user with SCRIPT KILL.";
+    let line = b"ERR Script killed by user with SCRIPT KILL...";
     error_table(lua, line, false)
 }
 

@@ -16,6 +16,8 @@ pub mod number;
 pub mod packed;
 pub mod sandbox;
 
+use std::rc::Rc;
+
 use mlua::{Function, Table};
 use sha1::{Digest, Sha1};
 
@@ -52,7 +54,7 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct Prepared {
     pub purpose: Purpose,
     /// The script's SHA-1 or the function's name.
-    pub name: String,
+    pub name: Rc<str>,
     pub function: Function,
     pub keys: Table,
     pub argv: Table,
@@ -68,7 +70,7 @@ pub struct Prepared {
 /// A script that runs, or stands still.
 pub struct Running {
     pub purpose: Purpose,
-    pub name: String,
+    pub name: Rc<str>,
     pub flags: ScriptFlags,
     pub is_read_only: bool,
     pub allows_oom: bool,
@@ -77,6 +79,8 @@ pub struct Running {
     /// The command that runs it.
     pub command: CommandId,
     pub started: UnixMicros,
+    /// How long it has run, at the last tick.
+    pub elapsed_ms: u64,
     /// It was called from a transaction.
     pub in_exec: bool,
     /// Its caller's database, to which the caller returns.

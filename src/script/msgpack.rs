@@ -193,7 +193,6 @@ fn unpack(
         pos: offset,
     };
     let mut values = MultiValue::new();
-    let limit = if limit == 0 { usize::MAX } else { limit };
     while reader.pos < len && values.len() < limit {
         if values.len() >= RESULTS_MAX {
             let why = "too many return values at once; use unpack_one or unpack_limit instead.";

@@ -72,14 +72,14 @@ impl<'a> Format<'a> {
         Ok(size)
     }
 
-    /// The next option, for which the data is `total` bytes long so far. Options that set something are obeyed on the
-    /// way and count as one without size.
+    /// The next option, for which the data is `total` bytes long so far. What sets something, or is unknown, counts
+    /// as one without size; see [`Format::control`].
     fn next(&mut self, total: usize) -> Result<Option<Item>, Raise> {
         let Some(letter) = self.text.get(self.pos).copied() else {
             return Ok(None);
         };
         self.pos += 1;
-        let mut size = match letter {
+        let size = match letter {
             b'B' | b'b' | b'x' => 1,
             b'H' | b'h' => 2,
             b'L' | b'l' | b'T' | b'd' => 8,
@@ -88,13 +88,26 @@ impl<'a> Format<'a> {
             b'i' | b'I' => self.int_size(4)?,
             _ => 0,
         };
-        let mut padding = 0;
+        let align = size.min(self.align);
+        let padding = match align > 1 && letter != b'c' {
+            true => align.wrapping_sub(total & (align - 1)) & (align - 1),
+            false => 0,
+        };
+        Ok(Some(Item {
+            letter,
+            size,
+            padding,
+        }))
+    }
+
+    /// Obeys an option that sets something.
+    fn control(&mut self, letter: u8) -> Result<(), Raise> {
         match letter {
             b' ' => {}
             b'>' => self.is_little = false,
             b'<' => self.is_little = true,
             b'!' => {
-                let align = self.int_size(NATIVE_ALIGN)?;
+                let align = self.number()?.unwrap_or(NATIVE_ALIGN);
                 if !align.is_power_of_two() {
                     return Err(Raise::Text(format!(
                         "alignment {align} is not a power of 2"
@@ -102,27 +115,13 @@ impl<'a> Format<'a> {
                 }
                 self.align = align;
             }
-            b'c' | b's' => {}
-            b'x' | b'B' | b'b' | b'H' | b'h' | b'L' | b'l' | b'T' | b'd' | b'f' | b'i' | b'I' => {
-                let align = size.min(self.align);
-                if align > 1 && letter != b'x' {
-                    padding = align.wrapping_sub(total & (align - 1)) & (align - 1);
-                }
-            }
             _ => {
                 let letter = char::from(letter);
                 let text = format!("invalid format option '{letter}'");
                 return Err(Raise::Argument(1, text));
             }
         }
-        if letter == b'!' {
-            size = 0;
-        }
-        Ok(Some(Item {
-            letter,
-            size,
-            padding,
-        }))
+        Ok(())
     }
 }
 
@@ -185,7 +184,7 @@ fn pack(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
                     out.push(0);
                 }
             }
-            _ => {}
+            other => format.control(other)?,
         }
     }
     Ok(Value::String(lua.create_string(&out)?))
@@ -282,10 +281,9 @@ fn unpack(lua: &Lua, args: &Arguments) -> Result<MultiValue, Raise> {
             }
             b'c' if size == 0 => {
                 let len = match values.pop() {
-                    Some(Value::Integer(len)) => len,
-                    Some(Value::Number(len)) => len as i64,
-                    other => {
-                        values.extend(other);
+                    Some(Value::Integer(len)) => to_bits(len as f64),
+                    Some(Value::Number(len)) => to_bits(len),
+                    _ => {
                         let text = "format 'c0' needs a previous size";
                         return Err(Raise::Text(text.into()));
                     }
@@ -302,7 +300,8 @@ fn unpack(lua: &Lua, args: &Arguments) -> Result<MultiValue, Raise> {
                 values.push(Value::String(lua.create_string(&rest[..end])?));
                 pos += end + 1;
             }
-            _ => {}
+            b'x' => {}
+            other => format.control(other)?,
         }
         pos += size;
     }
@@ -320,14 +319,10 @@ fn read_int(bytes: &[u8], is_little: bool, is_signed: bool) -> Value {
     if !is_signed {
         return Value::Number(bits as f64);
     }
-    let unused = 64 - 8 * bytes.len().min(8) as u32;
-    // No bytes at all leave nothing to shift.
-    let value = (bits as i64)
-        .checked_shl(unused)
-        .unwrap_or(0)
-        .checked_shr(unused)
-        .unwrap_or(0);
-    Value::Integer(value)
+    // As on x86, where shifts count modulo 64: that is what extends the sign of longer numbers.
+    let mask = u64::MAX << ((bytes.len() * 8).wrapping_sub(1) & 63);
+    let extended = if bits & mask != 0 { bits | mask } else { bits };
+    Value::Integer(extended as i64)
 }
 
 fn size(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
@@ -344,6 +339,10 @@ fn size(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
         if let Some(option) = no_size {
             let text = format!("option '{option}' has no fixed size");
             return Err(Raise::Argument(1, text));
+        }
+        // Unknown letters and digits are passed over here.
+        if !item.letter.is_ascii_alphanumeric() {
+            format.control(item.letter)?;
         }
         total += item.padding + item.size;
     }
