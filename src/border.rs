@@ -89,6 +89,14 @@ pub enum Input<'a> {
         outcome: Outcome,
     },
     Signal(Signal),
+    /// Answer to [`Order::ReadFile`].
+    Chunk {
+        ticket: u64,
+        /// The file's length; `None` when there is no such file.
+        size: Option<u64>,
+        /// What was read; nothing at the file's end.
+        bytes: &'a [u8],
+    },
 }
 
 /// What the engine must be given before it goes on; the shell serves it at once.
@@ -135,6 +143,39 @@ pub enum Order {
     AdjustOomScore { ticket: u64 },
     /// Give unused memory back to the system.
     PurgeMemory,
+    /// Read up to `len` bytes of a file from `pos` on; the answer is an [`Input::Chunk`], or that it failed.
+    ReadFile {
+        ticket: u64,
+        path: Vec<u8>,
+        pos: u64,
+        len: usize,
+    },
+    /// Begin a new file at `path`, to be known by this number. With `syncs_often` it is forced to disk in portions,
+    /// against one long wait at the end. There is no answer: what fails is told by the next order for the file.
+    OpenFile {
+        file: u64,
+        path: Vec<u8>,
+        syncs_often: bool,
+    },
+    /// Write this behind what the file has, then answer.
+    WriteFile {
+        file: u64,
+        ticket: u64,
+        bytes: Vec<u8>,
+    },
+    /// End the file with its checksum, or zeros in its place, if it has one; force it to disk and give it the name
+    /// `target`, then answer with its length.
+    EndFile {
+        file: u64,
+        ticket: u64,
+        has_checksum: bool,
+        computes_checksum: bool,
+        target: Vec<u8>,
+    },
+    /// Give a file up and remove it.
+    DropFile { file: u64 },
+    /// The data is loaded: say that clients are served now.
+    Ready,
     /// End the process with this exit code; replies still pending are written first, as far as sockets take them.
     Exit { code: i32 },
 }

@@ -467,3 +467,21 @@ fn clients_that_come_and_go_leave_nothing_behind() {
         (files() <= before).then_some(())
     });
 }
+
+#[test]
+fn who_asks_a_full_buffer_and_hangs_up_is_answered() {
+    let server = Server::start(&["--enable-debug-command", "yes"]);
+    for len in [16 << 10, 32 << 10, 64 << 10, (64 << 10) - 1] {
+        let (mut sleeper, mut client) = (server.connect(), server.connect());
+        client.run("PING");
+        // All of it, and the end, lie there when the server looks.
+        sleeper.send(&request(&["DEBUG", "SLEEP", "0.1"]));
+        let count = len / 6;
+        let mut bytes = "PING\r\n".repeat(count).into_bytes();
+        bytes.resize(len, b'\n');
+        client.send(&bytes);
+        client.half_close();
+        let answers = client.read_to_end();
+        assert_eq!(answers.len(), count * "+PONG\r\n".len(), "{len} bytes");
+    }
+}

@@ -70,6 +70,11 @@ fn users_by_hand() {
 }
 
 #[test]
+fn channels_of_users_by_hand() {
+    compare_file("acl-channels.txt");
+}
+
+#[test]
 fn keys_by_hand() {
     compare_file("keys.txt");
 }

@@ -325,16 +325,18 @@ const TROUBLE: &[&str] = &[
     "LATENCY LATEST",
 ];
 
-/// A client that stirs trouble among its other commands, and comes back when it is closed.
-fn troubled_load(address: &Address, seed: u64, rounds: usize) {
+/// A client that stirs trouble among its other commands, and comes back when it is closed. Says how many
+/// commands it was not allowed to run.
+fn troubled_load(address: &Address, trouble: &[&str], seed: u64, rounds: usize) -> usize {
     let mut rng = Rng::new(seed);
     let mut client = Client::connect(address);
+    let mut denied = 0;
     for _ in 0..rounds {
         let depth = [1, 5, 30][rng.below(3)];
         let mut bytes = Vec::new();
         for _ in 0..depth {
             let command = match rng.below(25) {
-                0 => rng.pick(TROUBLE).split(' ').map(str::to_owned).collect(),
+                0 => rng.pick(trouble).split(' ').map(str::to_owned).collect(),
                 1..5 => {
                     let (key, value) = (
                         format!("big:{}", rng.below(300)),
@@ -347,10 +349,17 @@ fn troubled_load(address: &Address, seed: u64, rounds: usize) {
             bytes.extend(request(&command));
         }
         let is_sent = client.try_send(&bytes).is_ok();
-        if !is_sent || !(0..depth).all(|_| client.next_reply().is_some()) {
+        let mut read = || {
+            let (reply, _) = client.next_reply()?;
+            let is_denial = reply.error().is_some_and(|text| text.starts_with("NOPERM"));
+            denied += usize::from(is_denial);
+            Some(())
+        };
+        if !is_sent || !(0..depth).all(|_| read().is_some()) {
             client = Client::connect(address);
         }
     }
+    denied
 }
 
 #[test]
@@ -364,7 +373,9 @@ fn evictions_pauses_and_kills_replay_as_well() {
         .map(|n| {
             let address = address.clone();
             let rounds = count_from_env("RETRACE_COMMANDS", 2_400) / 8;
-            std::thread::spawn(move || troubled_load(&address, seed.wrapping_add(n), rounds))
+            std::thread::spawn(move || {
+                troubled_load(&address, TROUBLE, seed.wrapping_add(n), rounds)
+            })
         })
         .collect();
     for thread in threads {
@@ -380,6 +391,78 @@ fn evictions_pauses_and_kills_replay_as_well() {
     assert_ne!(evicted, None);
     println!("evicted keys: {evicted:?}");
     server.terminate();
+    println!("{}", assert_identical(&journal, seed));
+}
+
+/// Users come, go, log in and are refused.
+const USERS: &[&str] = &[
+    "ACL SETUSER one on nopass +@all -@dangerous ~key:* ~short:*",
+    "ACL SETUSER one on >pw -@write",
+    "ACL SETUSER one +@all %R~key:1* (+set ~key:2*)",
+    "ACL SETUSER one resetkeys nosuchrule",
+    "ACL SETUSER two reset on >pw +@all ~*",
+    "ACL SETUSER two off",
+    "ACL SETUSER three on nopass allcommands allkeys allchannels",
+    "ACL SETUSER three -get -acl|whoami +select|0",
+    "ACL DELUSER one nosuch",
+    "ACL DELUSER two three",
+    "AUTH one x",
+    "AUTH two pw",
+    "AUTH two wrong",
+    "AUTH three x",
+    "HELLO 3 AUTH one pw SETNAME named",
+    "AUTH default x",
+    "RESET",
+    "MULTI",
+    "EXEC",
+    "DISCARD",
+    "BLPOP list 0.01",
+    "RPUSH list x",
+    "ACL WHOAMI",
+    "ACL LIST",
+    "ACL GETUSER one",
+    "ACL LOG",
+    "ACL LOG RESET",
+    "ACL GENPASS",
+    "ACL GENPASS 5",
+    "ACL CAT read",
+    "ACL DRYRUN one get key:1",
+    "ACL SAVE",
+    "ACL LOAD",
+    "CONFIG SET acllog-max-len 3",
+    "CLIENT KILL USER one",
+    "CLIENT LIST",
+    "INFO everything",
+];
+
+#[test]
+fn users_logins_and_refusals_replay_as_well() {
+    let seed = seed();
+    let keep = tempfile::tempdir().expect("a folder");
+    let journal = keep.path().join("journal");
+    let users = keep.path().join("users.acl");
+    fs::write(&users, "user one on >pw +@all ~*\n").expect("writable");
+    let server = Server::start(&[
+        "--record",
+        journal.to_str().expect("plain"),
+        "--aclfile",
+        users.to_str().expect("plain"),
+    ]);
+    let address = Address::Tcp(server.port());
+    let threads: Vec<_> = (0..6)
+        .map(|n| {
+            let address = address.clone();
+            let rounds = count_from_env("RETRACE_COMMANDS", 2_400) / 6;
+            std::thread::spawn(move || troubled_load(&address, USERS, seed.wrapping_add(n), rounds))
+        })
+        .collect();
+    let denied = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("the load runs to its end"));
+    let denied: usize = denied.sum();
+    assert!(denied > 0, "nobody was refused anything");
+    server.terminate();
+    fs::remove_file(&users).expect("there"); // what it held is in the journal
     println!("{}", assert_identical(&journal, seed));
 }
 

@@ -1,6 +1,6 @@
 //! Scenarios: several clients who wait for keys, watch them and queue commands, with the same transcript as a real server's.
 //!
-//! `differential/scenarios.txt` holds them. Where there is no real server the test says so and passes.
+//! `differential/scenarios.txt` holds them, `differential/messages.txt` those of clients who are told something. Where there is no real server the test says so and passes.
 
 #![allow(
     clippy::disallowed_methods,
@@ -75,6 +75,7 @@ impl<'a> Stage<'a> {
                 let (name, rest) = line.split_at(1);
                 let client = &mut self.client(name).0;
                 let reads = !rest.starts_with('>');
+                let is_shown = !rest.starts_with('!');
                 if !rest.starts_with('<') {
                     client.send(&request(&words(rest[1..].trim())));
                 }
@@ -82,7 +83,8 @@ impl<'a> Stage<'a> {
                     client.read();
                     return None;
                 }
-                reads.then(|| client.read().to_string())
+                let read = reads.then(|| client.read().to_string());
+                read.filter(|_| is_shown)
             }
         }
     }
@@ -102,15 +104,14 @@ fn transcript(server: &Server, scenario: &str) -> String {
     text
 }
 
-#[test]
-fn clients_are_served_as_by_a_real_server() {
+/// Plays one file's scenarios to both servers.
+fn compare(file: &str, text: &str) {
     let Some(real) = oracle_server(OPTIONS) else {
         return;
     };
     let ours = Server::start(OPTIONS);
     let only = std::env::var("RETRACE_SCENARIO").unwrap_or_default();
     let mut differences = Vec::new();
-    let text = include_str!("differential/scenarios.txt");
     for scenario in text.split("\n== ").skip(1) {
         let (name, body) = scenario.split_once('\n').expect("a name on its line");
         if !name.contains(&only) {
@@ -124,5 +125,15 @@ fn clients_are_served_as_by_a_real_server() {
             ));
         }
     }
-    fail_with(differences, "scenarios.txt");
+    fail_with(differences, file);
+}
+
+#[test]
+fn clients_are_served_as_by_a_real_server() {
+    compare("scenarios.txt", include_str!("differential/scenarios.txt"));
+}
+
+#[test]
+fn messages_come_as_from_a_real_server() {
+    compare("messages.txt", include_str!("differential/messages.txt"));
 }

@@ -1,5 +1,7 @@
 //! Fuzz: what the fuzz targets do with their bytes, as plain functions, so that a failing input can be a test as well.
 
+use retrace::acl::{BadRule, RuleError, Terms, User, Users, file};
+use retrace::command::Registry;
 use retrace::config::{self, Config, Host};
 use retrace::journal::JournalReader;
 use retrace::keyspace::entry::Entry;
@@ -8,6 +10,12 @@ use retrace::persist::reader::Reader;
 use retrace::persist::value::{self, Value};
 use retrace::resp::parser::QueryView;
 use retrace::resp::{Args, Limits, Parsed, Parser, ProtocolError};
+
+/// The commands, made once: that takes longer than most inputs.
+fn registry() -> &'static Registry {
+    static REGISTRY: std::sync::OnceLock<Registry> = std::sync::OnceLock::new();
+    REGISTRY.get_or_init(|| Registry::new(&[]).expect("no command is renamed"))
+}
 
 /// Commands and the error behind them.
 type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
@@ -107,7 +115,7 @@ pub fn config(data: &[u8]) {
         },
         stdin: &mut || Ok(data.to_vec()),
         is_command: &|name| name.eq_ignore_ascii_case(b"get"),
-        check_user: &|words| file::check_declaration(words, &registry()),
+        check_user: &|words| file::check_declaration(words, registry()),
     };
     match config::load(&[b"fuzz.conf".to_vec(), b"-".to_vec()], &mut host) {
         Ok(_) => {}
@@ -150,5 +158,62 @@ pub fn restore(data: &[u8]) {
             assert_eq!(other.len(), object.len());
             assert!(object.memory_bytes() > 0);
         }
+    }
+}
+
+/// What a user may do, for all commands and some keys and channels.
+fn powers(user: &User) -> Vec<bool> {
+    const NAMES: [&[u8]; 6] = [b"", b"a", b"key:1", b"*", b"channel", b"get"];
+    let mut powers = Vec::new();
+    for selector in user.all_selectors() {
+        for command in registry().all() {
+            let firsts = [None, Some(&b"0"[..]), Some(b"get")];
+            powers.extend(firsts.map(|first| selector.allows_command(command.id, first)));
+        }
+        for name in NAMES {
+            let accesses = [(false, false), (true, false), (false, true), (true, true)];
+            powers.extend(accesses.map(|(read, write)| {
+                selector.allows_key(name, retrace::acl::KeyAccess { read, write })
+            }));
+            powers.extend([false, true].map(|is_pattern| selector.allows_channel(name, is_pattern)));
+        }
+    }
+    powers
+}
+
+/// Rules, one a line, are applied or refused; what a user is described as makes the same user. The same bytes are read
+/// as an ACL file, and as the words of a `user` directive.
+pub fn acl(data: &[u8]) {
+    let mut terms = Terms::new(registry(), data.len() % 2 == 1);
+    let mut user = User::new(b"u", terms.all_channels);
+    for rule in data.split(|byte| *byte == b'\n') {
+        let before = user.describe();
+        if user.apply_all([rule], &mut terms).is_err() && rule.first() != Some(&b'(') {
+            assert_eq!(user.describe(), before, "a refused rule changes nothing");
+        }
+    }
+    let line = user.describe();
+    // Rules have no quotes, so a pattern that looks like one or like the end of a selector is read as that.
+    if !data.iter().any(|byte| b"()\"'\\".contains(byte)) {
+        let mut again = User::new(b"u", false);
+        let mut words = line.split(|byte| *byte == b' ').skip(2);
+        match again.apply_all(&mut words, &mut Terms::new(registry(), false)) {
+            Ok(()) => {
+                assert_eq!(again.describe(), line);
+                assert_eq!(powers(&again), powers(&user));
+            }
+            // `%RW~*` is shown as `~*`, which allows no pattern behind it. The real server does the same.
+            Err(BadRule::Rule(_, RuleError::KeysAfterAll)) => {}
+            Err(bad) => panic!("{line:?} is refused: {bad:?}"),
+        }
+    }
+    if let Ok(users) = file::parse(data, "fuzz.acl", &mut terms) {
+        let text = file::print(&users);
+        let _ = file::parse(&text, "fuzz.acl", &mut terms);
+    }
+    let words: Vec<Vec<u8>> = data.split(|byte| byte.is_ascii_whitespace()).map(<[u8]>::to_vec).collect();
+    if file::check_declaration(&words, registry()).is_ok() {
+        let mut users = Users::new(User::open_default());
+        let _ = file::declare(&mut users, &[words], &mut terms);
     }
 }

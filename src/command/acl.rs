@@ -4,7 +4,7 @@
 //! (`crate::acl`), or whether a request is allowed (`permission.rs`).
 
 use crate::acl::log::Entry;
-use crate::acl::{BadRule, Selector, Terms, User, UserId, file, has_spaces};
+use crate::acl::{BadRule, ChannelsLeft, Selector, Terms, User, UserId, file, has_spaces};
 use crate::border::{LogLevel, Order, Outcome};
 use crate::command::ctx::int_arg;
 use crate::command::permission::check;
@@ -15,6 +15,7 @@ use crate::command::{CommandError, Ctx};
 use crate::config::PubsubDefault;
 use crate::resp::{Args, Reply};
 use crate::state::error::up_to_nul;
+use crate::state::pubsub::Scope;
 use crate::state::server::Continuation;
 use crate::state::{Client, ClientFlags, ConnId, Server};
 
@@ -356,11 +357,7 @@ pub fn loaded(
     for client in server.clients.iter_mut() {
         if gone.contains(&client.user) {
             log_out(client);
-            if client.conn == current {
-                client.close_after_reply();
-            } else {
-                server.doomed.push(client.conn);
-            }
+            server.doomed.push(client.conn);
         }
     }
     for id in gone {
@@ -368,6 +365,13 @@ pub fn loaded(
     }
     for user in new.iter() {
         put_user(server, None, user.clone());
+    }
+    // The one that loads gets its answer before it goes.
+    if server.doomed.contains(&current) {
+        server.doomed.retain(|conn| *conn != current);
+        if let Some(client) = server.clients.get_mut(current) {
+            client.close_after_reply();
+        }
     }
     Ok(())
 }
@@ -519,10 +523,40 @@ fn setuser(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Adds the user or puts it in the place of the one with its name, for whose clients it then counts. `current` is
-/// the client whose command does that, if it is not among the others.
+/// the client whose command does that.
 fn put_user(server: &mut Server, current: Option<&mut Client>, user: User) {
-    let _ = current;
-    server.users.put(user);
+    let before = server.users.named(user.name());
+    let left = before.and_then(|before| before.channels_left(&user));
+    let id = server.users.put(user);
+    let Some(left) = left.filter(|_| !server.pubsub.is_empty()) else {
+        return;
+    };
+    for client in server.clients.iter_mut() {
+        if client.user == id && !may_listen_on(client, &left) {
+            log_out(client);
+            server.doomed.push(client.conn);
+        }
+    }
+    if let Some(client) = current
+        && client.user == id
+        && !may_listen_on(client, &left)
+    {
+        log_out(client);
+        client.close_after_reply();
+    }
+}
+
+/// Whether the client may keep all its subscriptions.
+fn may_listen_on(client: &Client, left: &ChannelsLeft) -> bool {
+    let Some(subscriptions) = &client.subscriptions else {
+        return true;
+    };
+    [Scope::Channel, Scope::Pattern, Scope::Shard]
+        .into_iter()
+        .all(|scope| {
+            let mut names = subscriptions.names(scope);
+            names.all(|name| left.allow(name, scope == Scope::Pattern))
+        })
 }
 
 /// What rules are read against.

@@ -8,9 +8,13 @@ use crate::command::ctx::int_arg;
 use crate::command::registry::Registry;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::syntax::container_help;
+use crate::command::tracking::{
+    CLIENT_CACHING, CLIENT_GETREDIR, CLIENT_TRACKING, CLIENT_TRACKINGINFO, redirect_of,
+};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::client::{ClientKind, NameError, is_plain_word};
+use crate::state::pubsub::Scope;
 use crate::state::server::Pause;
 use crate::state::{Client, ClientFlags, Server, UnixMicros};
 use crate::types::decimal::parse_i64;
@@ -29,7 +33,9 @@ pub const CLIENT: Spec = Spec {
     since: "2.4.0",
     summary: "A container for commands about connections.",
     subcommands: &[
+        CLIENT_CACHING,
         CLIENT_GETNAME,
+        CLIENT_GETREDIR,
         CLIENT_HELP,
         CLIENT_ID,
         CLIENT_INFO,
@@ -41,6 +47,8 @@ pub const CLIENT: Spec = Spec {
         CLIENT_REPLY,
         CLIENT_SETINFO,
         CLIENT_SETNAME,
+        CLIENT_TRACKING,
+        CLIENT_TRACKINGINFO,
         CLIENT_UNBLOCK,
         CLIENT_UNPAUSE,
     ],
@@ -416,6 +424,7 @@ impl Buffers {
                 + parser
                 + client.reply.capacity()
                 + client.reply.shared_len()
+                + client.subscriptions_bytes()
                 + client.name.len()
                 + client.fieldset_bytes()
                 + client.addr.len()
@@ -450,9 +459,9 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         .saturating_sub(client.reply.shared_len());
     let queued = client.multi.as_ref().map(|multi| multi.queue.len() as i64);
     format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
          qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
-         cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
+         cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
          tot-cmds={}\n",
         client.id,
         client.addr,
@@ -461,8 +470,11 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         text(&client.name),
         client.age_secs(now),
         now.since(client.last_interaction) / 1_000_000,
-        flag_letters(client),
+        flag_letters(server, client),
         client.dbid,
+        client.subscription_len(Scope::Channel),
+        client.subscription_len(Scope::Pattern),
+        client.subscription_len(Scope::Shard),
         queued.unwrap_or(-1),
         client.watched.len(),
         buffers.query,
@@ -476,6 +488,7 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         buffers.total,
         if buffers.waits_for_socket { "rw" } else { "r" },
         text(server.users.get(client.user).name()),
+        redirect_of(server, client),
         if client.reply.is_resp3() { 3 } else { 2 },
         text(&client.lib_name),
         text(&client.lib_ver),
@@ -486,30 +499,31 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
 }
 
 /// A letter for each state that CLIENT LIST shows.
-fn flag_letters(client: &Client) -> String {
+fn flag_letters(server: &Server, client: &Client) -> String {
+    let mode = server.tracking.mode(client.conn);
+    let has = |flag: ClientFlags| client.flags.has_any(flag);
+    let waits = ClientFlags::PAUSED
+        .or(ClientFlags::AWAITING)
+        .or(ClientFlags::BLOCKED);
     let letters = [
-        (
-            ClientFlags::PAUSED
-                .or(ClientFlags::AWAITING)
-                .or(ClientFlags::BLOCKED),
-            'b',
-        ),
-        (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
-        (ClientFlags::CLOSE_ASAP, 'A'),
-        (ClientFlags::UNIX_SOCKET, 'U'),
-        (ClientFlags::NO_EVICT, 'e'),
-        (ClientFlags::NO_TOUCH, 'T'),
+        ('O', has(ClientFlags::MONITOR)),
+        ('P', client.subscriptions.is_some()),
+        ('x', client.multi.is_some()),
+        ('b', has(waits)),
+        ('t', mode.is_some()),
+        ('R', mode.is_some_and(|mode| mode.is_broken)),
+        ('B', mode.is_some_and(|mode| mode.is_broadcast)),
+        ('c', has(ClientFlags::CLOSE_AFTER_REPLY)),
+        ('A', has(ClientFlags::CLOSE_ASAP)),
+        ('U', has(ClientFlags::UNIX_SOCKET)),
+        ('e', has(ClientFlags::NO_EVICT)),
+        ('T', has(ClientFlags::NO_TOUCH)),
     ];
-    let shown = letters
-        .iter()
-        .filter(|(flag, _)| client.flags.has_any(*flag));
-    let in_multi = client.multi.as_ref().map(|_| 'x');
-    let shown: String = in_multi
-        .into_iter()
-        .chain(shown.map(|(_, letter)| *letter))
-        .collect();
+    let shown = letters.iter().filter(|(_, is_so)| *is_so);
+    let shown: String = shown.map(|(letter, _)| *letter).collect();
     if shown.is_empty() { "N".into() } else { shown }
 }
+
 pub const CLIENT_NO_EVICT: Spec = Spec {
     name: "no-evict",
     arity: 3,

@@ -10,6 +10,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx, acl};
 use crate::config::{Access, Guard, Param, Refusal, SetError, UNKNOWN_OPTION};
 use crate::resp::Args;
+use crate::state::persistence::Restraint;
 use crate::state::server::{ConfigChange, Continuation};
 use crate::state::{Client, ClientFlags, ConnId, Server};
 
@@ -179,7 +180,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         .collect();
     let access = Access::Runtime {
         protected: may_set_protected(ctx.server, ctx.client),
-        loading: false,
+        loading: ctx.server.restraint.has(Restraint::LOADING),
     };
     let old = ctx.server.config.clone();
     let changed = ctx.server.config.set_many(&pairs, access);

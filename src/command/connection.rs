@@ -228,7 +228,13 @@ fn ping(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 2 {
         return Err(CommandError::Arity("ping".into()));
     }
+    let is_subscriber = ctx.client.is_in_subscriber_mode();
     match args.get(1) {
+        message if is_subscriber => {
+            ctx.client.reply.array(2);
+            ctx.client.reply.text("pong");
+            ctx.client.reply.bulk(message.unwrap_or_default());
+        }
         Some(message) => ctx.client.reply.bulk(message),
         None => ctx.client.reply.simple("PONG"),
     }
@@ -280,12 +286,16 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         ClientFlags::REPLY_OFF,
         ClientFlags::REPLY_SKIP,
         ClientFlags::REPLY_SKIP_NEXT,
+        ClientFlags::MONITOR,
     ];
     for mode in modes {
         client.flags.set(mode, false);
     }
     client.multi = None;
     unwatch_all(ctx.server, client);
+    ctx.server.pubsub.unsubscribe_all(client);
+    ctx.server.tracking.stop(client);
+    ctx.server.monitors.remove(&client.conn);
     client.dbid = 0;
     client.name.clear();
     client.fieldsets.clear();

@@ -18,7 +18,9 @@ use crate::config::parse_memory;
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::keyspace::table::ArrayStats;
 use crate::resp::Args;
+use crate::state::ClientFlags;
 use crate::state::keys::{Access, NewValue};
+use crate::state::persistence::After;
 use crate::state::server::REPLY_PEAK_RESET_MS;
 use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
@@ -89,7 +91,6 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("INTERNAL_SECRET", 2..=2, "", "What cluster nodes share; outside a cluster an error.", internal_secret),
     sub("LEAK", 3..=3, " <string>", "Lose the memory of a copy of the string.", leak),
     sub("LISTPACK", 3..=3, " <key>", "Write a listpack's elements to the log.", collections::listpack),
-    sub("LOADAOF", 2..=2, "", "Load the data again from the AOF.", needs_persistence),
     sub("LOG", 3..=3, " <message>", "Write a line to the server's log.", log),
     sub("MARK-INTERNAL-CLIENT", 2..=3, " [UNMARK]", "Let this connection call internal commands (there are none).", mark_internal),
     sub("OBJECT", 3..=3, " <key>", "How a key's value is kept.", object),
@@ -100,7 +101,7 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("PROTOCOL", 3..=3, " <type>", "Reply with a sample of a protocol type: string, integer, double, bignum,\nnull, array, set, map, attrib, push, verbatim, true, false.", protocol),
     sub("QUICKLIST", 3..=4, " <key> [0|1]", "Write a quicklist's nodes to the log, and with 1 their elements.", collections::quicklist),
     sub("QUICKLIST-PACKED-THRESHOLD", 3..=3, " <size>", "From which size on a list element gets a node of its own; 0 for the default.", packed_threshold),
-    sub("RELOAD", 2..=ANY, " [NOSAVE] [NOFLUSH] [MERGE]", "Save the data and load it again.", needs_persistence),
+    sub("RELOAD", 2..=ANY, " [NOSAVE] [NOFLUSH] [MERGE]", "Save the data and load it again.", reload),
     sub("REPLICATE", 3..=ANY, " <arg> [arg ...]", "Send a command to replicas without running it.", replicate),
     sub("REPLYBUFFER", 4..=4, " PEAK-RESET-TIME <NEVER|RESET|milliseconds> | RESIZING <0|1>", "When reply buffers shrink.", reply_buffer),
     sub("SDSLEN", 3..=3, " <key>", "Bytes of a key and of its string.", sdslen),
@@ -249,17 +250,32 @@ fn crash(_: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     panic!("DEBUG {} was called", name.escape_ascii());
 }
 
-fn needs_persistence(_: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = ["NOSAVE", "NOFLUSH", "MERGE"];
-    let is_known = |index| options.iter().any(|option| args.is(index, option));
-    if !(2..args.len()).all(is_known) {
-        return Err(CommandError::text(
-            "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
-        ));
+/// `DEBUG RELOAD [NOSAVE] [NOFLUSH] [MERGE]`: other clients wait while the data is saved, and are told that it is
+/// being loaded afterwards.
+fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (mut saves, mut flushes, mut merges) = (true, true, false);
+    for index in 2..args.len() {
+        match () {
+            () if args.is(index, "NOSAVE") => saves = false,
+            () if args.is(index, "NOFLUSH") => flushes = false,
+            () if args.is(index, "MERGE") => merges = true,
+            () => {
+                return Err(CommandError::text(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
     }
-    Err(CommandError::text(
-        "ERR this server keeps no data on disk that could be loaded again",
-    ))
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    let waiter = (ctx.client.conn, ctx.client.id);
+    if saves {
+        ctx.server.hold(true);
+        ctx.server
+            .save_for(Some(waiter), After::Reload { flushes, merges });
+    } else {
+        ctx.server.reload(waiter, flushes, merges);
+    }
+    Ok(())
 }
 
 fn internal_secret(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {

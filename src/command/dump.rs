@@ -2,16 +2,13 @@
 //!
 //! Payloads are checked in full whatever `sanitize-dump-payload` says: nothing that is not checked goes into the data.
 //! May not: know the format (`persist`).
-
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::command::ctx::int_arg;
 use crate::command::generic::is_lfu;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
-use crate::keyspace::entry::{Entry, SHARED_MIN};
+
 use crate::persist::payload;
 use crate::persist::reader::Reader;
 use crate::persist::value::{self, Limits, Value};
@@ -200,7 +197,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Ok(());
     }
     let clock = options.clock(ctx);
-    let entry = new_entry(key.bytes, value, deadline, clock);
+    let entry = value.into_entry(key.bytes, deadline, clock);
     ctx.server.insert(dbid, key, entry);
     ctx.touch(key.bytes, Event::generic("restore"));
     if let Some(deadline) = deadline
@@ -227,17 +224,6 @@ fn decode<'a>(ctx: &Ctx<'_>, payload: &'a [u8]) -> Result<Value<'a>, CommandErro
         .byte()
         .and_then(|kind| value::decode(kind, &mut reader, &limits))
         .map_err(|_| CommandError::text("ERR Bad data format"))
-}
-
-fn new_entry(key: &[u8], value: Value<'_>, deadline: Option<i64>, clock: u32) -> Entry {
-    match value {
-        Value::Int(value) => Entry::new_int(key, value, deadline, clock),
-        Value::Str(Cow::Owned(bytes)) if bytes.len() >= SHARED_MIN => {
-            Entry::new_bytes(key, Bytes::from(bytes), deadline, clock)
-        }
-        Value::Str(bytes) => Entry::new_str(key, &bytes, deadline, clock),
-        Value::Object(object) => Entry::new_object(key, object, deadline, clock),
-    }
 }
 
 /// A key was replaced by one that has expired already: it is gone.

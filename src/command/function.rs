@@ -1,8 +1,6 @@
 //! Functions: FCALL, and the libraries that it calls (FUNCTION).
 
-use crate::command::scripting::{
-    self, FLUSH_TYPE, NUMKEYS, RUN, RUN_RO, SCRIPT_ARGS, SCRIPT_KEYS, ensure_machine,
-};
+use crate::command::scripting::{self, FLUSH_TYPE, NUMKEYS, RUN, RUN_RO, SCRIPT_ARGS, SCRIPT_KEYS};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
@@ -321,7 +319,7 @@ fn load(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         replaces = true;
     }
-    ensure_machine(ctx.server, Purpose::Functions)?;
+    ctx.server.ensure_machine(Purpose::Functions)?;
     let libraries = &mut ctx.server.scripting.libraries;
     let name = libraries.load(args.bytes(code_at), replaces);
     let name = name.map_err(CommandError::Bytes)?;
@@ -382,7 +380,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             .map_err(|_| CommandError::text("ERR Failed loading library data"))?;
         codes.push(code.into_owned());
     }
-    ensure_machine(ctx.server, Purpose::Functions)?;
+    ctx.server.ensure_machine(Purpose::Functions)?;
     let restored = ctx.server.scripting.libraries.restore(&codes, policy);
     restored.map_err(CommandError::Bytes)?;
     ctx.server.effects.dirty += 1;

@@ -403,7 +403,7 @@ pub const OBJECT_ENCODING: Spec = Spec {
 /// `OBJECT ENCODING key`
 fn object_encoding(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    match ctx.lookup(key, Access::ReadNoTouch).map(|e| e.encoding()) {
+    match ctx.lookup(key, Access::Inspect).map(|e| e.encoding()) {
         Some(encoding) => ctx.client.reply.text(encoding.name()),
         None => ctx.client.reply.null(),
     }
@@ -431,7 +431,7 @@ fn object_refcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError
     let key = ctx.key(args, 2);
     let shares = ctx.server.shares_values();
     match ctx
-        .lookup(key, Access::ReadNoTouch)
+        .lookup(key, Access::Inspect)
         .map(|e| refcount(e, shares))
     {
         Some(count) => ctx.client.reply.int(count),
@@ -468,7 +468,7 @@ pub const OBJECT_IDLETIME: Spec = Spec {
 fn object_idletime(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
     let clock = ctx.server.usage;
-    match ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru()) {
+    match ctx.lookup(key, Access::Inspect).map(|e| e.lru()) {
         None => ctx.client.reply.null(),
         Some(_) if is_lfu(ctx) => return Err(wrong_policy("is selected, idle time")),
         Some(used) => ctx.client.reply.int(clock.idle_secs(used).into()),
@@ -496,7 +496,7 @@ pub const OBJECT_FREQ: Spec = Spec {
 fn object_freq(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
     let clock = ctx.server.usage;
-    let used = ctx.lookup(key, Access::ReadNoTouch).map(|e| e.lru());
+    let used = ctx.lookup(key, Access::Inspect).map(|e| e.lru());
     match used {
         None => ctx.client.reply.null(),
         Some(used) if is_lfu(ctx) => ctx.client.reply.int(clock.count(used).into()),

@@ -12,7 +12,8 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::entry::Kind;
 use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
-use crate::state::{Client, Server};
+use crate::state::pubsub::Scope;
+use crate::state::{Client, Server, UnixMicros};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[INFO];
@@ -232,7 +233,8 @@ fn clients(out: &mut Report<'_, '_>, _: bool) {
     out.line("client_recent_max_input_buffer", input.unwrap_or(0));
     out.line("client_recent_max_output_buffer", output.unwrap_or(0));
     out.line("blocked_clients", out.server().blocked_clients());
-    out.lines(&[("tracking_clients", "0"), ("pubsub_clients", "0")]);
+    out.line("tracking_clients", out.server().tracking.client_len());
+    out.line("pubsub_clients", out.server().pubsub.client_len());
     let watchers = &out.server().watchers;
     out.line("watching_clients", watchers.client_len());
     let waiters = &out.server().waiters;
@@ -327,32 +329,59 @@ fn client_bytes(client: &Client) -> usize {
         + client.parser.memory_bytes()
         + client.reply.capacity()
         + client.reply.shared_len()
+        + client.subscriptions_bytes()
 }
 
-/// What is true of a server that keeps nothing on disk.
+/// Files of data. What is told of copied memory is zero: a snapshot here copies none.
 fn persistence(out: &mut Report<'_, '_>, _: bool) {
+    let server = out.server();
+    let state = &server.persistence;
+    let now = server.now;
+    let secs_since = |started: UnixMicros| now.since(started) / 1_000_000;
+    let (mut done, mut total) = (0, 0);
+    if let Some(snapshot) = &state.snapshot {
+        done = snapshot.keys_done(&server.dbs);
+        total = snapshot.keys_total.max(done);
+    }
+    let share = match total {
+        0 => 0.0,
+        _ => done as f64 * 100.0 / total as f64,
+    };
+    let is_saving = state.is_saving();
+    let saving_secs = state.snapshot.as_ref().filter(|_| is_saving);
+    let saving_secs = saving_secs.map(|snapshot| secs_since(snapshot.started));
+    let or_never = |secs: Option<i64>| secs.unwrap_or(-1);
+
+    out.line("loading", u8::from(state.loading.is_some()));
     out.lines(&[
-        ("loading", "0"),
         ("async_loading", "0"),
         ("current_cow_peak", "0"),
         ("current_cow_size", "0"),
         ("current_cow_size_age", "0"),
-        ("current_fork_perc", "0.00"),
-        ("current_save_keys_processed", "0"),
-        ("current_save_keys_total", "0"),
     ]);
-    let server = out.server();
+    out.line("current_fork_perc", format_args!("{share:.2}"));
+    out.line("current_save_keys_processed", done);
+    out.line("current_save_keys_total", total);
     out.line("rdb_changes_since_last_save", server.effects.dirty);
-    out.line("rdb_bgsave_in_progress", 0);
-    out.line("rdb_last_save_time", server.started.secs());
+    out.line("rdb_bgsave_in_progress", u8::from(is_saving));
+    out.line("rdb_last_save_time", state.last_save_secs);
+    out.line(
+        "rdb_last_bgsave_status",
+        if state.last_save_ok { "ok" } else { "err" },
+    );
+    out.line(
+        "rdb_last_bgsave_time_sec",
+        or_never(state.last_duration_secs),
+    );
+    out.line(
+        "rdb_current_bgsave_time_sec",
+        or_never(saving_secs.and_then(|secs| i64::try_from(secs).ok())),
+    );
+    out.line("rdb_saves", state.saves);
+    out.line("rdb_last_cow_size", 0);
+    out.line("rdb_last_load_keys_expired", state.loaded.expired);
+    out.line("rdb_last_load_keys_loaded", state.loaded.keys);
     out.lines(&[
-        ("rdb_last_bgsave_status", "ok"),
-        ("rdb_last_bgsave_time_sec", "-1"),
-        ("rdb_current_bgsave_time_sec", "-1"),
-        ("rdb_saves", "0"),
-        ("rdb_last_cow_size", "0"),
-        ("rdb_last_load_keys_expired", "0"),
-        ("rdb_last_load_keys_loaded", "0"),
         ("aof_enabled", "0"),
         ("aof_rewrite_in_progress", "0"),
         ("aof_rewrite_scheduled", "0"),
@@ -366,6 +395,21 @@ fn persistence(out: &mut Report<'_, '_>, _: bool) {
         ("module_fork_in_progress", "0"),
         ("module_fork_last_cow_size", "0"),
     ]);
+    if let Some(loading) = &state.loading {
+        let (total, done) = (loading.file_bytes, loading.loaded_bytes());
+        let elapsed = secs_since(loading.started);
+        let left = match done {
+            0 => 1,
+            _ => elapsed.saturating_mul(total.saturating_sub(done)) / done,
+        };
+        let share = done as f64 * 100.0 / total.max(1) as f64;
+        out.line("loading_start_time", loading.started.secs());
+        out.line("loading_total_bytes", total);
+        out.line("loading_rdb_used_mem", loading.used_memory);
+        out.line("loading_loaded_bytes", done);
+        out.line("loading_loaded_perc", format_args!("{share:.2}"));
+        out.line("loading_eta_seconds", left);
+    }
 }
 
 fn threads(out: &mut Report<'_, '_>, _: bool) {
@@ -419,10 +463,10 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("current_eviction_exceeded_time", current_ms);
     out.line("keyspace_hits", stats.keyspace_hits);
     out.line("keyspace_misses", stats.keyspace_misses);
+    out.line("pubsub_channels", server.pubsub.len(Scope::Channel));
+    out.line("pubsub_patterns", server.pubsub.len(Scope::Pattern));
+    out.line("pubsubshard_channels", server.pubsub.len(Scope::Shard));
     out.lines(&[
-        ("pubsub_channels", "0"),
-        ("pubsub_patterns", "0"),
-        ("pubsubshard_channels", "0"),
         ("latest_fork_usec", "0"),
         ("total_forks", "0"),
         ("migrate_cached_sockets", "0"),
@@ -433,10 +477,10 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
         ("active_defrag_key_misses", "0"),
         ("total_active_defrag_time", "0"),
         ("current_active_defrag_time", "0"),
-        ("tracking_total_keys", "0"),
-        ("tracking_total_items", "0"),
-        ("tracking_total_prefixes", "0"),
     ]);
+    out.line("tracking_total_keys", server.tracking.key_len());
+    out.line("tracking_total_items", server.tracking.item_len());
+    out.line("tracking_total_prefixes", server.tracking.prefix_len());
     out.line("unexpected_error_replies", stats.unexpected_error_replies);
     out.line("total_error_replies", stats.error_replies);
     out.line("dump_payload_sanitizations", 0);

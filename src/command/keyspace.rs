@@ -4,6 +4,8 @@ use crate::command::ctx::int32_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
+use crate::state::ClientFlags;
+use crate::state::persistence::After;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[DBSIZE, FLUSHDB, FLUSHALL, SWAPDB, TIME];
@@ -56,6 +58,7 @@ pub const FLUSHDB: Spec = Spec {
 fn flushdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_async = is_async(ctx, args)?;
     let removed = ctx.server.flush(ctx.client.dbid, is_async);
+    ctx.server.invalidate_all();
     ctx.server.effects.dirty += removed;
     ctx.propagate_always(args);
     ctx.client.reply.ok();
@@ -88,11 +91,20 @@ pub const FLUSHALL: Spec = Spec {
 /// `FLUSHALL [ASYNC | SYNC]`
 fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_async = is_async(ctx, args)?;
+    ctx.server.drop_background_save();
     for dbid in 0..ctx.server.dbs.len() {
         let removed = ctx.server.flush(dbid as u32, is_async);
         ctx.server.effects.dirty += removed;
     }
+    ctx.server.invalidate_all();
     ctx.propagate_always(args);
+    // The file of before would bring everything back at the next start.
+    if !ctx.server.config.save.is_empty() && ctx.server.persistence.snapshot.is_none() {
+        ctx.client.flags.set(ClientFlags::AWAITING, true);
+        let waiter = (ctx.client.conn, ctx.client.id);
+        ctx.server.save_for(Some(waiter), After::Reply);
+        return Ok(());
+    }
     ctx.client.reply.ok();
     Ok(())
 }

@@ -146,7 +146,8 @@ impl Breakdown {
 }
 
 fn client_bytes(client: &Client) -> u64 {
-    (size_of::<Client>() + client.query.capacity() + client.reply.capacity()) as u64
+    let buffers = client.query.capacity() + client.reply.capacity();
+    (size_of::<Client>() + buffers + client.subscriptions_bytes()) as u64
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

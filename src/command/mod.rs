@@ -25,6 +25,8 @@ pub mod latency;
 pub mod list;
 pub mod memory;
 pub mod permission;
+pub mod persistence;
+pub mod pubsub;
 pub mod registry;
 pub mod scan;
 pub mod scripting;
@@ -36,6 +38,7 @@ pub mod spec;
 pub mod stream;
 pub mod string;
 pub mod syntax;
+pub mod tracking;
 pub mod transaction;
 pub mod zset;
 
@@ -70,10 +73,13 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     scan::COMMANDS,
     keyspace::COMMANDS,
     memory::COMMANDS,
+    persistence::COMMANDS,
     transaction::COMMANDS,
     scripting::COMMANDS,
     function::COMMANDS,
     acl::COMMANDS,
+    pubsub::COMMANDS,
+    tracking::COMMANDS,
     debug::COMMANDS,
     string::digest::COMMANDS,
     string::increx::COMMANDS,

@@ -295,3 +295,20 @@ impl Denial {
         .concat()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_that_speaks_or_listens_says_where() {
+        let registry = Registry::new(&[]).expect("no command is renamed");
+        for command in registry.all() {
+            let name = command.spec.name;
+            let speaks = name.ends_with("publish");
+            let listens = name.ends_with("subscribe") && !name.contains("unsub");
+            let has_channels = command.spec.channels != Channels::None;
+            assert_eq!(has_channels, speaks || listens, "{name}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::script::flags::ScriptFlags;
-use crate::script::machine::{Machine, Purpose};
+use crate::script::machine::Purpose;
 use crate::script::{Prepared, Sha, hex};
 use crate::state::{ClientFlags, Server};
 
@@ -176,22 +176,11 @@ fn run(
 
 /// Compiles a script into the cache.
 fn load(server: &mut Server, body: &[u8], to_stay: bool) -> Result<Sha, CommandError> {
-    ensure_machine(server, Purpose::Eval)?;
+    server.ensure_machine(Purpose::Eval)?;
     let loaded = server.scripting.cache.load(body, to_stay);
     let (sha, evicted) = loaded.map_err(CommandError::Bytes)?;
     server.stats.evicted_scripts += u64::from(evicted);
     Ok(sha)
-}
-
-/// Makes sure that there is a Lua state.
-pub fn ensure_machine(server: &mut Server, purpose: Purpose) -> Result<(), CommandError> {
-    if server.scripting.machine(purpose).is_none() && server.scripting.running.is_none() {
-        let seed = server.rng.next_u64();
-        let deprecated_api = server.config.lua_enable_deprecated_api;
-        let machine = Machine::new(purpose, seed, deprecated_api).map_err(lua_failed)?;
-        *server.scripting.machine(purpose) = Some(machine);
-    }
-    Ok(())
 }
 
 /// Lua itself has failed, which it does for lack of memory.
@@ -219,6 +208,9 @@ pub fn prepare(
         return Err(CommandError::text(
             "ERR Can not execute a script with write flag using *_ro command.",
         ));
+    }
+    if !is_compat && !flags.has(ScriptFlags::NO_WRITES) {
+        ctx.server.refuse_unsaved()?;
     }
     let is_oom = ctx.server.config.maxmemory > 0 && ctx.server.scripting.is_oom;
     let is_exempt = flags.has(ScriptFlags::ALLOW_OOM) || flags.has(ScriptFlags::NO_WRITES);

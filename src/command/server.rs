@@ -5,12 +5,12 @@ use crate::command::scripting::busy_error;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
-use crate::config::REDIS_VERSION;
+use crate::config::{REDIS_VERSION, ShutdownFlags};
 use crate::resp::Args;
 use crate::state::{ClientFlags, Rng};
 
 /// The family's commands.
-pub const COMMANDS: &[Spec] = &[SHUTDOWN, LOLWUT, ROLE, LASTSAVE, MODULE];
+pub const COMMANDS: &[Spec] = &[SHUTDOWN, LOLWUT, ROLE, MODULE];
 
 pub const SHUTDOWN: Spec = Spec {
     name: "shutdown",
@@ -40,7 +40,7 @@ pub const SHUTDOWN: Spec = Spec {
     ..Spec::DEFAULT
 };
 
-/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: nothing delays the end, so there is never one to abort.
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: there is a reply only when the end cannot be.
 fn shutdown(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut seen = [false; 5];
     for at in 1..args.len() {
@@ -53,16 +53,31 @@ fn shutdown(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::Syntax);
     }
     if abort {
-        return Err(CommandError::text("ERR No shutdown in progress."));
+        if !ctx.server.cancel_shutdown() {
+            return Err(CommandError::text("ERR No shutdown in progress."));
+        }
+        ctx.client.reply.ok();
+        return Ok(());
     }
 
     if let Some(purpose) = ctx.server.scripting.busy.filter(|_| !nosave) {
         return Err(busy_error(purpose));
     }
 
-    ctx.server.shut_down();
-    // The connection ends with the process: who sees it end finds no one who listens.
+    let mut flags = ShutdownFlags::DEFAULT;
+    for (is_on, flag) in [
+        (nosave, ShutdownFlags::NOSAVE),
+        (save, ShutdownFlags::SAVE),
+        (now, ShutdownFlags::NOW),
+        (force, ShutdownFlags::FORCE),
+    ] {
+        if is_on {
+            flags = flags.with(flag);
+        }
+    }
+    let waiter = (ctx.client.conn, ctx.client.id);
     ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.server.ask_shutdown(flags, Some(waiter));
     Ok(())
 }
 
@@ -176,26 +191,6 @@ fn role(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     ctx.client.reply.text("master");
     ctx.client.reply.int(0);
     ctx.client.reply.array(0);
-    Ok(())
-}
-
-pub const LASTSAVE: Spec = Spec {
-    name: "lastsave",
-    arity: 1,
-    flags: Flags::LOADING.or(Flags::STALE).or(Flags::FAST),
-    acl: Categories::DANGEROUS.or(Categories::ADMIN),
-    group: Group::Server,
-    since: "1.0.0",
-    summary: "Tells when the data was last as it is on disk.",
-    complexity: Some("O(1)"),
-    tips: &["nondeterministic_output"],
-    handler: lastsave,
-    ..Spec::DEFAULT
-};
-
-/// `LASTSAVE`: in seconds; without any save, the server's start.
-fn lastsave(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    ctx.client.reply.int(ctx.server.started.secs());
     Ok(())
 }
 

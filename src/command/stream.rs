@@ -175,10 +175,7 @@ fn no_such_group(key: &[u8], group: &[u8]) -> CommandError {
 /// has to know.
 fn announce(ctx: &mut Ctx<'_>, key: &[u8], event: Event) {
     count_changes(ctx, 1);
-    if !ctx.server.config.notify_keyspace_events.is_empty() {
-        let dbid = ctx.client.dbid;
-        ctx.server.queue_event(dbid, key, event);
-    }
+    ctx.server.announce(ctx.client.dbid, key, event);
 }
 
 /// Entries of a group at this key may be pending since another time than before: who waits for such entries to age

@@ -263,6 +263,7 @@ impl KeyspaceEvents {
     ];
 
     /// Whether every flag of `other` is set.
+    #[inline]
     pub fn contains(self, other: KeyspaceEvents) -> bool {
         self.0 & other.0 == other.0
     }
@@ -346,6 +347,11 @@ impl ShutdownFlags {
     ];
 
     /// Whether every flag of `other` is set.
+    /// These and those of `other`.
+    pub fn with(self, other: ShutdownFlags) -> ShutdownFlags {
+        ShutdownFlags(self.0 | other.0)
+    }
+
     pub fn contains(self, other: ShutdownFlags) -> bool {
         self.0 & other.0 == other.0
     }

@@ -1,4 +1,4 @@
-//! The shell's files: configuration, pid file, port file, and what is removed at the end.
+//! The shell's files: configuration, pid file, port file, files of data, and what is removed at the end.
 //!
 //! May not: decide what a file says. Whoever writes a file that others read writes it aside and renames it.
 #![allow(
@@ -6,6 +6,8 @@
     clippy::disallowed_types,
     reason = "this is the shell: files are opened here"
 )]
+
+pub mod files;
 
 use crate::config;
 use crate::engine::Engine;

@@ -74,11 +74,13 @@ impl Engine {
             let id = command.id;
             let (server, registry) = (&mut self.server, &self.registry);
             match permit(server, client, registry, command, args, Context::Toplevel) {
-                Ok(()) => self.call(client, args, id, None),
+                Ok(()) => {
+                    self.call(client, args, id, None);
+                    if !client.flags.has(ClientFlags::BLOCKED) {
+                        self.untimed.push((id, 1));
+                    }
+                }
                 Err(error) => self.refuse(client, Some(id), &error),
-            }
-            if !client.flags.has(ClientFlags::BLOCKED) {
-                self.untimed.push((id, 1));
             }
         }
         client.query = query;
@@ -163,12 +165,15 @@ impl Engine {
         }
     }
 
-    /// Forgets what a client that goes was waiting for or watching.
+    /// Forgets what a client that goes was waiting for, watching or listening to.
     pub(super) fn forget_blocked(&mut self, conn: ConnId) {
         let Some(client) = self.server.clients.get_mut(conn) else {
             return;
         };
         self.server.watchers.unwatch(conn, &mut client.watched);
+        self.server.pubsub.unsubscribe_all(client);
+        self.server.tracking.stop(client);
+        self.server.monitors.remove(&conn);
         if let Some(wait) = &client.blocked {
             self.server.waiters.remove(client.dbid, conn, wait);
         }

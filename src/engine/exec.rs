@@ -8,11 +8,14 @@ use crate::command::permission::{permit, permit_queued};
 use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
-use crate::command::{CommandError, CommandId, Ctx, Registry, scripting, transaction};
+use crate::command::tracking::track_reads;
+use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
+use crate::state::monitor::Source;
+use crate::state::persistence::Restraint;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, ClientFlags, Server, UnixMicros};
 
@@ -68,6 +71,19 @@ impl Engine {
             self.refuse(client, Some(id), &error);
             return Step::Next;
         }
+        if !self.server.restraint.is_none() {
+            match self.restrain(client, id) {
+                Ok(false) => {}
+                Ok(true) => {
+                    client.flags.set(ClientFlags::PAUSED, true);
+                    return Step::Wait;
+                }
+                Err(error) => {
+                    self.refuse(client, Some(id), &error);
+                    return Step::Next;
+                }
+            }
+        }
         if self.server.config.maxmemory > 0 {
             match self.room_for(client, id) {
                 Some(Room::Enough | Room::Soon) => {}
@@ -77,6 +93,10 @@ impl Engine {
                 }
                 None => return Step::Wait,
             }
+        }
+        if self.server.tracks_too_much() {
+            self.server.shrink_tracking();
+            self.deliver_pushes(client);
         }
         if self.is_paused(client, id) {
             client.flags.set(ClientFlags::PAUSED, true);
@@ -122,7 +142,7 @@ impl Engine {
 
     /// Makes room before a command, if that is needed, and says how it went for this one; `None` when the time that
     /// it took has to be known first.
-    fn room_for(&mut self, client: &Client, id: CommandId) -> Option<Room> {
+    fn room_for(&mut self, client: &mut Client, id: CommandId) -> Option<Room> {
         let room = match self.room_made.take() {
             Some(room) => room,
             None => {
@@ -130,6 +150,8 @@ impl Engine {
                 let room = self.server.make_room();
                 let gone = self.server.stats.evicted_keys - before;
                 if gone > 0 {
+                    // What it hears of the keys that went, it hears before the command's reply.
+                    self.deliver_pushes(client);
                     self.follow_eviction();
                     if self.server.config.latency_monitor_threshold > 0 {
                         self.timing_eviction = Some(gone);
@@ -156,9 +178,6 @@ impl Engine {
     pub(super) fn follow_eviction(&mut self) {
         if self.server.waiters.has_ready() {
             self.serve_blocked();
-        }
-        if !self.server.events.is_empty() {
-            self.deliver_events();
         }
     }
 
@@ -242,6 +261,21 @@ impl Engine {
         is_held && pause.until_ms > self.server.now_ms && !client.is_closing()
     }
 
+    /// What a special state of the server means for a command: it may run, has to wait (true), or is refused.
+    #[cold]
+    fn restrain(&self, client: &Client, id: CommandId) -> Result<bool, CommandError> {
+        let (restraint, flags) = (self.server.restraint, self.flags_of(client, id));
+        let name = self.registry.get(id).spec.name;
+        if flags.has(Flags::WRITE) || name == "ping" {
+            self.server.refuse_unsaved()?;
+        }
+        if restraint.has(Restraint::LOADING) && !flags.has(Flags::LOADING) {
+            return Err(CommandError::Loading);
+        }
+        // The end of the server can be hurried up or called off while it saves.
+        Ok(restraint.has(Restraint::HELD) && name != "shutdown")
+    }
+
     /// Calls the handler and settles its effects and accounts.
     pub(super) fn call(
         &mut self,
@@ -253,6 +287,9 @@ impl Engine {
         let command = self.registry.get(id);
         let handler = command.spec.handler;
         self.running = Some(id);
+        let is_again = client.blocked.is_some();
+        let running = Some((client.conn, client.id));
+        let outer = std::mem::replace(&mut self.server.running, running);
         client.last_command = Some(id);
         if let Some(trace) = &mut self.trace {
             let pos = client.replied_bytes + client.reply.pending() as u64;
@@ -272,28 +309,45 @@ impl Engine {
         };
         let result = handler(&mut ctx, args);
 
+        if client.flags.has(ClientFlags::TRACKING) && command.spec.flags.has(Flags::READONLY) {
+            track_reads(&mut self.server, client, command, args);
+        }
         if client.flags.has(ClientFlags::BLOCKED) {
             self.enqueue_blocked(client); // it counts when it is served
         } else if client.flags.has(ClientFlags::SCRIPTING) {
+            if !self.server.monitors.is_empty() {
+                // In front of the commands that the script runs.
+                let source = Source::Client(client);
+                let argv = args.iter_from(0);
+                self.server.feed_monitors(source, client.dbid, argv);
+            }
             match self.start_script(client, id) {
                 Some(result) => self.settle_call(client, id, result),
                 None => {
                     if let Some(running) = &mut self.server.scripting.running {
                         running.argv = OwnedArgs::new(args);
                     }
+                    self.server.running = outer;
                     return; // it stands still
                 }
             }
         } else {
             self.settle_call(client, id, result);
         }
+        let is_watched = !self.server.monitors.is_empty() && !is_again;
         let follows_later = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
         if client.flags.has_any(follows_later) {
+            if is_watched {
+                self.feed_monitors(client, args, id);
+            }
             return; // the rest follows once, behind the last command
         }
         let is_exec = !client.exec.is_empty();
         if is_exec {
             self.run_exec(client);
+        }
+        if is_watched {
+            self.feed_monitors(client, args, id);
         }
         // A transaction that waits for the shell, if only behind its last command, is followed up afterwards.
         if is_exec && self.server.want.is_some() {
@@ -302,6 +356,25 @@ impl Engine {
             self.follow_up(client);
         }
         self.running = None;
+        self.server.running = outer;
+    }
+
+    /// Shows a command to those who watch, unless it is none of their business.
+    fn feed_monitors(&mut self, client: &Client, args: Args<'_>, id: CommandId) {
+        let command = self.registry.get(id);
+        let flags = command.spec.flags;
+        if flags.has(Flags::SKIP_MONITOR) || flags.has(Flags::ADMIN) {
+            return;
+        }
+        let argv = (0..args.len()).map(|at| match is_secret(&command.full_name, args, at) {
+            true => REDACTED,
+            false => args.bytes(at),
+        });
+        let source = match client.flags.has(ClientFlags::IN_SCRIPT) {
+            true => Source::Script,
+            false => Source::Client(client),
+        };
+        self.server.feed_monitors(source, client.dbid, argv);
     }
 
     /// What follows from a command, or from a whole transaction.
@@ -321,15 +394,25 @@ impl Engine {
         if !self.server.unblocked.is_empty() {
             self.end_unblocked();
         }
-        if !self.server.events.is_empty() {
-            self.deliver_events();
-        }
         if !self.server.doomed.is_empty() {
             self.close_doomed();
         }
-        let all_skips = skips.or(ClientFlags::REPLY_SKIP_NEXT);
-        if client.flags.has_any(all_skips) || client.reply.is_muted() {
+        let passing = skips
+            .or(ClientFlags::REPLY_SKIP_NEXT)
+            .or(ClientFlags::CACHING);
+        if client.flags.has_any(passing) || client.reply.is_muted() {
             settle_reply_mode(client);
+            self.settle_caching(client, client.last_command);
+        }
+    }
+
+    /// CLIENT CACHING concerns the next command alone, or the next transaction as a whole. Other subcommands of CLIENT
+    /// are no next command.
+    fn settle_caching(&self, client: &mut Client, id: Option<CommandId>) {
+        let name = id.map_or("", |id| self.registry.get(id).full_name.as_str());
+        let is_client = name.starts_with("client|") && name != "client|setinfo";
+        if client.multi.is_none() && !is_client {
+            client.flags.set(ClientFlags::CACHING, false);
         }
     }
 
@@ -368,7 +451,7 @@ impl Engine {
         let is_exec = id.is_some_and(|id| self.is_exec(id));
         let mut line = error.line();
         if is_exec {
-            // The transaction goes, and the answer says why.
+            // The transaction, if there is one, goes, and the answer says why.
             transaction::abandon(&mut self.server, client);
             let why = line.strip_prefix(b"ERR ").unwrap_or(&line);
             let text = b"EXECABORT Transaction discarded because of: ";
@@ -383,6 +466,9 @@ impl Engine {
         }
         if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
             settle_reply_mode(client);
+        }
+        if client.flags.has(ClientFlags::CACHING) {
+            self.settle_caching(client, id);
         }
     }
 
@@ -508,11 +594,6 @@ impl Engine {
         }
     }
 
-    /// Hands the command's keyspace events on.
-    fn deliver_events(&mut self) {
-        self.server.events.clear();
-    }
-
     /// Closes the clients that a command wanted closed.
     pub(super) fn close_doomed(&mut self) {
         for conn in std::mem::take(&mut self.server.doomed) {
@@ -556,15 +637,28 @@ fn gate(
         return Err(scripting::busy_error(purpose));
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())?;
-    if server.users.get(client.user).is_unrestricted() {
-        return Ok(());
+    if !server.users.get(client.user).is_unrestricted() {
+        let context = match client.multi {
+            Some(_) => Context::Multi,
+            None => Context::Toplevel,
+        };
+        client.last_command = Some(command.id); // the log shows what was refused
+        permit(server, client, registry, command, args, context)?;
     }
-    let context = match client.multi {
-        Some(_) => Context::Multi,
-        None => Context::Toplevel,
-    };
-    client.last_command = Some(command.id); // the log shows what was refused
-    permit(server, client, registry, command, args, context)
+    if client.is_in_subscriber_mode()
+        && !pubsub::ALLOWED_TO_SUBSCRIBERS.contains(&command.full_name.as_str())
+    {
+        return Err(CommandError::NotForSubscribers(command.full_name.clone()));
+    }
+    if client.flags.has(ClientFlags::MONITOR) {
+        let uses_data = [Flags::WRITE, Flags::READONLY, Flags::MAY_REPLICATE];
+        if uses_data.iter().any(|flag| command.spec.flags.has(*flag)) {
+            return Err(CommandError::text(
+                "ERR Replica can't interact with the keyspace",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// CLIENT REPLY SKIP concerns the next command alone.

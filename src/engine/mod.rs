@@ -92,7 +92,6 @@ pub struct Engine {
     room_made: Option<Room>,
     /// Blocked clients are being served.
     is_serving: bool,
-    signals: u32,
     running: Option<CommandId>,
     trace: Option<Vec<(ConnId, u64, String)>>,
 }
@@ -153,7 +152,6 @@ impl Engine {
             timing_eviction: None,
             room_made: None,
             is_serving: false,
-            signals: 0,
             running: None,
             trace: boot.replaying.then(Vec::new),
         })
@@ -192,7 +190,23 @@ impl Engine {
             Input::Reading(reading) => self.handle_reading(*reading),
             Input::Done { ticket, outcome } => self.handle_done(*ticket, outcome.clone()),
             Input::Signal(signal) => self.handle_signal(*signal),
+            Input::Chunk {
+                ticket,
+                size,
+                bytes,
+            } => self.handle_chunk(*ticket, *size, bytes),
         }
+    }
+
+    /// The server starts: it loads what it left behind. Only then do clients get what they ask for.
+    pub fn handle_start(&mut self) {
+        self.server.load_at_start();
+    }
+
+    /// A chunk of a file that is loaded.
+    pub fn handle_chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+        self.server.take_chunk(ticket, size, bytes);
+        self.settle_answers();
     }
 
     /// The clock at the start of a loop turn. Runs the ticks that are due.
@@ -208,6 +222,7 @@ impl Engine {
         self.last_clock = now;
         self.clock_is_fresh = false;
         self.tick();
+        self.settle_answers();
     }
 
     /// The turn that ends was as long as the clock readings in it tell.
@@ -225,9 +240,12 @@ impl Engine {
     }
 
     /// The clock at the end of a loop turn in which something was read: the commands that were not timed
-    /// one by one share what has passed.
+    /// one by one share what has passed. Then clients are told of the changes that they asked to hear of once a turn.
     pub fn handle_turn_end(&mut self, now: UnixMicros) {
         self.settle_untimed(now);
+        if self.server.tracking.has_broadcasts() {
+            self.server.broadcast_changes();
+        }
     }
 
     /// A connection was accepted. One that is refused gets its error and is closed at the next flush.
@@ -390,6 +408,9 @@ impl Engine {
 
     /// The shell has carried out the order with this ticket.
     pub fn handle_done(&mut self, ticket: u64, outcome: Outcome) {
+        if self.server.settle_file(ticket, &outcome) {
+            return self.settle_answers();
+        }
         let mut waiting = self.server.awaiting.iter();
         let Some(at) = waiting.position(|awaiting| awaiting.ticket == ticket) else {
             return;
@@ -414,6 +435,13 @@ impl Engine {
             self.answer(awaiting.conn, awaiting.client_id, result);
         }
         self.close_doomed();
+    }
+
+    /// Replies to those whose saves and loads are done.
+    fn settle_answers(&mut self) {
+        for ((conn, client_id), result) in std::mem::take(&mut self.server.persistence.answers) {
+            self.answer(conn, client_id, result);
+        }
     }
 
     /// Replies to a command that waited for the shell, and lets its client go on.
@@ -461,13 +489,27 @@ impl Engine {
 
     /// A signal asks for the end.
     pub fn handle_signal(&mut self, signal: Signal) {
-        self.signals += 1;
-        let text = match signal {
-            Signal::Interrupt => "Received SIGINT scheduling shutdown...",
-            Signal::Terminate => "Received SIGTERM scheduling shutdown...",
+        let is_again = self.server.persistence.shutdown.is_some();
+        if is_again {
+            if signal == Signal::Interrupt {
+                self.server.insist_on_shutdown();
+            }
+            return;
+        }
+        let config = &self.server.config;
+        let (text, flags) = match signal {
+            Signal::Interrupt => (
+                "Received SIGINT scheduling shutdown...",
+                config.shutdown_on_sigint,
+            ),
+            Signal::Terminate => (
+                "Received SIGTERM scheduling shutdown...",
+                config.shutdown_on_sigterm,
+            ),
         };
         self.server.log(LogLevel::Warning, text);
-        self.server.shut_down();
+        self.server.ask_shutdown(flags, None);
+        self.settle_answers();
     }
 
     /// The configuration as it stands.
@@ -491,9 +533,9 @@ impl Engine {
             .map(|id| self.registry.get(id).full_name.as_str())
     }
 
-    /// Whether commands ran in this turn whose time is not settled.
-    pub fn has_untimed(&self) -> bool {
-        !self.untimed.is_empty()
+    /// Whether the turn's end is to be told: commands ran whose time is not settled, or changes are to be broadcast.
+    pub fn wants_turn_end(&self) -> bool {
+        !self.untimed.is_empty() || self.server.tracking.has_broadcasts()
     }
 
     /// The commands that `conn` ran since its output was last drained: where each one's reply begins in the

@@ -351,6 +351,9 @@ impl Engine {
                 "ERR This Redis command is not allowed from script",
             ));
         }
+        if spec.flags.has(Flags::WRITE) {
+            self.server.refuse_unsaved()?;
+        }
         if let Some(running) = &self.server.scripting.running {
             if spec.flags.has(Flags::WRITE) && running.is_read_only {
                 return Err(CommandError::text(

@@ -102,6 +102,9 @@ impl Engine {
         if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
         }
+        for due in [self.server.snapshot_due(), self.server.loading_due()] {
+            at = at.min(due.unwrap_or(at));
+        }
         Some(at)
     }
 
@@ -118,15 +121,22 @@ impl Engine {
         if is_due {
             self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
+        self.server.advance_snapshot();
+        self.server.advance_loading();
         if cron {
+            self.server.persistence_cron();
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
+            if self.server.tracks_too_much() {
+                self.server.shrink_tracking();
+            }
         }
         let goes_on =
             self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
-        let may_expire = self.server.active_expire && !self.server.is_paused();
+        let may_expire =
+            self.server.active_expire && !self.server.is_paused() && !self.server.expire_paused;
         let expires = may_expire && (cron || goes_on);
         let mut expired = false;
         if expires {
@@ -354,7 +364,8 @@ impl Engine {
                 .or(ClientFlags::AWAITING)
                 .or(ClientFlags::BLOCKED),
         );
-        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits {
+        let listens = client.subscriptions.is_some() || client.flags.has(ClientFlags::MONITOR);
+        if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits && !listens {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
             self.server.queue_output(conn);
             self.server
@@ -398,7 +409,9 @@ mod tests {
     use crate::config::{Config, KeyspaceEvents};
     use crate::keyspace::object::hash::OldDeadline;
     use crate::keyspace::object::{Hash, ObjectType};
+    use crate::state::Client;
     use crate::state::keys::NewValue;
+    use crate::state::pubsub::Scope;
 
     /// More keys than one step of a walk sees in these tests.
     const STEP_KEYS: usize = 100;
@@ -512,7 +525,13 @@ mod tests {
     fn fields_that_expire_together_go_in_bounded_cycles() {
         let mut engine = engine();
         let config = &mut engine.server.config;
-        config.notify_keyspace_events = KeyspaceEvents::GENERIC;
+        config.notify_keyspace_events = KeyspaceEvents::parse(b"gE").expect("known letters");
+        let mut listener = Client::new(ConnId(0), 1, UnixMicros(0));
+        engine
+            .server
+            .pubsub
+            .subscribe(&mut listener, Scope::Pattern, b"*");
+        engine.server.clients.insert(Box::new(listener));
         engine.server.effects.propagating = true;
         let fields = 3 * CYCLE_FIELDS as i64;
         // One hash loses all its fields, one all but one, one of another database none.
@@ -553,13 +572,10 @@ mod tests {
         assert_eq!(cycles, 6);
         assert_eq!(engine.server.stats.expired_subkeys, 2 * fields as u64);
         assert_eq!(engine.server.effects.propagated.len(), 2 * fields as usize);
-        let names: Vec<&str> = engine
-            .server
-            .events
-            .iter()
-            .map(|(_, _, event)| event.name)
-            .collect();
-        assert_eq!(names.iter().filter(|name| **name == "del").count(), 1);
+        let heard = engine.server.clients.get(ConnId(0)).expect("the listener");
+        let heard = heard.reply.single_slice().expect("one piece").to_vec();
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        assert_eq!(heard.matches("__keyevent@0__:del").count(), 1);
         assert_eq!(
             (engine.server.db(0).len(), engine.server.db(3).len()),
             (1, 1)

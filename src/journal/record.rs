@@ -21,6 +21,7 @@ const DONE: u8 = 10;
 const SIGNAL: u8 = 11;
 const TURN_END: u8 = 12;
 const FINDINGS: u8 = 13;
+const CHUNK: u8 = 14;
 
 /// One record; bytes are borrowed from the block it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,12 @@ pub enum Record<'a> {
         outcome: Outcome,
     },
     Signal(Signal),
+    /// A chunk of a file that was loaded, and the file's length if there was one.
+    Chunk {
+        ticket: u64,
+        size: Option<u64>,
+        bytes: &'a [u8],
+    },
     /// What the meter found in the course of the Input whose record follows.
     Findings(Vec<Finding>),
 }
@@ -224,6 +231,14 @@ pub(super) fn put_signal(out: &mut Vec<u8>, signal: Signal) {
     });
 }
 
+pub(super) fn put_chunk(out: &mut Vec<u8>, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+    out.push(CHUNK);
+    put(out, ticket);
+    out.push(u8::from(size.is_some()));
+    put(out, size.unwrap_or(0));
+    put_bytes(out, bytes);
+}
+
 pub(super) fn put_findings(out: &mut Vec<u8>, findings: &[Finding]) {
     out.push(FINDINGS);
     put(out, findings.len() as u64);
@@ -310,6 +325,15 @@ pub(super) fn decode<'a>(
             1 => Signal::Terminate,
             _ => return Err(Malformed),
         }),
+        CHUNK => Record::Chunk {
+            ticket: cursor.number()?,
+            size: match (cursor.byte()?, cursor.number()?) {
+                (0, _) => None,
+                (1, size) => Some(size),
+                _ => return Err(Malformed),
+            },
+            bytes: cursor.bytes()?,
+        },
         FINDINGS => Record::Findings(findings(cursor)?),
         _ => return Err(Malformed),
     })

@@ -121,6 +121,7 @@ fn replay_once<R: Read>(source: R, is_tracing: bool) -> Result<Report, ReplayErr
         records: 0,
         reply_bytes: 0,
     };
+    replay.engine.handle_start();
     let mut difference = None;
     while let Some(record) = reader.next().map_err(JournalError::Io)? {
         difference = replay.step(record)?;
@@ -209,6 +210,14 @@ impl Replay {
                 self.engine.handle_done(ticket, outcome);
             }
             Record::Signal(signal) => self.engine.handle_signal(signal),
+            Record::Chunk {
+                ticket,
+                size,
+                bytes,
+            } => {
+                self.drain();
+                self.engine.handle_chunk(ticket, size, bytes);
+            }
         }
         self.want = self.engine.poll_want();
         Ok(match self.engine.unasked_findings() {
@@ -329,6 +338,7 @@ fn kind(record: &Record<'_>) -> &'static str {
         Record::Reading(_) => "a process reading",
         Record::Done { .. } => "the outcome of an order",
         Record::Signal(_) => "a signal",
+        Record::Chunk { .. } => "a chunk of a file",
         Record::Findings(_) => "what the meter found",
     }
 }
@@ -383,6 +393,8 @@ mod tests {
         // The first tick asks how long it took, and for a reading.
         to.clock(UnixMicros(START.0 + 11));
         to.reading(&Reading::default());
+        // There is no file to load.
+        to.chunk(1, None, b"");
         to.accept(ConnId(0), &peer);
         to.read(ConnId(0), b"PING\r\n");
         to.turn_end(UnixMicros(START.0 + 20));
@@ -429,7 +441,7 @@ mod tests {
         assert!(
             matches!(
                 report.difference,
-                Some(Difference::Disagree { record: 7, .. })
+                Some(Difference::Disagree { record: 8, .. })
             ),
             "{report:?}"
         );
@@ -441,7 +453,7 @@ mod tests {
             .expect_err("nobody there");
         assert_eq!(
             error.to_string(),
-            "record 7 names client 7, which is not connected"
+            "record 8 names client 7, which is not connected"
         );
     }
 }

@@ -117,6 +117,12 @@ impl Recorder {
         record::put_signal(&mut self.block, signal);
     }
 
+    /// A chunk of a file that is loaded.
+    pub fn chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+        self.begin_record();
+        record::put_chunk(&mut self.block, ticket, size, bytes);
+    }
+
     /// Writes the block begun, if it holds anything.
     pub fn flush(&mut self) {
         if self.block.len() > BLOCK_HEADER_BYTES {

@@ -1,12 +1,20 @@
 //! Db: one numbered database, a table of entries.
 //!
 //! Lives here: the table, the count of keys with a deadline, the cursor of the expire cycle, the order in which
-//! hashes have fields to lose. May not: effects, statistics, replies (`state::keys` adds these).
+//! hashes have fields to lose, and the part of a snapshot that sees to it that nothing changes unsaved. May not:
+//! effects, statistics, replies (`state::keys` adds these), the format of a snapshot.
+//!
+//! A snapshot shows the data as it was when it began. Each entry has an epoch bit. It agrees with the database's for
+//! all entries while no snapshot runs; a snapshot begins by turning the database's bit, and an entry that is saved has
+//! its own turned too. Every change reaches an entry through [`Db::get_mut`], [`Db::remove`] or [`Db::set_expire`],
+//! which save it first if that was not done; what is new is marked as saved. So the walk through the table may
+//! take its time.
 
 use std::collections::BTreeSet;
 
 use crate::keyspace::entry::Entry;
 use crate::keyspace::object::{Hash, ObjectRef};
+use crate::keyspace::saving::{Saving, Walk};
 use crate::keyspace::table::{Element, HashSeed, Table};
 
 /// What one more sample leaves of the mean time to live, and after how many samples nothing is left.
@@ -26,6 +34,12 @@ pub struct Db {
     pub evict_cursor: u64,
     /// Mean time to live of the keys that the expire cycle saw lately, in milliseconds.
     pub avg_ttl_ms: i64,
+    /// What the epoch bit of entries is that a running snapshot has, or that no snapshot runs.
+    epoch: bool,
+    /// The snapshot's part here, until it has all of this database.
+    saving: Option<Box<Saving>>,
+    /// A snapshot was given up, so entries' bits do not agree.
+    is_mixed: bool,
 }
 
 impl Db {
@@ -38,6 +52,17 @@ impl Db {
             expire_cursor: 0,
             evict_cursor: 0,
             avg_ttl_ms: 0,
+            epoch: false,
+            saving: None,
+            is_mixed: false,
+        }
+    }
+
+    /// An empty database in the place of this one, which a snapshot may still be at.
+    pub fn successor(&self) -> Db {
+        Db {
+            epoch: self.epoch,
+            ..Db::new(*self.table.seed())
         }
     }
 
@@ -63,16 +88,25 @@ impl Db {
         self.table.find(hash, key)
     }
 
-    /// The entry of a key, to be changed through [`Db::update`]'s rules: the deadline only by
-    /// [`Db::set_expire`].
+    /// The entry of a key, to be changed; the deadline only by [`Db::set_expire`].
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
+        if self.saving.is_some() {
+            self.keep(hash, key);
+        }
+        self.table.find_mut(hash, key)
+    }
+
+    /// The entry of a key, of which nothing is to be changed but the time of its last use.
+    #[inline]
+    pub fn get_used(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
         self.table.find_mut(hash, key)
     }
 
     /// Adds the entry of a key that is not there.
     #[inline]
-    pub fn insert(&mut self, hash: u64, entry: Entry) {
+    pub fn insert(&mut self, hash: u64, mut entry: Entry) {
+        entry.set_epoch(self.epoch);
         self.volatile += usize::from(entry.is_volatile());
         if let Some(deadline) = first_field_deadline(&entry) {
             self.field_deadlines.insert((deadline, hash));
@@ -82,6 +116,9 @@ impl Db {
 
     /// Takes a key out.
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        if self.saving.is_some() {
+            self.keep(hash, key);
+        }
         let entry = self.table.remove(hash, key)?;
         self.volatile -= usize::from(entry.is_volatile());
         if let Some(deadline) = first_field_deadline(&entry) {
@@ -142,7 +179,7 @@ impl Db {
 
     /// Gives a key a deadline, another one, or none. Says whether the key is there.
     pub fn set_expire(&mut self, hash: u64, key: &[u8], deadline_ms: Option<i64>) -> bool {
-        let Some(entry) = self.table.find_mut(hash, key) else {
+        let Some(entry) = self.get_mut(hash, key) else {
             return false;
         };
         let before = entry.is_volatile();
@@ -150,6 +187,87 @@ impl Db {
         let after = entry.is_volatile();
         self.volatile = self.volatile + usize::from(after) - usize::from(before);
         true
+    }
+}
+
+/// The part of a snapshot.
+impl Db {
+    /// A snapshot begins, for which this database has nothing, being empty.
+    pub fn skip_saving(&mut self) {
+        debug_assert!(self.is_empty());
+        self.epoch = !self.epoch;
+        self.is_mixed = false;
+    }
+
+    /// Begins a snapshot of this database. The bits must agree ([`Db::mend_epochs`]).
+    pub fn begin_saving(&mut self, saving: Saving) {
+        debug_assert!(!self.is_mixed && self.saving.is_none());
+        self.epoch = !self.epoch;
+        self.saving = Some(Box::new(saving));
+    }
+
+    /// What the running snapshot has of this database.
+    pub fn saving(&mut self) -> Option<&mut Saving> {
+        self.saving.as_deref_mut()
+    }
+
+    /// Whether a snapshot is not through with this database.
+    pub fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
+    /// The number that this database had when the running snapshot began.
+    pub fn saving_of(&self) -> Option<u32> {
+        self.saving.as_ref().map(|saving| saving.dbid)
+    }
+
+    /// How many of the keys a running snapshot has.
+    pub fn saved_keys(&self) -> Option<usize> {
+        self.saving.as_ref().map(|saving| saving.keys)
+    }
+
+    /// Saves the next entries, `limit` bounds how much; says whether all are saved now.
+    pub fn save_some(&mut self, limit: &mut Walk) -> bool {
+        match &mut self.saving {
+            Some(saving) => saving.walk(&mut self.table, self.epoch, limit),
+            None => true,
+        }
+    }
+
+    /// Ends the snapshot's part here, whether it has everything or is given up.
+    pub fn end_saving(&mut self) -> Option<Box<Saving>> {
+        let saving = self.saving.take()?;
+        self.is_mixed = !saving.is_through();
+        Some(saving)
+    }
+
+    /// Makes entries' bits agree again, `buckets` of the table at most from `cursor` on; returns the next cursor, 0 at
+    /// the end. The cursor is 0 at the start too.
+    pub fn mend_epochs(&mut self, mut cursor: u64, buckets: usize) -> u64 {
+        if !self.is_mixed {
+            return 0;
+        }
+        let epoch = self.epoch;
+        for _ in 0..buckets {
+            cursor = self
+                .table
+                .scan_mut(cursor, &mut |entry| entry.set_epoch(epoch));
+            if cursor == 0 {
+                self.is_mixed = false;
+                return 0;
+            }
+        }
+        cursor
+    }
+
+    /// A change is about to reach this key: a snapshot that has not saved it does so first.
+    #[cold]
+    fn keep(&mut self, hash: u64, key: &[u8]) {
+        if let Some(saving) = &mut self.saving
+            && let Some(entry) = self.table.find_mut(hash, key)
+        {
+            saving.keep(entry, self.epoch);
+        }
     }
 }
 

@@ -10,4 +10,5 @@ pub mod eviction;
 pub mod garbage;
 pub mod member;
 pub mod object;
+pub mod saving;
 pub mod table;

@@ -356,6 +356,19 @@ impl<E: Element> Table<E> {
         })
     }
 
+    /// `scan` that lets `f` change what it sees: anything about an element but its key.
+    pub fn scan_mut(&mut self, cursor: u64, f: &mut dyn FnMut(&mut E)) -> u64 {
+        self.scan_buckets(cursor, |bucket| {
+            // SAFETY: invariants 3 and 5: heads and links lead to live buckets, which the exclusive borrow of the
+            // table makes ours alone; each is left before the next one is looked at.
+            let bucket = unsafe { &mut *bucket };
+            for slot in 0..bucket.count() {
+                // SAFETY: invariant 2: present slots stand at the front and hold elements.
+                f(unsafe { &mut bucket.slots[slot].element });
+            }
+        })
+    }
+
     /// The cursor that a walk is most likely to have after `cursor`, for fetching ahead of it.
     #[inline]
     pub fn cursor_ahead(&self, cursor: u64) -> u64 {
@@ -857,7 +870,18 @@ impl<E: Element> Table<E> {
     }
 
     #[inline]
-    fn scan_chains(&self, mut cursor: u64, mut visit: impl FnMut(&E)) -> u64 {
+    fn scan_chains(&self, cursor: u64, mut visit: impl FnMut(&E)) -> u64 {
+        self.scan_buckets(cursor, |bucket| {
+            // SAFETY: invariants 3 and 5: heads and links lead to live buckets, borrowed with the table.
+            let bucket = unsafe { &*bucket };
+            // SAFETY: invariant 2: present slots stand at the front.
+            (0..bucket.count()).for_each(|slot| visit(unsafe { bucket.element(slot) }));
+        })
+    }
+
+    /// The buckets of the chain at `cursor`, one after the other, and the next cursor.
+    #[inline]
+    fn scan_buckets(&self, mut cursor: u64, mut visit: impl FnMut(*mut Bucket<E>)) -> u64 {
         if self.len == 0 {
             return 0;
         }
@@ -865,8 +889,13 @@ impl<E: Element> Table<E> {
         let mut visit_chain = |which: usize, cursor: u64| {
             let index = (cursor & mask(which)) as usize;
             if which == 1 || index >= self.migrated {
-                self.chain(self.arrays[which].bucket(index))
-                    .for_each(&mut visit);
+                let mut at = self.arrays[which].bucket(index);
+                while !at.is_null() {
+                    // SAFETY: invariants 3 and 5: a head or link that is not null is a live bucket.
+                    let next = unsafe { (*at).next() };
+                    visit(at);
+                    at = next;
+                }
             }
         };
         if !self.rehashing {

@@ -73,9 +73,9 @@ impl Driver {
         self.serve_wants();
     }
 
-    /// The commands of this turn that were not timed one by one share the time it took.
+    /// The turn ends: commands that were not timed one by one share the time it took, changes are broadcast.
     pub fn turn_end(&mut self) {
-        if self.engine.has_untimed() {
+        if self.engine.wants_turn_end() {
             let now = process::clock();
             if let Some(recorder) = &mut self.recorder {
                 recorder.turn_end(now);
@@ -179,6 +179,20 @@ impl Driver {
         let flush = self.engine.handle_wrote(conn, 0);
         self.serve_wants();
         flush
+    }
+
+    /// The server starts. There is no record of it: every journal begins with it.
+    pub fn start(&mut self) {
+        self.engine.handle_start();
+        self.serve_wants();
+    }
+
+    pub fn chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.chunk(ticket, size, bytes);
+        }
+        self.engine.handle_chunk(ticket, size, bytes);
+        self.serve_wants();
     }
 
     pub fn done(&mut self, ticket: u64, outcome: Outcome) {

@@ -1,7 +1,7 @@
 //! The server's life around the loop: options, configuration, start, the end, and a crash.
 
 use super::driver::Driver;
-use super::listen::{self, ListenSocket, Opened, plain};
+use super::listen::{self, ListenSocket, Listener, Opened, plain};
 use super::settings::{self, Listening};
 use super::shell::Shell;
 use super::{log as server_log, process, system};
@@ -289,7 +289,10 @@ impl Server {
             self.clean_up();
             return 1;
         }
-        self.say_ready(supervisor);
+        let (port, names_port) = (self.port, self.names_port);
+        self.shell.set_on_ready(Box::new(move |listeners| {
+            say_ready(listeners, port, names_port, supervisor)
+        }));
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.shell.run()));
         // Also after a panic: the journal then holds the Input that led to it.
         let journal_error =
@@ -316,28 +319,6 @@ impl Server {
                     false => std::process::abort(),
                 }
             }
-        }
-    }
-
-    fn say_ready(&self, supervisor: Supervised) {
-        let listeners = self.shell.listeners();
-        if listeners
-            .iter()
-            .any(|listener| matches!(listener.socket, ListenSocket::Tcp { .. }))
-        {
-            match self.names_port {
-                true => info!("Ready to accept connections tcp port={}", self.port),
-                false => info!("Ready to accept connections tcp"),
-            }
-        }
-        if listeners.iter().any(|listener| listener.path().is_some()) {
-            info!("Ready to accept connections unix");
-        }
-        if matches!(supervisor, Supervised::Systemd | Supervised::Auto)
-            && let Err(error) =
-                process::notify_supervisor("STATUS=Ready to accept connections\nREADY=1\n")
-        {
-            warn!("The service manager cannot be told: {}", plain(&error));
         }
     }
 
@@ -385,6 +366,28 @@ impl Server {
         };
         error!("Command that was running: {command}");
         error!("=== END OF RETRACE CRASH REPORT ===");
+    }
+}
+
+/// Says that clients are served now: in the log, and to who started us.
+fn say_ready(listeners: &[Listener], port: u16, names_port: bool, supervisor: Supervised) {
+    if listeners
+        .iter()
+        .any(|listener| matches!(listener.socket, ListenSocket::Tcp { .. }))
+    {
+        match names_port {
+            true => info!("Ready to accept connections tcp port={port}"),
+            false => info!("Ready to accept connections tcp"),
+        }
+    }
+    if listeners.iter().any(|listener| listener.path().is_some()) {
+        info!("Ready to accept connections unix");
+    }
+    if matches!(supervisor, Supervised::Systemd | Supervised::Auto)
+        && let Err(error) =
+            process::notify_supervisor("STATUS=Ready to accept connections\nREADY=1\n")
+    {
+        warn!("The service manager cannot be told: {}", plain(&error));
     }
 }
 

@@ -12,12 +12,14 @@ use super::system::OomScore;
 use super::{log as server_log, process};
 use crate::border::{CloseReason, Flush, Order, Peer};
 use crate::disk;
+use crate::disk::files::{ChunkReader, Job, Writer, path_of};
 use crate::keyspace::alloc;
 use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};
 use mio::event::Event;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Token, Waker};
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::Duration;
 
 const EVENTS_MAX: usize = 1024;
@@ -36,6 +38,7 @@ const CARE_INTERVAL_US: i64 = 1_000_000;
 const LISTENERS_START: usize = 1 << 31;
 const INTERRUPT: Token = Token(usize::MAX - 1);
 const TERMINATE: Token = Token(usize::MAX - 2);
+const FILES: Token = Token(usize::MAX - 3);
 
 /// The running server.
 pub struct Shell {
@@ -59,13 +62,24 @@ pub struct Shell {
     oom_score: OomScore,
     now: UnixMicros,
     cared_at: UnixMicros,
+    /// The thread that writes files of data, and what it wakes us with.
+    files: Writer,
+    waker: Arc<Waker>,
+    chunks: ChunkReader,
+    /// An order to read that waits for the next turn, so that clients have theirs between two chunks.
+    read_next: Option<Order>,
+    on_ready: Option<OnReady>,
 }
+
+/// What is said when clients are served.
+pub type OnReady = Box<dyn FnOnce(&[Listener])>;
 
 impl Shell {
     /// Takes over signals and listeners. Nothing is accepted before [`Shell::run`].
     pub fn new(driver: Driver, listeners: Vec<Listener>) -> io::Result<Shell> {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), [INTERRUPT, TERMINATE])?;
+        let waker = Arc::new(Waker::new(poll.registry(), FILES)?);
         let now = process::clock();
         let mut shell = Shell {
             poll,
@@ -85,6 +99,11 @@ impl Shell {
             oom_score: OomScore::default(),
             now,
             cared_at: now,
+            files: Writer::new(),
+            waker,
+            chunks: ChunkReader::default(),
+            read_next: None,
+            on_ready: None,
         };
         shell.adopt(listeners)?;
         // The log says why it failed; the server starts all the same.
@@ -97,6 +116,11 @@ impl Shell {
         &mut self.driver
     }
 
+    /// What to say once the data is loaded.
+    pub fn set_on_ready(&mut self, say: OnReady) {
+        self.on_ready = Some(say);
+    }
+
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
@@ -104,13 +128,14 @@ impl Shell {
     /// Runs until the engine orders the end; returns the exit code.
     pub fn run(&mut self) -> io::Result<i32> {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        if let Some(code) = self.obey_orders() {
-            return Ok(code);
-        }
+        self.driver.start();
+        let mut exit = self.obey_orders();
         loop {
-            if let Some(code) = self.turn(&mut events)? {
+            if let Some(code) = exit {
+                self.files.finish();
                 return Ok(code);
             }
+            exit = self.turn(&mut events)?;
         }
     }
 
@@ -121,6 +146,8 @@ impl Shell {
         }
         self.now = process::clock();
         self.driver.time(self.now);
+        self.take_answers();
+        self.read_chunk();
         self.take_unfinished();
         for (count, event) in events.iter().enumerate() {
             if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
@@ -133,6 +160,7 @@ impl Shell {
                         self.driver.signal(signal);
                     }
                 }
+                FILES => {} // the answers were taken already
                 Token(token) if token >= LISTENERS_START => self.listener_event(Token(token)),
                 Token(token) => self.conn_event(ConnId(token as u32), event),
             }
@@ -160,6 +188,7 @@ impl Shell {
     fn timeout(&self) -> Option<Duration> {
         if !self.ready.is_empty()
             || !self.unflushed.is_empty()
+            || self.read_next.is_some()
             || (self.is_accepting && !self.out_of_files)
         {
             return Some(Duration::ZERO);
@@ -171,6 +200,44 @@ impl Shell {
             Some(tick.unwrap_or(ACCEPT_RETRY).min(ACCEPT_RETRY))
         } else {
             tick
+        }
+    }
+
+    /// Takes what the thread that writes files has done.
+    fn take_answers(&mut self) {
+        while let Some((ticket, outcome)) = self.files.poll() {
+            self.driver.done(ticket, outcome);
+        }
+    }
+
+    /// Reads the chunk of a file that the engine waits for.
+    fn read_chunk(&mut self) {
+        if let Some(Order::ReadFile {
+            ticket,
+            path,
+            pos,
+            len,
+        }) = self.read_next.take()
+        {
+            match self.chunks.read(&path, pos, len) {
+                Ok((size, bytes)) => self.driver.chunk(ticket, size, bytes),
+                Err(why) => self.driver.done(ticket, Err(why)),
+            }
+        }
+    }
+
+    /// Gives the thread that writes files an order.
+    fn order_file(&mut self, job: Job) {
+        let waker = Arc::clone(&self.waker);
+        let wake = move || {
+            // A waker fails when the loop is gone, and then nobody waits.
+            let _ = waker.wake();
+        };
+        if let Err(error) = self.files.order(job, wake) {
+            error!(
+                "The thread that writes files cannot be started: {}",
+                plain(&error)
+            );
         }
     }
 
@@ -219,7 +286,7 @@ impl Shell {
         let Some(Some(state)) = self.conns.get_mut(conn.0 as usize) else {
             return;
         };
-        for _ in 0..READS_MAX {
+        for reads in 0..READS_MAX {
             if !self.driver.engine().wants_read(conn) {
                 return; // poll_resumed names it when it does
             }
@@ -228,6 +295,7 @@ impl Shell {
                 // The end comes with the next turn: what was asked before it is answered first.
                 Ok(ReadResult::Short) => break,
                 Ok(ReadResult::Full) => continue,
+                Ok(ReadResult::Eof) if reads > 0 => break,
                 Ok(ReadResult::Eof) => CloseReason::Eof,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
@@ -483,10 +551,49 @@ impl Shell {
                     has_answered = true;
                 }
                 Order::PurgeMemory => alloc::purge(),
+                Order::ReadFile { .. } => self.read_next = Some(order),
+                Order::OpenFile {
+                    file,
+                    path,
+                    syncs_often,
+                } => self.order_file(Job::Open {
+                    file,
+                    path: path_of(&path),
+                    syncs_often,
+                }),
+                Order::WriteFile {
+                    file,
+                    ticket,
+                    bytes,
+                } => self.order_file(Job::Write {
+                    file,
+                    ticket,
+                    bytes,
+                }),
+                Order::EndFile {
+                    file,
+                    ticket,
+                    has_checksum,
+                    computes_checksum,
+                    target,
+                } => self.order_file(Job::End {
+                    file,
+                    ticket,
+                    has_checksum,
+                    computes_checksum,
+                    target: path_of(&target),
+                }),
+                Order::DropFile { file } => self.order_file(Job::Drop { file }),
+                Order::Ready => {
+                    if let Some(say) = self.on_ready.take() {
+                        say(&self.listeners);
+                    }
+                }
                 Order::Exit { code } => exit = Some(code),
             }
         }
         if has_answered || exit.is_some() {
+            self.driver.turn_end();
             self.flush();
         }
         exit

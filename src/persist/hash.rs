@@ -10,6 +10,7 @@
 //! The release candidates that had deadlines first wrote no soonest one; deadlines were absolute then.
 
 use super::RdbError;
+use super::piece::Piece;
 use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
@@ -24,28 +25,32 @@ const DEADLINE_MAX: i64 = (1 << 48) - 2;
 const BAD_DEADLINE: RdbError = RdbError::Corrupt("hash: a deadline is out of range");
 const TWICE: RdbError = RdbError::Corrupt("hash: a field comes twice");
 
-/// Writes a hash in the form of its encoding.
-pub fn encode(hash: &Hash, writer: &mut Writer<'_>) {
+/// Writes a hash in the form of its encoding, or a piece of it.
+pub fn encode(hash: &Hash, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
     let soonest = hash.min_deadline();
     if let Some((list, has_deadlines)) = hash.packed() {
         if has_deadlines {
             writer.millis(soonest.unwrap_or(0));
         }
-        return writer.string(list.as_bytes());
+        writer.string(list.as_bytes());
+        return None;
     }
-    if let Some(soonest) = soonest {
-        writer.millis(soonest);
-    }
-    writer.count(hash.len());
-    let mut digits = itoa::Buffer::new();
-    for (field, found) in hash.iter() {
+    if piece.from == 0 {
         if let Some(soonest) = soonest {
-            let after = found.deadline_ms.map(|at| at.abs_diff(soonest) + 1);
-            writer.number(after.unwrap_or(0));
+            writer.millis(soonest);
         }
-        writer.string(field.bytes(&mut digits));
-        writer.string(found.value.bytes(&mut digits));
+        writer.count(hash.len());
     }
+    piece.walk(writer, |cursor, writer| {
+        hash.scan(cursor, &mut |field| {
+            if let Some(soonest) = soonest {
+                let after = field.deadline_ms().map(|at| at.abs_diff(soonest) + 1);
+                writer.number(after.unwrap_or(0));
+            }
+            writer.string(field.key());
+            writer.string(field.value());
+        })
+    })
 }
 
 /// Reads a hash of any of its types.
@@ -94,6 +99,27 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &HashLimits) -> Result<
     };
     if hash.len() > limits.entries || (is_old && has_long()) {
         return Ok(unpacked(&hash, limits));
+    }
+    Ok(hash)
+}
+
+/// Reads a hash with deadlines of fields as Valkey writes it: `[fields] ([string] [string] [deadline: millis, or -1])*`.
+pub fn decode_valkey(reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Hash, RdbError> {
+    let count = reader.count_not_zero()?;
+    let mut hash = hash_for(count, limits);
+    for _ in 0..count {
+        let (field, value) = (reader.string()?, reader.string()?);
+        let deadline = Some(reader.millis()?).filter(|at| *at != -1);
+        if deadline.is_some_and(|at| !(0..=DEADLINE_MAX).contains(&at)) {
+            return Err(BAD_DEADLINE);
+        }
+        if !hash.set(&field, &value, OldDeadline::Keep, limits) {
+            return Err(TWICE);
+        }
+        if deadline.is_some() {
+            hash.admit_deadlines();
+            hash.set_deadline(&field, deadline);
+        }
     }
     Ok(hash)
 }

@@ -9,6 +9,7 @@
 use bytes::Bytes;
 
 use super::RdbError;
+use super::piece::Piece;
 use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
@@ -21,28 +22,36 @@ use crate::types::quicklist::{End, NewElement, NodeRef, Quicklist};
 const PLAIN: u64 = 1;
 const PACKED: u64 = 2;
 
-/// Writes a list; its type is [`kind::LIST_QUICKLIST_2`] whatever its encoding.
-pub fn encode(list: &List, writer: &mut Writer<'_>) {
-    match list.view() {
+/// Writes a list, or a piece of it; its type is [`kind::LIST_QUICKLIST_2`] whatever its encoding.
+pub fn encode(list: &List, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
+    let list = match list.view() {
         ListRef::Listpack(list) => {
             writer.count(1);
             writer.number(PACKED);
             writer.string(list.as_bytes());
+            return None;
         }
-        ListRef::Quicklist(list) => {
-            writer.count(list.node_count());
-            list.for_each_node(|node| match node {
-                NodeRef::Packed(list) => {
-                    writer.number(PACKED);
-                    writer.string(list.as_bytes());
-                }
-                NodeRef::Plain(bytes) => {
-                    writer.number(PLAIN);
-                    writer.string(bytes);
-                }
-            });
-        }
+        ListRef::Quicklist(list) => list,
+    };
+    if piece.from == 0 {
+        writer.count(list.node_count());
     }
+    let mut at = piece.from;
+    list.walk_nodes(usize::try_from(at).unwrap_or(usize::MAX), |node| {
+        match node {
+            NodeRef::Packed(list) => {
+                writer.number(PACKED);
+                writer.string(list.as_bytes());
+            }
+            NodeRef::Plain(bytes) => {
+                writer.number(PLAIN);
+                writer.string(bytes);
+            }
+        }
+        at += 1;
+        !piece.is_full(writer)
+    });
+    (at < list.node_count() as u64).then_some(at)
 }
 
 /// Reads a list of any of its types.

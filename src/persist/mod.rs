@@ -1,8 +1,8 @@
 //! Persist: values as bytes that other servers read, in Redis' RDB format.
 //!
 //! Lives here: one value's encoding and decoding (`value` and a file for each type), the primitives that they are made
-//! of (`reader`, `writer`), formats that old servers wrote (`ziplist`), and the payload of DUMP (`payload`). May not:
-//! files, clocks, replies.
+//! of (`reader`, `writer`, `piece`), formats that old servers wrote (`ziplist`), the payload of DUMP (`payload`), and
+//! what stands around the values in a file (`rdb`). May not: open files, clocks, replies.
 //!
 //! Bytes from outside are checked here once and completely: what decoding returns keeps every invariant of its type.
 //! A length is believed when as many bytes are there, so that no input makes it allocate much more than it is long.
@@ -10,6 +10,8 @@
 mod hash;
 mod list;
 pub mod payload;
+pub mod piece;
+pub mod rdb;
 pub mod reader;
 mod set;
 mod stream;

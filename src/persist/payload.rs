@@ -24,6 +24,11 @@ pub fn crc64(bytes: &[u8]) -> u64 {
     CRC.checksum(bytes)
 }
 
+/// The same for bytes that come in pieces.
+pub fn digest() -> crc::Digest<'static, u64, Table<16>> {
+    CRC.digest()
+}
+
 /// Makes a payload of a type and value.
 pub fn seal(value: &mut Vec<u8>) {
     value.extend_from_slice(&RDB_VERSION.to_le_bytes());

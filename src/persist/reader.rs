@@ -53,12 +53,31 @@ impl<'a> Text<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    /// How many more bytes there are that are not at hand yet.
+    beyond: u64,
 }
 
 impl<'a> Reader<'a> {
     /// A cursor at the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
+        Reader::within(bytes, 0)
+    }
+
+    /// The same when `beyond` more bytes follow that are not at hand. What claims to be longer than all of that is
+    /// corrupt, and not truncated.
+    pub fn within(bytes: &'a [u8], beyond: u64) -> Reader<'a> {
+        Reader {
+            rest: bytes,
+            beyond,
+        }
+    }
+
+    /// What is wrong with something that needs so many bytes, more than are at hand.
+    fn lacking(&self, len: u64) -> RdbError {
+        match len > self.beyond.saturating_add(self.rest.len() as u64) && self.beyond > 0 {
+            true => RdbError::Corrupt("length: the file is not that long"),
+            false => RdbError::Truncated,
+        }
     }
 
     /// How many bytes are left.
@@ -68,7 +87,9 @@ impl<'a> Reader<'a> {
 
     /// The next `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], RdbError> {
-        let (head, rest) = self.rest.split_at_checked(len).ok_or(RdbError::Truncated)?;
+        let Some((head, rest)) = self.rest.split_at_checked(len) else {
+            return Err(self.lacking(len as u64));
+        };
         self.rest = rest;
         Ok(head)
     }
@@ -117,7 +138,7 @@ impl<'a> Reader<'a> {
         let count = self.number()?;
         match usize::try_from(count) {
             Ok(count) if count <= self.remaining() => Ok(count),
-            _ => Err(RdbError::Truncated),
+            _ => Err(self.lacking(count)),
         }
     }
 

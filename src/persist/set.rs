@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::RdbError;
+use super::piece::Piece;
 use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
@@ -11,18 +12,25 @@ use crate::keyspace::object::{Set, SetRef};
 use crate::types::intset::Intset;
 use crate::types::listpack::{Item, Listpack};
 
-/// Writes a set in the form of its encoding.
-pub fn encode(set: &Set, writer: &mut Writer<'_>) {
-    match set.view() {
-        SetRef::Intset(ints) => writer.string(ints.as_bytes()),
-        SetRef::Listpack(list) => writer.string(list.as_bytes()),
-        SetRef::Table(table) => {
-            writer.count(table.len());
-            for member in table.iter() {
-                writer.string(member.key());
-            }
+/// Writes a set in the form of its encoding, or a piece of it.
+pub fn encode(set: &Set, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
+    let table = match set.view() {
+        SetRef::Intset(ints) => {
+            writer.string(ints.as_bytes());
+            return None;
         }
+        SetRef::Listpack(list) => {
+            writer.string(list.as_bytes());
+            return None;
+        }
+        SetRef::Table(table) => table,
+    };
+    if piece.from == 0 {
+        writer.count(table.len());
     }
+    piece.walk(writer, |cursor, writer| {
+        table.scan(cursor, &mut |member| writer.string(member.key()))
+    })
 }
 
 /// Reads a set of any of its types.

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 
 use super::RdbError;
+use super::piece::Piece;
 use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
@@ -23,13 +24,24 @@ use crate::types::stream::{self, Block, Group, NOBODY, StreamId};
 /// How many entries a group has read, where that is not known.
 const UNKNOWN_COUNT: u64 = u64::MAX;
 
-/// Writes a stream; its type is [`kind::STREAM_3`].
-pub fn encode(stream: &stream::Stream, writer: &mut Writer<'_>) {
+/// Writes a stream, or a piece of it; its type is [`kind::STREAM_3`]. What follows the blocks is one piece.
+pub fn encode(stream: &stream::Stream, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
     let log = &stream.log;
-    writer.count(log.blocks().len());
-    for block in log.blocks() {
+    let blocks = log.blocks().len() as u64;
+    if piece.from == 0 {
+        writer.number(blocks);
+    }
+    let mut done = piece.from;
+    for block in log
+        .blocks()
+        .skip(usize::try_from(done).unwrap_or(usize::MAX))
+    {
         writer.string(&block.first().to_bytes());
         writer.string(block.as_bytes());
+        done += 1;
+        if piece.is_full(writer) {
+            return Some(done);
+        }
     }
     writer.number(log.len());
     for id in [log.last_id, log.first_id(), log.max_deleted_id] {
@@ -42,6 +54,7 @@ pub fn encode(stream: &stream::Stream, writer: &mut Writer<'_>) {
         writer.string(name);
         encode_group(group, writer);
     }
+    None
 }
 
 fn encode_group(group: &Group, writer: &mut Writer<'_>) {

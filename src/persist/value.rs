@@ -5,11 +5,14 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
+use super::piece::Piece;
 use super::reader::{Reader, Text};
 use super::writer::Writer;
 use super::{RdbError, hash, list, set, stream, zset};
 use crate::config::Config;
-use crate::keyspace::entry::{Entry, ValueRef};
+use crate::keyspace::entry::{Entry, SHARED_MIN, ValueRef};
 use crate::keyspace::object::hash::HashLimits;
 use crate::keyspace::object::list::Limits as ListLimits;
 use crate::keyspace::object::set::SetLimits;
@@ -68,6 +71,20 @@ pub enum Value<'a> {
     Object(Object),
 }
 
+impl Value<'_> {
+    /// The entry of a key that holds this.
+    pub fn into_entry(self, key: &[u8], deadline_ms: Option<i64>, clock: u32) -> Entry {
+        match self {
+            Value::Int(value) => Entry::new_int(key, value, deadline_ms, clock),
+            Value::Str(Cow::Owned(bytes)) if bytes.len() >= SHARED_MIN => {
+                Entry::new_bytes(key, Bytes::from(bytes), deadline_ms, clock)
+            }
+            Value::Str(bytes) => Entry::new_str(key, &bytes, deadline_ms, clock),
+            Value::Object(object) => Entry::new_object(key, object, deadline_ms, clock),
+        }
+    }
+}
+
 /// What decides the encoding of values that are read.
 pub struct Limits {
     pub list: ListLimits,
@@ -108,23 +125,32 @@ impl Limits {
 
 /// Writes an entry's type number and value; long strings are compressed if `packs`.
 pub fn encode(entry: &Entry, packs: bool, out: &mut Vec<u8>) {
+    out.push(kind_of(entry));
+    encode_piece(entry, packs, Piece::WHOLE, out);
+}
+
+/// Writes an entry's value, or a piece of it; returns where the next piece begins, if there is one. What comes before a
+/// piece and what follows it fit together as long as the value does not change in between.
+pub fn encode_piece(entry: &Entry, packs: bool, piece: Piece, out: &mut Vec<u8>) -> Option<u64> {
     let mut writer = Writer::new(out, packs);
-    writer.byte(kind_of(entry));
     match entry.value() {
         ValueRef::Int(value) => writer.int(value),
         ValueRef::Str(bytes) => writer.string(bytes),
-        ValueRef::Object(object) => match object {
-            ObjectRef::List(value) => list::encode(value, &mut writer),
-            ObjectRef::Set(value) => set::encode(value, &mut writer),
-            ObjectRef::ZSet(value) => zset::encode(value, &mut writer),
-            ObjectRef::Hash(value) => hash::encode(value, &mut writer),
-            ObjectRef::Stream(value) => stream::encode(value.get(), &mut writer),
-        },
+        ValueRef::Object(object) => {
+            return match object {
+                ObjectRef::List(value) => list::encode(value, piece, &mut writer),
+                ObjectRef::Set(value) => set::encode(value, piece, &mut writer),
+                ObjectRef::ZSet(value) => zset::encode(value, piece, &mut writer),
+                ObjectRef::Hash(value) => hash::encode(value, piece, &mut writer),
+                ObjectRef::Stream(value) => stream::encode(value.get(), piece, &mut writer),
+            };
+        }
     }
+    None
 }
 
 /// The type number that an entry's value is written with.
-fn kind_of(entry: &Entry) -> u8 {
+pub fn kind_of(entry: &Entry) -> u8 {
     match entry.value() {
         ValueRef::Int(_) | ValueRef::Str(_) => kind::STRING,
         ValueRef::Object(object) => match object {
@@ -180,6 +206,15 @@ pub fn decode<'a>(
         _ => return Err(RdbError::UnknownType(kind)),
     };
     Ok(Value::Object(object))
+}
+
+/// Reads a hash of Valkey's own type, whose number means another thing in Redis.
+pub fn decode_valkey_hash<'a>(
+    reader: &mut Reader<'_>,
+    limits: &Limits,
+) -> Result<Value<'a>, RdbError> {
+    let hash = hash::decode_valkey(reader, &limits.hash)?;
+    Ok(Value::Object(Object::Hash(hash)))
 }
 
 fn string<'a>(reader: &mut Reader<'a>) -> Result<Value<'a>, RdbError> {

@@ -29,6 +29,11 @@ impl<'a> Writer<'a> {
         Writer { out, packs }
     }
 
+    /// How much the buffer holds.
+    pub fn position(&self) -> usize {
+        self.out.len()
+    }
+
     /// Bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);

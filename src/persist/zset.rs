@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::RdbError;
+use super::piece::Piece;
 use super::reader::Reader;
 use super::value::kind;
 use super::writer::Writer;
@@ -11,19 +12,33 @@ use crate::keyspace::object::zset::ZSetLimits;
 use crate::keyspace::object::{ZSet, ZSetRef};
 use crate::types::listpack::Listpack;
 
-/// Writes a sorted set in the form of its encoding.
-pub fn encode(zset: &ZSet, writer: &mut Writer<'_>) {
+/// Elements of a sorted set that are looked up at a time.
+const RUN: usize = 64;
+
+/// Writes a sorted set in the form of its encoding, or a piece of it.
+pub fn encode(zset: &ZSet, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
     if let ZSetRef::Listpack(list) = zset.view() {
-        return writer.string(list.as_bytes());
+        writer.string(list.as_bytes());
+        return None;
     }
-    writer.count(zset.len());
+    let len = zset.len();
+    if piece.from == 0 {
+        writer.count(len);
+    }
     let mut digits = itoa::Buffer::new();
-    // From the greatest down, as real servers do it: who reads them adds each at the front.
-    let last = zset.len().saturating_sub(1);
-    for (member, score) in zset.range(last, usize::MAX, true) {
-        writer.string(member.bytes(&mut digits));
-        writer.double(score);
+    let mut done = usize::try_from(piece.from).unwrap_or(len);
+    while done < len {
+        // From the greatest down, as real servers do it: who reads them adds each at the front.
+        for (member, score) in zset.range(len - 1 - done, RUN, true) {
+            writer.string(member.bytes(&mut digits));
+            writer.double(score);
+            done += 1;
+        }
+        if piece.is_full(writer) {
+            break;
+        }
     }
+    (done < len).then_some(done as u64)
 }
 
 /// Reads a sorted set of any of its types.

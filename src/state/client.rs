@@ -8,6 +8,7 @@ use crate::acl::UserId;
 use crate::resp::{ArgPos, OwnedArgs, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
+use crate::state::pubsub::{Scope, Subscriptions};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
@@ -107,6 +108,12 @@ impl ClientFlags {
     pub const SCRIPTING: ClientFlags = ClientFlags(1 << 30);
     /// A script's commands are being run, in the name of its caller.
     pub const IN_SCRIPT: ClientFlags = ClientFlags(1 << 31);
+    /// Sees every command that runs (MONITOR).
+    pub const MONITOR: ClientFlags = ClientFlags(1 << 24);
+    /// Is told when keys change that it has read, or all keys of a kind (CLIENT TRACKING).
+    pub const TRACKING: ClientFlags = ClientFlags(1 << 25);
+    /// CLIENT CACHING was the last command: it decides about the keys of the next.
+    pub const CACHING: ClientFlags = ClientFlags(1 << 26);
     /// The last read went into the engine's shared buffer.
     pub const SHARED_READ: ClientFlags = ClientFlags(1 << 13);
 
@@ -185,6 +192,8 @@ pub struct Client {
     pub exec: VecDeque<(CommandId, OwnedArgs)>,
     /// The keys that it watches, with their databases.
     pub watched: Vec<(u32, Vec<u8>)>,
+    /// The channels and patterns that it listens to, if any.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// What the command in front of `parked` waits for, once it has blocked.
     pub blocked: Option<Wait>,
     /// The command that ran last, kept until its duration is known.
@@ -234,6 +243,7 @@ impl Client {
             multi: None,
             exec: VecDeque::new(),
             watched: Vec::new(),
+            subscriptions: None,
             blocked: None,
             timing: None,
             reply: Reply::default(),
@@ -257,7 +267,29 @@ impl Client {
 
     /// What the connection is for.
     pub fn kind(&self) -> ClientKind {
-        ClientKind::Normal
+        match self.subscriptions {
+            Some(_) => ClientKind::PubSub,
+            None => ClientKind::Normal,
+        }
+    }
+
+    /// How many names of this scope it listens to.
+    pub fn subscription_len(&self, scope: Scope) -> usize {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.map_or(0, |names| names.len(scope))
+    }
+
+    /// Memory that its subscriptions take.
+    pub fn subscriptions_bytes(&self) -> usize {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.map_or(0, |names| names.memory_bytes())
+    }
+
+    /// Whether every message to it has the form of a published one, because it listens and RESP2 knows no other way
+    /// to tell replies and messages apart.
+    #[inline]
+    pub fn is_in_subscriber_mode(&self) -> bool {
+        self.subscriptions.is_some() && !self.reply.is_resp3()
     }
 
     /// Bytes of the lists of fields that it has named.
@@ -356,6 +388,8 @@ pub struct Clients {
     slots: Vec<Option<Box<Client>>>,
     /// Whether the slot is in use, even while its client is taken out.
     used: Vec<bool>,
+    /// By slot, the number that CLIENT ID shows of the client that is or was there.
+    ids: Vec<u64>,
     /// No slot below this one is free.
     first_free: usize,
     len: usize,
@@ -375,8 +409,10 @@ impl Clients {
         if at >= self.slots.len() {
             self.slots.resize_with(at + 1, || None);
             self.used.resize(at + 1, false);
+            self.ids.resize(at + 1, 0);
         }
         self.used[at] = true;
+        self.ids[at] = client.id;
         self.first_free = self.first_free.max(at + 1);
         self.slots[at] = Some(client);
         self.len += 1;
@@ -413,6 +449,18 @@ impl Clients {
     /// Whether there is such a client, taken out or not.
     pub fn is_used(&self, conn: ConnId) -> bool {
         self.used.get(conn.0 as usize) == Some(&true)
+    }
+
+    /// Whether the client that had this connection is there still, taken out or not.
+    pub fn is_connected(&self, conn: ConnId, id: u64) -> bool {
+        self.is_used(conn) && self.ids.get(conn.0 as usize) == Some(&id)
+    }
+
+    /// The connection of a client, taken out or not, by the number that CLIENT ID shows.
+    pub fn conn_of(&self, id: u64) -> Option<ConnId> {
+        let mut slots = self.used.iter().zip(&self.ids);
+        let at = slots.position(|(used, of)| *used && *of == id)?;
+        Some(ConnId(at as u32))
     }
 
     /// A client that is not taken out.

@@ -19,6 +19,7 @@ pub enum EventClass {
     Expired,
     Evicted,
     New,
+    KeyMiss,
 }
 
 impl EventClass {
@@ -35,6 +36,7 @@ impl EventClass {
             EventClass::Expired => KeyspaceEvents::EXPIRED,
             EventClass::Evicted => KeyspaceEvents::EVICTED,
             EventClass::New => KeyspaceEvents::NEW,
+            EventClass::KeyMiss => KeyspaceEvents::KEY_MISS,
         }
     }
 }

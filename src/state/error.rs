@@ -53,12 +53,26 @@ pub enum CommandError {
     CountNotPositive,
     #[error("ERR DB index is out of range")]
     DbIndex,
+    #[error(
+        "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    )]
+    NotForSubscribers(String),
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
     #[error("NOAUTH Authentication required.")]
     NoAuth,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]
     WrongPass,
+    #[error("LOADING Redis is loading the dataset in memory")]
+    Loading,
+    #[error(
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
+         that may modify the data set are disabled, because this instance is configured to report errors during \
+         writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+         details about the RDB error."
+    )]
+    NotSaved,
     #[error("NOPROTO unsupported protocol version")]
     NoProto,
     #[error(

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::config::KeyspaceEvents;
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::{Entry, Kind, SHARED_MIN};
 use crate::keyspace::eviction::UsageClock;
@@ -40,6 +41,8 @@ pub enum Access {
     Read,
     /// A read that leaves no trace on the key, but counts.
     ReadNoTouch,
+    /// The same, and a key that is not there is no event either.
+    Inspect,
     /// A lookup for a change: no hit or miss, but use of the key.
     Write,
     /// Neither counts nor leaves a trace.
@@ -100,16 +103,28 @@ impl Server {
         if self.db(dbid).volatile_len() > 0 {
             if self.pause.is_some() && self.hides(dbid, key, access) {
                 self.stats.keyspace_misses += 1;
+                self.announce_miss(dbid, key);
                 return None;
             }
             self.expire_if_due(dbid, key);
         }
+        let wanted = self.config.notify_keyspace_events;
+        if wanted.contains(KeyspaceEvents::KEY_MISS)
+            && matches!(access, Access::Read | Access::ReadNoTouch)
+            && self.db(dbid).get(key.hash, key.bytes).is_none()
+        {
+            self.announce_miss(dbid, key);
+        }
         let no_touch = self.no_touch;
         // The database is borrowed by its field so that the counters stay reachable.
         let last = self.dbs.len() - 1;
-        let found = self.dbs[last.min(dbid as usize)].get_mut(key.hash, key.bytes);
+        let db = &mut self.dbs[last.min(dbid as usize)];
+        let found = match access {
+            Access::Write => db.get_mut(key.hash, key.bytes),
+            _ => db.get_used(key.hash, key.bytes),
+        };
         match access {
-            Access::Read | Access::ReadNoTouch => match found {
+            Access::Read | Access::ReadNoTouch | Access::Inspect => match found {
                 Some(_) => self.stats.keyspace_hits += 1,
                 None => self.stats.keyspace_misses += 1,
             },
@@ -123,6 +138,16 @@ impl Server {
             mark_used(entry, &self.usage, &mut self.rng);
         }
         Some(entry)
+    }
+
+    /// A reader finds no key.
+    #[cold]
+    fn announce_miss(&mut self, dbid: u32, key: Key<'_>) {
+        let event = Event {
+            class: EventClass::KeyMiss,
+            name: "keymiss",
+        };
+        self.announce(dbid, key.bytes, event);
     }
 
     /// Looks a key up that must hold a string if it is there.
@@ -249,7 +274,7 @@ impl Server {
     /// Whether CLIENT PAUSE keeps the key in memory though its deadline has passed: readers do not see it.
     fn hides(&mut self, dbid: u32, key: Key<'_>, access: Access) -> bool {
         let now_ms = self.now_ms;
-        matches!(access, Access::Read | Access::ReadNoTouch)
+        matches!(access, Access::Read | Access::ReadNoTouch | Access::Inspect)
             && self.is_paused()
             && !self.expire_paused
             && self
@@ -291,7 +316,8 @@ impl Server {
             class: EventClass::Expired,
             name: "expired",
         };
-        self.notify(dbid, key, event);
+        self.announce(dbid, key, event);
+        self.signal(dbid, key, false);
     }
 
     /// The command by which the removal of a key that has expired is propagated.
@@ -363,10 +389,18 @@ impl Server {
     /// Empties a database; says how many keys it held. With `is_async` the memory is given back in ticks.
     pub fn flush(&mut self, dbid: u32, is_async: bool) -> u64 {
         self.dirty_watched(dbid, dbid);
-        let empty = Db::new(self.hash_seed);
+        let empty = self.db(dbid).successor();
         let old = std::mem::replace(self.db(dbid), empty);
         let removed = old.len() as u64;
-        if is_async && removed > 0 {
+        // A running snapshot that is not through with it keeps it until then.
+        let old = match &mut self.persistence.snapshot {
+            Some(snapshot) => snapshot.adopt(old),
+            None => Some(old),
+        };
+        if is_async
+            && removed > 0
+            && let Some(old) = old
+        {
             self.garbage.add_keys(old.table);
         }
         self.waiters.signal_db(dbid);
@@ -377,14 +411,11 @@ impl Server {
     #[inline]
     pub fn insert(&mut self, dbid: u32, key: Key<'_>, entry: Entry) {
         self.db(dbid).insert(key.hash, entry);
-        self.notify(
-            dbid,
-            key.bytes,
-            Event {
-                class: EventClass::New,
-                name: "new",
-            },
-        );
+        let event = Event {
+            class: EventClass::New,
+            name: "new",
+        };
+        self.announce(dbid, key.bytes, event);
     }
 
     /// Sets or clears a key's deadline; says whether the key is there. The caller touches it.
@@ -409,11 +440,28 @@ impl Server {
         self.notify(dbid, key, event);
     }
 
-    /// Reports a keyspace event to those who asked for its class.
+    /// Publishes an event that goes with no change of the key's value: nobody who waits for the key or watches it has
+    /// to know.
+    #[inline]
+    pub fn announce(&mut self, dbid: u32, key: &[u8], event: Event) {
+        if !self.config.notify_keyspace_events.is_empty() {
+            self.publish_event(dbid, key, event);
+        }
+    }
+
+    /// Reports a change of a key with its event, to those who asked for its class.
     #[inline]
     pub fn notify(&mut self, dbid: u32, key: &[u8], event: Event) {
-        if !self.config.notify_keyspace_events.is_empty() {
-            self.queue_event(dbid, key, event);
+        self.signal(dbid, key, true);
+        self.announce(dbid, key, event);
+    }
+
+    /// A key has changed, by the command that runs or by itself: caches, who waits for it and who watches it have to
+    /// know.
+    #[inline]
+    pub fn signal(&mut self, dbid: u32, key: &[u8], is_by_command: bool) {
+        if !self.tracking.is_idle() {
+            self.invalidate(key, is_by_command);
         }
         if !self.waiters.is_empty() {
             self.waiters.signal(dbid, key);

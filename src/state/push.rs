@@ -46,17 +46,29 @@ impl<W: Fn(&mut Reply)> Message<W> {
     }
 }
 
-/// Which of the messages that waited for the end of a command come first.
+/// Who of the clients that a message is sent to can take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// What invalidates a client's cache comes before everything else, as what else it hears may make it look there.
-    First,
-    Then,
+pub enum Audience {
+    Everyone,
+    /// Who speaks RESP3, which alone has messages of its own.
+    Resp3,
+    /// Those, and in RESP2 who listens to channels, and expects messages therefore.
+    Listeners,
+}
+
+impl Audience {
+    fn includes(self, client: &Client) -> bool {
+        match self {
+            Audience::Everyone => true,
+            Audience::Resp3 => client.reply.is_resp3(),
+            Audience::Listeners => client.reply.is_resp3() || client.subscriptions.is_some(),
+        }
+    }
 }
 
 struct Waiting {
     conn: ConnId,
-    order: Order,
+    audience: Audience,
     /// In both protocols: the client cannot be asked while its command runs.
     forms: [Bytes; 2],
 }
@@ -68,7 +80,7 @@ enum Readiness {
     },
     /// It is being given a reply.
     Busy,
-    /// It is closed, or about to be.
+    /// It is closed, or about to be, or not of the audience.
     Gone,
 }
 
@@ -94,21 +106,21 @@ impl Pushes {
 impl Server {
     /// Sends a message to a client: at once, or behind the reply that it is being given.
     pub fn send<W: Fn(&mut Reply)>(&mut self, conn: ConnId, message: &mut Message<W>) {
-        self.send_in_order(conn, Order::Then, message);
+        self.send_to(conn, Audience::Everyone, message);
     }
 
-    /// [`Server::send`] for a message whose place among those that wait is not simply the last.
-    pub fn send_in_order<W: Fn(&mut Reply)>(
+    /// Sends a message to a client if it is of this audience.
+    pub fn send_to<W: Fn(&mut Reply)>(
         &mut self,
         conn: ConnId,
-        order: Order,
+        audience: Audience,
         message: &mut Message<W>,
     ) {
-        match self.readiness(conn) {
+        match self.readiness(conn, audience) {
             Readiness::Ready { resp3 } => self.push(conn, message.form(resp3)),
             Readiness::Busy => self.pushes.waiting.push(Waiting {
                 conn,
-                order,
+                audience,
                 forms: [message.form(false).clone(), message.form(true).clone()],
             }),
             Readiness::Gone => {}
@@ -119,31 +131,33 @@ impl Server {
     /// can take them by now.
     pub fn deliver_pushes(&mut self, client: &mut Client) {
         let waiting = std::mem::take(&mut self.pushes.waiting);
-        let mut later = Vec::new();
-        for order in [Order::First, Order::Then] {
-            for message in waiting.iter().filter(|message| message.order == order) {
-                if message.conn != client.conn {
-                    later.push((message.conn, order, message.forms.clone()));
-                } else if !client.is_closing() {
+        // What was published comes before the word that a cache is out of date.
+        let (published, invalid): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|message| message.audience == Audience::Everyone);
+        for message in published.into_iter().chain(invalid) {
+            let conn = message.conn;
+            if conn == client.conn {
+                if !client.is_closing() && message.audience.includes(client) {
                     let form = usize::from(client.reply.is_resp3());
                     client.reply.push_bytes(&message.forms[form]);
                 }
+                continue;
             }
-        }
-        for (conn, order, forms) in later {
-            match self.readiness(conn) {
-                Readiness::Ready { resp3 } => self.push(conn, &forms[usize::from(resp3)]),
-                Readiness::Busy => self.pushes.waiting.push(Waiting { conn, order, forms }),
+            match self.readiness(conn, message.audience) {
+                Readiness::Ready { resp3 } => self.push(conn, &message.forms[usize::from(resp3)]),
+                Readiness::Busy => self.pushes.waiting.push(message),
                 Readiness::Gone => {}
             }
         }
     }
 
     #[inline]
-    fn readiness(&self, conn: ConnId) -> Readiness {
+    fn readiness(&self, conn: ConnId, audience: Audience) -> Readiness {
         match self.clients.get(conn) {
             Some(client) if client.is_closing() => Readiness::Gone,
             Some(client) if client.is_mid_reply() => Readiness::Busy,
+            Some(client) if !audience.includes(client) => Readiness::Gone,
             Some(client) => Readiness::Ready {
                 resp3: client.reply.is_resp3(),
             },
@@ -268,16 +282,17 @@ mod tests {
     }
 
     #[test]
-    fn who_is_being_answered_hears_it_behind_the_answer_and_invalidations_first() {
+    fn who_is_being_answered_hears_it_behind_the_answer_and_invalidations_last() {
         let mut server = server(3);
         let mut running = server.clients.take(ConnId(1)).expect("it is there");
         let outer = server.clients.take(ConnId(2)).expect("it is there");
-        server.send(ConnId(1), &mut greeting("b"));
-        server.send_in_order(ConnId(1), Order::First, &mut greeting("a"));
+        server.send_to(ConnId(1), Audience::Resp3, &mut greeting("b"));
+        server.send(ConnId(1), &mut greeting("a"));
+        running.reply.set_resp3(true);
         server.send(ConnId(2), &mut greeting("c"));
         running.reply.ok();
         server.deliver_pushes(&mut running);
-        assert_eq!(text(&running), "+OK\r\n*1\r\n$1\r\na\r\n*1\r\n$1\r\nb\r\n");
+        assert_eq!(text(&running), "+OK\r\n>1\r\n$1\r\na\r\n>1\r\n$1\r\nb\r\n");
         assert!(!server.pushes.is_empty(), "the other one's waits on");
         server.clients.put_back(outer);
         server.deliver_pushes(&mut running);

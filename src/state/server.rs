@@ -1,6 +1,6 @@
 //! Server: the whole state behind the commands, apart from who may run what and when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::acl::log::Log;
 use crate::acl::{User, Users};
@@ -14,16 +14,19 @@ use crate::script::Scripting;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
-use crate::state::effects::{Effects, Event};
+use crate::state::effects::Effects;
 use crate::state::eviction::Eviction;
 use crate::state::latency::Latency;
 use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
+use crate::state::persistence::{Persistence, Restraint};
+use crate::state::pubsub::PubSub;
 use crate::state::push::Pushes;
 use crate::state::rng::Rng;
 use crate::state::secret::Secrets;
 use crate::state::slowlog::SlowLog;
 use crate::state::stats::{CommandStats, Rate, Stats};
+use crate::state::tracking::Tracking;
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// Different first words of errors that are counted apart.
@@ -115,8 +118,6 @@ pub struct Server {
 
     pub dbs: Vec<Db>,
     pub effects: Effects,
-    /// Events of the command that runs, in order.
-    pub events: Vec<(u32, Vec<u8>, Event)>,
     /// The command that runs leaves no trace of use (CLIENT NO-TOUCH).
     pub no_touch: bool,
     /// DEBUG SET-ACTIVE-EXPIRE 0: the expire cycle rests.
@@ -142,10 +143,22 @@ pub struct Server {
     pub watchers: Watchers,
     /// Who waits for keys.
     pub waiters: Waiters,
+    /// Files of data: saving and loading.
+    pub persistence: Persistence,
+    /// Why commands are refused or wait at the moment.
+    pub restraint: Restraint,
     /// Clients whose wait CLIENT UNBLOCK ends after this command; with an error or as at a timeout.
     pub unblocked: Vec<(ConnId, bool)>,
     /// Clients with output to offer to their sockets.
     pub flush_queue: VecDeque<ConnId>,
+    /// Who listens to which channels.
+    pub pubsub: PubSub,
+    /// Who tracks what.
+    pub tracking: Tracking,
+    /// Who sees every command.
+    pub monitors: BTreeSet<ConnId>,
+    /// Whose command runs, and that client's id.
+    pub running: Option<(ConnId, u64)>,
     /// Messages that wait for the end of their receivers' commands.
     pub pushes: Pushes,
 
@@ -206,7 +219,6 @@ impl Server {
             started: now,
             dbs: (0..dbs).map(|_| Db::new(hash_seed)).collect(),
             effects: Effects::default(),
-            events: Vec::new(),
             no_touch: false,
             active_expire: true,
             debug: Switches::default(),
@@ -221,8 +233,14 @@ impl Server {
             doomed: Vec::new(),
             watchers: Watchers::default(),
             waiters: Waiters::default(),
+            persistence: Persistence::new(now),
+            restraint: Restraint::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            pubsub: PubSub::default(),
+            tracking: Tracking::default(),
+            monitors: BTreeSet::new(),
+            running: None,
             pushes: Pushes::default(),
             stats: Stats::default(),
             command_stats: Vec::new(),
@@ -311,14 +329,6 @@ impl Server {
         self.next_ticket
     }
 
-    /// Remembers an event for delivery after the command, if its class is asked for.
-    pub fn queue_event(&mut self, dbid: u32, key: &[u8], event: Event) {
-        let wanted = self.config.notify_keyspace_events;
-        if wanted.contains(event.class.flag()) {
-            self.events.push((dbid, key.to_vec(), event));
-        }
-    }
-
     /// Counts an error reply by its first word.
     pub fn count_error(&mut self, line: &[u8]) {
         self.stats.error_replies += 1;
@@ -395,13 +405,6 @@ impl Server {
         ] {
             rate.reset();
         }
-    }
-
-    /// Orders the end of the process.
-    pub fn shut_down(&mut self) {
-        self.log(LogLevel::Warning, "User requested shutdown...");
-        self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
-        self.orders.push_back(Order::Exit { code: 0 });
     }
 
     /// Whether the client has to log in first. Taking the password away lets everyone in.

@@ -123,14 +123,18 @@ impl Quicklist {
             + self.nodes.iter().map(Node::memory_bytes).sum::<usize>()
     }
 
-    /// Every node in order, as RDB files hold them: a listpack, or one large element.
-    pub fn for_each_node(&self, mut f: impl FnMut(NodeRef<'_>)) {
-        for node in &self.nodes {
+    /// The nodes from number `from` on, in order, as RDB files hold them: a listpack, or one large element. Ends
+    /// early when `f` says so.
+    pub fn walk_nodes(&self, from: usize, mut f: impl FnMut(NodeRef<'_>) -> bool) {
+        for node in self.nodes.iter().skip(from) {
             let opened = node.opened();
-            match opened.as_ref().unwrap_or(node) {
+            let goes_on = match opened.as_ref().unwrap_or(node) {
                 Node::Packed { list, .. } => f(NodeRef::Packed(list)),
                 Node::Plain(bytes) => f(NodeRef::Plain(bytes)),
-                Node::Squeezed { .. } => {}
+                Node::Squeezed { .. } => true,
+            };
+            if !goes_on {
+                return;
             }
         }
     }

@@ -330,8 +330,10 @@ pub fn generated(rules: &[String], words: &mut Words) -> Vec<Vec<u8>> {
     let mut command = Vec::new();
     let rule = words.rng.pick(rules).as_str();
     expand(rule, words, true, &mut command);
-    // A wrong word here would bring in chance, a deadline soon, or a wait without end.
-    const SOUND: [&str; 14] = [
+    // A wrong word here would bring in chance, a deadline soon, a wait without end, or a cursor between buckets, where
+    // what lies behind depends on the hash.
+    const SOUND: [&str; 15] = [
+        "SCAN",
         "SPOP",
         "SRANDMEMBER",
         "HRANDFIELD",

@@ -93,7 +93,7 @@ fn describe_quicklist(list: &Quicklist, is_full: bool) -> String {
         list.depth(),
     );
     let mut index = 0;
-    list.for_each_node(|node| {
+    list.walk_nodes(0, |node| {
         let line = match node {
             NodeRef::Packed(packed) if is_full => format!("packed, {}", describe_listpack(packed)),
             NodeRef::Packed(packed) => {
@@ -108,6 +108,7 @@ fn describe_quicklist(list: &Quicklist, is_full: bool) -> String {
         };
         text.push_str(&format!("\nnode {index}: {line}"));
         index += 1;
+        true
     });
     text
 }

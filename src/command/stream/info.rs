@@ -98,7 +98,10 @@ pub const XINFO_STREAM: Spec = Spec {
 /// `XINFO STREAM key [FULL [COUNT count]]`
 fn xinfo_stream(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
-    find(ctx, key, Access::Peek)?.ok_or(CommandError::NoSuchKey)?;
+    if find(ctx, key, Access::Peek)?.is_none() {
+        find(ctx, key, Access::Read)?; // which counts as a miss
+        return Err(CommandError::NoSuchKey);
+    }
     let is_full = args.len() > 3;
     let is_syntax_right = match args.len() {
         3 => true,

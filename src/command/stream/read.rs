@@ -107,7 +107,7 @@ fn xread(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         let key = ctx.server.key(key_bytes);
         let found = ctx
             .server
-            .object::<object::Stream>(ctx.client.dbid, key, Access::Peek)?;
+            .object::<object::Stream>(ctx.client.dbid, key, Access::Read)?;
         let Some(log) = found.map(|stream| &stream.get().log) else {
             continue;
         };
@@ -279,7 +279,7 @@ fn read_group(
     let hashed = ctx.server.key(key);
     let found = ctx
         .server
-        .object::<object::Stream>(ctx.client.dbid, hashed, Access::Peek)?;
+        .object::<object::Stream>(ctx.client.dbid, hashed, Access::Read)?;
     let Some(stream) = found.map(object::Stream::get_mut) else {
         return Ok(());
     };

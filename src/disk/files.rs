@@ -1,0 +1,269 @@
+//! Files of data: written by a thread of their own, which never sees the data itself, and read in chunks.
+//!
+//! Lives here: the thread, its orders and answers. May not: know what is in a file, but for the checksum at its end.
+
+use crate::border::Outcome;
+use crate::net::listen::plain;
+use crate::persist::payload;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// A file that is forced to disk in portions is so after so many bytes.
+const SYNC_EVERY: u64 = 4 << 20;
+
+/// A name in the file system.
+pub fn path_of(bytes: &[u8]) -> PathBuf {
+    Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned()
+}
+
+/// An order for the thread.
+pub enum Job {
+    Open {
+        file: u64,
+        path: PathBuf,
+        syncs_often: bool,
+    },
+    Write {
+        file: u64,
+        ticket: u64,
+        bytes: Vec<u8>,
+    },
+    End {
+        file: u64,
+        ticket: u64,
+        has_checksum: bool,
+        computes_checksum: bool,
+        target: PathBuf,
+    },
+    Drop {
+        file: u64,
+    },
+}
+
+/// What the thread has done: for which ticket, and how it went.
+pub type Answer = (u64, Outcome);
+
+/// The thread, from outside. It starts with the first order.
+pub struct Writer {
+    thread: Option<(Sender<Job>, JoinHandle<()>)>,
+    answers: (Sender<Answer>, Receiver<Answer>),
+    /// Orders that an answer will come to.
+    open: usize,
+}
+
+impl Writer {
+    pub fn new() -> Writer {
+        Writer {
+            thread: None,
+            answers: channel(),
+            open: 0,
+        }
+    }
+
+    /// Gives the thread an order; `wake` is called on it behind each answer.
+    pub fn order(&mut self, job: Job, wake: impl Fn() + Send + 'static) -> io::Result<()> {
+        self.open += usize::from(!matches!(job, Job::Open { .. } | Job::Drop { .. }));
+        if self.thread.is_none() {
+            let (orders, jobs) = channel();
+            let answers = self.answers.0.clone();
+            let thread = std::thread::Builder::new()
+                .name("files".to_owned())
+                .spawn(move || work(&jobs, &answers, wake))?;
+            self.thread = Some((orders, thread));
+        }
+        if let Some((orders, _)) = &self.thread {
+            // A thread that has ended was told to; nobody waits for its answers then.
+            let _ = orders.send(job);
+        }
+        Ok(())
+    }
+
+    /// The next answer, if there is one.
+    pub fn poll(&mut self) -> Option<Answer> {
+        if self.open == 0 {
+            return None;
+        }
+        let answer = self.answers.1.try_recv().ok()?;
+        self.open -= 1;
+        Some(answer)
+    }
+
+    /// Waits until everything that was ordered is done.
+    pub fn finish(&mut self) {
+        if let Some((orders, thread)) = self.thread.take() {
+            drop(orders);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Default for Writer {
+    fn default() -> Writer {
+        Writer::new()
+    }
+}
+
+/// One file that is being written.
+struct Open {
+    path: PathBuf,
+    file: io::Result<File>,
+    digest: crc::Digest<'static, u64, crc::Table<16>>,
+    len: u64,
+    unsynced: u64,
+    syncs_often: bool,
+}
+
+fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
+    let mut files: BTreeMap<u64, Open> = BTreeMap::new();
+    let answer = |ticket: u64, outcome: io::Result<u64>| {
+        let outcome = outcome.map(|len| len.to_string().into_bytes());
+        let _ = answers.send((ticket, outcome.map_err(|error| plain(&error))));
+        wake();
+    };
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Open {
+                file,
+                path,
+                syncs_often,
+            } => {
+                let opened = File::create(&path);
+                let open = Open {
+                    path,
+                    file: opened,
+                    digest: payload::digest(),
+                    len: 0,
+                    unsynced: 0,
+                    syncs_often,
+                };
+                files.insert(file, open);
+            }
+            Job::Write {
+                file,
+                ticket,
+                bytes,
+            } => {
+                let written = match files.get_mut(&file) {
+                    Some(open) => open.write(&bytes),
+                    None => Err(ErrorKind::NotFound.into()),
+                };
+                answer(ticket, written);
+            }
+            Job::End {
+                file,
+                ticket,
+                has_checksum,
+                computes_checksum,
+                target,
+            } => {
+                let ended = match files.remove(&file) {
+                    Some(mut open) => {
+                        let ended = open.end(has_checksum, computes_checksum, &target);
+                        if ended.is_err() {
+                            super::remove(&open.path);
+                        }
+                        ended
+                    }
+                    None => Err(ErrorKind::NotFound.into()),
+                };
+                answer(ticket, ended);
+            }
+            Job::Drop { file } => {
+                if let Some(open) = files.remove(&file) {
+                    super::remove(&open.path);
+                }
+            }
+        }
+    }
+}
+
+impl Open {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        let file = self.file.as_mut().map_err(|error| copy(error))?;
+        file.write_all(bytes)?;
+        self.digest.update(bytes);
+        self.len += bytes.len() as u64;
+        self.unsynced += bytes.len() as u64;
+        if self.syncs_often && self.unsynced >= SYNC_EVERY {
+            self.unsynced = 0;
+            file.sync_data()?;
+        }
+        Ok(self.len)
+    }
+
+    fn end(&mut self, has_checksum: bool, computes: bool, target: &Path) -> io::Result<u64> {
+        if has_checksum {
+            let digest = std::mem::replace(&mut self.digest, payload::digest());
+            let sum = if computes { digest.finalize() } else { 0 };
+            self.write(&sum.to_le_bytes())?;
+        }
+        let file = self.file.as_mut().map_err(|error| copy(error))?;
+        file.sync_all()?;
+        fs::rename(&self.path, target)?;
+        sync_folder(target)?;
+        Ok(self.len)
+    }
+}
+
+/// The same error once more: one that happened at opening is told at every order for the file.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error.kind().into(),
+    }
+}
+
+/// A new name is on disk when its folder is.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// The file that is being loaded, kept open between chunks.
+#[derive(Default)]
+pub struct ChunkReader {
+    open: Option<(Vec<u8>, File)>,
+    buffer: Vec<u8>,
+}
+
+impl ChunkReader {
+    /// Reads up to `len` bytes from `pos` on: the file's length, or none if there is no such file, and the bytes.
+    pub fn read(
+        &mut self,
+        path: &[u8],
+        pos: u64,
+        len: usize,
+    ) -> Result<(Option<u64>, &[u8]), String> {
+        match self.read_at(path, pos, len) {
+            Ok((size, count)) => Ok((Some(size), &self.buffer[..count])),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok((None, &[])),
+            Err(error) => Err(plain(&error)),
+        }
+    }
+
+    fn read_at(&mut self, path: &[u8], pos: u64, len: usize) -> io::Result<(u64, usize)> {
+        let is_it = |(of, _): &(Vec<u8>, File)| *of == path;
+        // From the start it is opened anew: there may be another file of that name by now.
+        if pos == 0 || !self.open.as_ref().is_some_and(is_it) {
+            self.open = None;
+            let file = OpenOptions::new().read(true).open(path_of(path))?;
+            self.open = Some((path.to_vec(), file));
+        }
+        let Some((_, file)) = &mut self.open else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(pos))?;
+        self.buffer.clear();
+        let count = file.take(len as u64).read_to_end(&mut self.buffer)?;
+        if count == 0 || pos + count as u64 >= size {
+            self.open = None;
+        }
+        Ok((size, count))
+    }
+}

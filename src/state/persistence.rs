@@ -1,0 +1,398 @@
+//! Persistence: when the data goes to disk, and what follows when it is there, or is not.
+//!
+//! Lives here: SAVE, BGSAVE and save points, the end of a snapshot, the end of the server with its last save, the
+//! figures of INFO. May not: touch the data (`state::snapshot`, `state::loading`), open files (the shell).
+
+use std::collections::VecDeque;
+
+use crate::border::{LogLevel, Order, Outcome};
+use crate::config::ShutdownFlags;
+use crate::state::loading::{Figures, Loading, Then};
+use crate::state::server::Server;
+use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
+use crate::state::{CommandError, UnixMicros};
+
+/// After a failed save, the next one that a save point asks for comes after so many seconds.
+const RETRY_SECS: i64 = 5;
+
+/// Reasons for which commands are refused or wait; most of the time there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restraint(u8);
+
+impl Restraint {
+    /// Data is being loaded.
+    pub const LOADING: Restraint = Restraint(1);
+    /// The last snapshot could not be saved.
+    pub const SAVE_FAILED: Restraint = Restraint(2);
+    /// The append-only file cannot be written.
+    pub const AOF_FAILED: Restraint = Restraint(4);
+    /// Clients wait until something that concerns all data is done.
+    pub const HELD: Restraint = Restraint(8);
+
+    #[inline]
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn has(self, other: Restraint) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub fn set(&mut self, other: Restraint, on: bool) {
+        match on {
+            true => self.0 |= other.0,
+            false => self.0 &= !other.0,
+        }
+    }
+}
+
+/// What is done when a save that someone waits for has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The waiting client, if there is one, gets its reply.
+    Reply,
+    /// The data is loaded again (DEBUG RELOAD), in place of what is there or beside it.
+    Reload { flushes: bool, merges: bool },
+    /// The server ends.
+    ShutDown,
+}
+
+/// A save that cannot begin yet.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    waiter: Option<Waiter>,
+    after: After,
+}
+
+/// An end of the server that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Shutdown {
+    flags: ShutdownFlags,
+    waiter: Option<Waiter>,
+    /// The next tick begins it; else it waits for the last save.
+    is_pending: bool,
+}
+
+/// The state of everything that has to do with files of data.
+pub struct Persistence {
+    pub snapshot: Option<Box<Snapshot>>,
+    pub loading: Option<Box<Loading>>,
+    after: After,
+    queue: VecDeque<Queued>,
+    /// BGSAVE SCHEDULE: as soon as there is room for it.
+    pub is_scheduled: bool,
+    pub shutdown: Option<Shutdown>,
+    /// Clients whose commands are done, and with what result.
+    pub answers: Vec<(Waiter, Result<(), CommandError>)>,
+    pub last_save_secs: i64,
+    last_try_secs: i64,
+    pub last_save_ok: bool,
+    /// How long the last background save took.
+    pub last_duration_secs: Option<i64>,
+    pub saves: u64,
+    /// What the last load found.
+    pub loaded: Figures,
+}
+
+impl Persistence {
+    /// At the start of the server.
+    pub fn new(now: UnixMicros) -> Persistence {
+        Persistence {
+            snapshot: None,
+            loading: None,
+            after: After::Reply,
+            queue: VecDeque::new(),
+            is_scheduled: false,
+            shutdown: None,
+            answers: Vec::new(),
+            last_save_secs: now.secs(),
+            last_try_secs: 0,
+            last_save_ok: true,
+            last_duration_secs: None,
+            saves: 0,
+            loaded: Figures::default(),
+        }
+    }
+
+    /// Whether a background save runs.
+    pub fn is_saving(&self) -> bool {
+        let snapshot = self.snapshot.as_ref();
+        snapshot.is_some_and(|snapshot| snapshot.purpose == Purpose::Background)
+    }
+}
+
+impl Server {
+    /// Begins a background save. There must be no snapshot.
+    pub fn save_in_background(&mut self) {
+        self.persistence.is_scheduled = false;
+        self.persistence.last_try_secs = self.now.secs();
+        let text = format!("Background saving started by pid {}", self.process.pid);
+        self.log(LogLevel::Notice, text);
+        let target = self.config.dbfilename.clone();
+        self.persistence.after = After::Reply;
+        self.begin_snapshot(Purpose::Background, &target, None);
+    }
+
+    /// Saves for someone who waits; when a snapshot runs, behind it.
+    pub fn save_for(&mut self, waiter: Option<Waiter>, after: After) {
+        if self.persistence.snapshot.is_some() {
+            return self.persistence.queue.push_back(Queued { waiter, after });
+        }
+        self.persistence.last_try_secs = self.now.secs();
+        let target = self.config.dbfilename.clone();
+        self.persistence.after = after;
+        self.begin_snapshot(Purpose::Foreground, &target, waiter);
+    }
+
+    /// A tick's share: save points, what was put off, an end that a signal asked for.
+    pub fn persistence_cron(&mut self) {
+        if self.persistence.shutdown.is_some_and(|end| end.is_pending) {
+            self.begin_shutdown();
+        }
+        if self.persistence.snapshot.is_some() || self.persistence.loading.is_some() {
+            return;
+        }
+        let now = self.now.secs();
+        let state = &self.persistence;
+        let may_retry = state.last_save_ok || now - state.last_try_secs > RETRY_SECS;
+        if state.is_scheduled && may_retry {
+            return self.save_in_background();
+        }
+        let since = now - state.last_save_secs;
+        let dirty = self.effects.dirty;
+        let is_due = |rule: &&crate::config::SaveRule| {
+            u64::try_from(rule.changes).is_ok_and(|changes| dirty >= changes)
+                && since > rule.seconds
+        };
+        if dirty > 0
+            && may_retry
+            && let Some(rule) = self.config.save.iter().find(is_due)
+        {
+            let text = format!(
+                "{} changes in {} seconds. Saving...",
+                rule.changes, rule.seconds
+            );
+            self.log(LogLevel::Notice, text);
+            self.save_in_background();
+        }
+    }
+
+    /// The shell has carried out an order; says whether it was one of the files here.
+    pub fn settle_file(&mut self, ticket: u64, outcome: &Outcome) -> bool {
+        if self.fail_loading(ticket, outcome) {
+            return true;
+        }
+        match self.settle_snapshot(ticket, outcome) {
+            Some((snapshot, ended)) => self.end_snapshot(&snapshot, ended),
+            None => return false,
+        }
+        true
+    }
+
+    fn end_snapshot(&mut self, snapshot: &Snapshot, ended: Ended) {
+        let is_background = snapshot.purpose == Purpose::Background;
+        let result = match ended {
+            Ended::Whole { .. } => {
+                self.log(LogLevel::Notice, "DB saved on disk");
+                let state = &mut self.persistence;
+                state.saves += 1;
+                state.last_save_secs = self.now.secs();
+                self.effects.dirty = self.effects.dirty.saturating_sub(snapshot.dirty_before);
+                if is_background {
+                    self.log(
+                        LogLevel::Notice,
+                        "Background saving terminated with success",
+                    );
+                }
+                self.saved(true);
+                Ok(())
+            }
+            Ended::Failed(why) => {
+                let path = self.config.dbfilename.escape_ascii();
+                let text = format!("Saving the data to {path} failed: {why}");
+                self.log(LogLevel::Warning, text);
+                if is_background {
+                    self.log(LogLevel::Warning, "Background saving error");
+                }
+                // A save that a client waits for tells it, and nobody else.
+                if is_background {
+                    self.saved(false);
+                }
+                Err(())
+            }
+        };
+        if is_background {
+            let secs = self.now.since(snapshot.started) / 1_000_000;
+            self.persistence.last_duration_secs = i64::try_from(secs).ok();
+        }
+        self.follow_save(snapshot.waiter, result);
+    }
+
+    /// Whether the last save succeeded decides whether writes are let through.
+    fn saved(&mut self, is_ok: bool) {
+        self.persistence.last_save_ok = is_ok;
+        self.restraint.set(Restraint::SAVE_FAILED, !is_ok);
+    }
+
+    /// Refuses to change data that cannot be saved.
+    pub fn refuse_unsaved(&self) -> Result<(), CommandError> {
+        let config = &self.config;
+        let must_save = config.stop_writes_on_bgsave_error && !config.save.is_empty();
+        match must_save && self.restraint.has(Restraint::SAVE_FAILED) {
+            true => Err(CommandError::NotSaved),
+            false => Ok(()),
+        }
+    }
+
+    fn follow_save(&mut self, waiter: Option<Waiter>, result: Result<(), ()>) {
+        match std::mem::replace(&mut self.persistence.after, After::Reply) {
+            After::ShutDown => return self.end_shutdown(result.is_ok()),
+            After::Reload { flushes, merges } if result.is_ok() => {
+                if let Some(waiter) = waiter {
+                    self.reload(waiter, flushes, merges);
+                }
+            }
+            After::Reload { .. } => {
+                self.hold(false);
+                let text = "ERR Error saving the DB, check the server logs";
+                self.answer_later(waiter, Err(CommandError::text(text)));
+            }
+            After::Reply => {
+                let result = result.map_err(|()| {
+                    CommandError::text("ERR saving the data failed, check the server logs")
+                });
+                self.answer_later(waiter, result);
+            }
+        }
+        if let Some(next) = self.persistence.queue.pop_front() {
+            self.save_for(next.waiter, next.after);
+        }
+    }
+
+    fn answer_later(&mut self, waiter: Option<Waiter>, result: Result<(), CommandError>) {
+        if let Some(waiter) = waiter {
+            self.persistence.answers.push((waiter, result));
+        }
+    }
+
+    /// Loads the data set's file again for a client that waits.
+    pub fn reload(&mut self, waiter: Waiter, flushes: bool, merges: bool) {
+        if flushes {
+            for dbid in 0..self.dbs.len() {
+                self.flush(dbid as u32, false);
+            }
+            self.scripting.libraries.flush();
+        }
+        self.hold(false);
+        self.begin_loading(merges, Then::Reload(waiter));
+    }
+
+    /// FLUSHALL: what a background save would save is not wanted any more.
+    pub fn drop_background_save(&mut self) {
+        if self.persistence.is_saving() {
+            self.log(
+                LogLevel::Notice,
+                "The running background save is given up: all data was removed",
+            );
+            self.abort_snapshot();
+        }
+    }
+
+    /// All clients but those who get a reply wait, or no longer do.
+    pub fn hold(&mut self, on: bool) {
+        let was = self.restraint.has(Restraint::HELD);
+        self.restraint.set(Restraint::HELD, on);
+        // The next tick lets them go on, as at the end of a pause.
+        self.unpaused |= was && !on;
+    }
+
+    /// A client asks for the end of the server; says why not, if it cannot be.
+    pub fn ask_shutdown(&mut self, flags: ShutdownFlags, waiter: Option<Waiter>) {
+        self.persistence.shutdown = Some(Shutdown {
+            flags,
+            waiter,
+            is_pending: true,
+        });
+        // Tests of a deferred end stop the ticks; a client's request does not wait for one.
+        if waiter.is_some() || !self.debug.cron_paused {
+            self.begin_shutdown();
+        }
+    }
+
+    /// SHUTDOWN ABORT; says whether there was one to call off.
+    pub fn cancel_shutdown(&mut self) -> bool {
+        let Some(end) = self.persistence.shutdown.take() else {
+            return false;
+        };
+        self.log(LogLevel::Notice, "Shutdown manually aborted.");
+        if !end.is_pending {
+            self.abort_snapshot();
+            self.persistence.after = After::Reply;
+            self.hold(false);
+        }
+        let text = "ERR Errors trying to SHUTDOWN. Check logs.";
+        self.answer_later(end.waiter, Err(CommandError::text(text)));
+        true
+    }
+
+    /// A second SIGINT: at once, without a save.
+    pub fn insist_on_shutdown(&mut self) {
+        self.log(LogLevel::Warning, "You insist... exiting now.");
+        self.abort_snapshot();
+        self.orders.push_back(Order::Exit { code: 1 });
+    }
+
+    fn begin_shutdown(&mut self) {
+        let Some(end) = &mut self.persistence.shutdown else {
+            return;
+        };
+        end.is_pending = false;
+        let flags = end.flags;
+        self.log(LogLevel::Notice, "User requested shutdown...");
+        if self.persistence.snapshot.is_some() {
+            let text = "There is a save that is still running. It is given up.";
+            self.log(LogLevel::Warning, text);
+            self.abort_snapshot();
+        }
+        let is_loading = self.persistence.loading.is_some();
+        let saves = flags.contains(ShutdownFlags::SAVE) || !self.config.save.is_empty();
+        if saves && !flags.contains(ShutdownFlags::NOSAVE) && !is_loading {
+            let text = "Saving the final RDB snapshot before exiting.";
+            self.log(LogLevel::Notice, text);
+            self.hold(true);
+            return self.save_for(None, After::ShutDown);
+        }
+        self.exit();
+    }
+
+    /// The last save has ended.
+    fn end_shutdown(&mut self, is_saved: bool) {
+        let Some(end) = &self.persistence.shutdown else {
+            return;
+        };
+        if is_saved {
+            return self.exit();
+        }
+        if end.flags.contains(ShutdownFlags::FORCE) {
+            let text = "Error trying to save the DB. Exit anyway.";
+            self.log(LogLevel::Warning, text);
+            return self.exit();
+        }
+        let waiter = end.waiter;
+        self.persistence.shutdown = None;
+        self.hold(false);
+        self.log(
+            LogLevel::Warning,
+            "Error trying to save the DB, can't exit.",
+        );
+        let text = "Errors trying to shut down the server. Check the logs for more information.";
+        self.log(LogLevel::Warning, text);
+        let text = "ERR Errors trying to SHUTDOWN. Check logs.";
+        self.answer_later(waiter, Err(CommandError::text(text)));
+    }
+
+    fn exit(&mut self) {
+        self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
+        self.orders.push_back(Order::Exit { code: 0 });
+    }
+}

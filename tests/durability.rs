@@ -1,0 +1,495 @@
+//! Durability: what is on disk is what was in memory, at one moment, and comes back.
+//!
+//! Files cross between Retrace and real servers in both directions; where there is no real server those tests say so
+//! and pass.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside the server, where sockets, files and clocks are"
+)]
+
+mod support;
+
+use rustix::process::Signal;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use support::grammar::{Words, generated, rules};
+use support::{
+    Address, Client, RETRACE, Rng, Server, Value, oracle_program, request, seed, wait_for,
+};
+
+const QUIET: &[&str] = &["--save", "", "--enable-debug-command", "yes"];
+
+fn digest(client: &mut Client) -> String {
+    client.run("DEBUG DIGEST").text()
+}
+
+/// One line of INFO.
+fn info(client: &mut Client, name: &str) -> String {
+    let text = client.run("INFO everything").text();
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(key, _)| *key == name);
+    found.map_or_else(String::new, |(_, value)| value.to_owned())
+}
+
+/// A connection to a server that has loaded its data.
+fn loaded(server: &Server) -> Client {
+    let mut client = server.connect();
+    wait_for("the data", || {
+        (client.run("PING").error().is_none() && info(&mut client, "loading") == "0").then_some(())
+    });
+    client
+}
+
+fn wait_for_save(client: &mut Client) {
+    wait_for("the end of the save", || {
+        (info(client, "rdb_bgsave_in_progress") == "0").then_some(())
+    });
+}
+
+/// A server in a new folder with these files in it.
+fn start_with(files: &[(&str, &Path)], args: &[&str]) -> Server {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, path) in files {
+        fs::copy(path, dir.path().join(name)).expect("a file");
+    }
+    Server::start_in(dir, args)
+}
+
+/// Values of every type, small and large, some with deadlines far away.
+fn fill(client: &mut Client) {
+    let numbers: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    let with = |words: &[&str], from: usize, count: usize| -> Vec<String> {
+        let words = words.iter().map(|word| (*word).to_owned());
+        words
+            .chain(numbers[from..from + count].iter().cloned())
+            .collect()
+    };
+    for command in [
+        with(&["SADD", "set:large"], 0, 20_000),
+        with(&["SADD", "set:ints"], 0, 100),
+        with(&["SADD", "set:small", "a", "b"], 0, 10),
+        with(&["RPUSH", "list:large"], 0, 20_000),
+        with(&["RPUSH", "list:small"], 0, 10),
+        with(&["HSET", "hash:large"], 0, 20_000),
+        with(&["HSET", "hash:small"], 0, 20),
+        with(&["HSET", "hash:deadlines"], 0, 2_000),
+        with(
+            &[
+                "HPEXPIREAT",
+                "hash:deadlines",
+                "4000000000000",
+                "FIELDS",
+                "4",
+            ],
+            0,
+            4,
+        ),
+        with(&["HSET", "hash:packed", "f", "v", "g", "w"], 0, 0),
+        with(
+            &[
+                "HPEXPIREAT",
+                "hash:packed",
+                "4000000000000",
+                "FIELDS",
+                "1",
+                "f",
+            ],
+            0,
+            0,
+        ),
+        with(&["ZADD", "zset:large"], 0, 20_000),
+        with(&["ZADD", "zset:small"], 0, 20),
+        with(&["SET", "string:large", &"x".repeat(300_000)], 0, 0),
+        with(
+            &["SET", "string:deadline", "v", "PXAT", "4000000000000"],
+            0,
+            0,
+        ),
+        with(&["XGROUP", "CREATE", "stream", "g", "0", "MKSTREAM"], 0, 0),
+    ] {
+        assert_eq!(client.call(&command).error(), None);
+    }
+    for number in &numbers[..2_000] {
+        client.send(&request(&["SET", &format!("key:{number}"), number]));
+        client.send(&request(&["XADD", "stream", "*", "field", number]));
+    }
+    for _ in 0..4_000 {
+        client.read();
+    }
+    client.run("XREADGROUP GROUP g c COUNT 100 STREAMS stream >");
+    client.run("SELECT 3");
+    client.run("SET elsewhere 1");
+    client.run("SELECT 0");
+}
+
+/// Random commands that change data; nothing that expires soon, and nothing that waits.
+fn random_commands(words: &mut Words, rules: &[String], count: usize) -> Vec<Vec<Vec<u8>>> {
+    let is_fit = |command: &[Vec<u8>]| {
+        let upper: Vec<Vec<u8>> = command.iter().map(|arg| arg.to_ascii_uppercase()).collect();
+        let name = String::from_utf8_lossy(&upper[0]).into_owned();
+        let clocks: [&[u8]; 4] = [b"EX", b"PX", b"EXAT", b"PXAT"];
+        let names = [
+            "EXPIRE", "SETEX", "DEBUG", "OBJECT", "RESTORE", "SELECT", "INCREX",
+        ];
+        !names.iter().any(|word| name.contains(word))
+            && !name.starts_with('B')
+            && !upper
+                .iter()
+                .any(|arg| clocks.contains(&&arg[..]) || arg == b"BLOCK")
+    };
+    let mut commands = Vec::new();
+    while commands.len() < count {
+        let command = generated(rules, words);
+        if is_fit(&command) {
+            commands.push(command);
+        }
+    }
+    commands
+}
+
+/// Changes to what is large and is saved in pieces, and to whole databases.
+fn large_change(rng: &mut Rng) -> String {
+    let n = rng.below(20_000);
+    match rng.below(22) {
+        0 => format!("SREM set:large {n}"),
+        1 => format!("SADD set:large m{n}"),
+        2 => "SPOP set:large".to_owned(),
+        3 => "LPOP list:large".to_owned(),
+        4 => format!("LSET list:large {} x", n / 2),
+        5 => format!("HSET hash:large {n} x"),
+        6 => format!("HDEL hash:large {n}"),
+        7 => format!("ZADD zset:large 5 {n}"),
+        8 => "ZPOPMIN zset:large".to_owned(),
+        9 => "XADD stream * more 1".to_owned(),
+        10 => "XREADGROUP GROUP g c COUNT 1 STREAMS stream >".to_owned(),
+        11 => format!("SETRANGE string:large {n} y"),
+        12 => "RENAME hash:large hash:renamed".to_owned(),
+        13 => "RENAME hash:renamed hash:large".to_owned(),
+        14 => "COPY zset:large zset:copy REPLACE".to_owned(),
+        15 => format!("DEL key:{}", n % 2_000),
+        16 => format!("SET key:{} changed", n % 2_000),
+        17 => format!("PEXPIREAT key:{} 4100000000000", n % 2_000),
+        18 => "SWAPDB 0 3".to_owned(),
+        19 if rng.one_in(20) => "FLUSHDB".to_owned(),
+        20 => format!(
+            "HPEXPIREAT hash:deadlines 4200000000000 FIELDS 1 {}",
+            n % 2_000 * 2
+        ),
+        _ => format!("APPEND key:{} more", n % 2_000),
+    }
+}
+
+#[test]
+fn a_snapshot_shows_one_moment_whatever_happens_meanwhile() {
+    let seed = seed();
+    let families = [
+        "strings",
+        "keys",
+        "bits",
+        "hyperloglogs",
+        "lists",
+        "hashes",
+        "sets",
+        "zsets",
+        "geo",
+        "streams",
+    ];
+    let all: Vec<String> = families.iter().flat_map(|family| rules(family)).collect();
+    let mut rng = Rng::new(seed);
+    let mut words = Words::new(seed);
+    let server = Server::start(QUIET);
+    let mut client = server.connect();
+    for round in 0..6 {
+        client.run("FLUSHALL");
+        fill(&mut client);
+        for command in random_commands(&mut words, &all, 2_000) {
+            client.call(&command);
+        }
+        client.run("SELECT 0");
+        client.run(&format!(
+            "CONFIG SET rdb-key-save-delay {}",
+            rng.pick(&[0, 20, 100])
+        ));
+        let want = digest(&mut client);
+        assert_eq!(client.run("BGSAVE").text(), "Background saving started");
+        let mut changes = 0;
+        while changes < 500 || info(&mut client, "rdb_bgsave_in_progress") == "1" {
+            for command in random_commands(&mut words, &all, 20) {
+                client.call(&command);
+            }
+            for _ in 0..20 {
+                client.run(&large_change(&mut rng));
+            }
+            changes += 40;
+        }
+        assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "ok");
+        let copy = start_with(&[("dump.rdb", &server.path("dump.rdb"))], QUIET);
+        let got = digest(&mut loaded(&copy));
+        assert_eq!(got, want, "round {round}, RETRACE_SEED={seed}");
+    }
+}
+
+/// A real server, or Valkey, in a folder that may hold files.
+fn real_server(
+    program: &str,
+    files: &[(&str, &Path)],
+) -> Option<(std::process::Child, Client, tempfile::TempDir)> {
+    let program = oracle_program(program)?;
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, path) in files {
+        fs::copy(path, dir.path().join(name)).expect("a file");
+    }
+    let socket = dir.path().join("socket");
+    let log = fs::File::create(dir.path().join("log")).expect("a file");
+    let mut command = Command::new(&program);
+    if program.ends_with("valkey-server") {
+        command.args(["--rdb-version-check", "relaxed"]); // else it takes no file of Redis' newer versions
+    }
+    let child = command
+        .args([
+            "--port",
+            "0",
+            "--save",
+            "",
+            "--enable-debug-command",
+            "yes",
+            "--unixsocket",
+        ])
+        .arg(&socket)
+        .current_dir(dir.path())
+        .stdout(log)
+        .spawn()
+        .expect("the program starts");
+    let mut client = wait_for("the real server's socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).ok()?;
+        Some(Client::connect(&Address::Unix(socket.clone())))
+    });
+    wait_for("the real server's data", || {
+        (info(&mut client, "loading") == "0").then_some(())
+    });
+    Some((child, client, dir))
+}
+
+#[test]
+fn files_cross_to_real_servers_and_back() {
+    for program in ["redis-server", "valkey-server"] {
+        let is_valkey = program == "valkey-server";
+        let Some((mut child, mut real, dir)) = real_server(program, &[]) else {
+            return;
+        };
+        fill(&mut real);
+        assert_eq!(real.run("SAVE").text(), "OK");
+        let without_deadlines = |client: &mut Client| {
+            // Valkey's digest of a hash with deadlines is another, and it cannot read Redis' form of one.
+            let deadlines = client.run("HPEXPIRETIME hash:deadlines FIELDS 3 0 2 4");
+            assert_eq!(deadlines.to_string(), "[4000000000000 4000000000000 -1]");
+            assert_eq!(client.run("HLEN hash:deadlines").to_string(), "1000");
+            client.run("DEL hash:deadlines hash:packed");
+        };
+        if is_valkey {
+            without_deadlines(&mut real);
+        }
+        let want = digest(&mut real);
+        let _ = child.kill();
+        let _ = child.wait();
+        let ours = start_with(&[("dump.rdb", &dir.path().join("dump.rdb"))], QUIET);
+        let mut client = loaded(&ours);
+        if is_valkey {
+            without_deadlines(&mut client);
+        }
+        assert_eq!(digest(&mut client), want, "{program}'s file here");
+        assert_eq!(client.run("SAVE").text(), "OK");
+        let file = ours.path("dump.rdb");
+        let Some((mut child, mut real, _dir)) = real_server(program, &[("dump.rdb", &file)]) else {
+            return;
+        };
+        assert_eq!(digest(&mut real), want, "our file in {program}");
+        let _ = child.kill();
+        let _ = child.wait();
+        if let Some(check) = oracle_program("redis-check-rdb") {
+            let output = Command::new(check).arg(&file).output();
+            let output = output.expect("it runs");
+            assert!(output.status.success(), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_sound_is_told_in_one_line_and_stays() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.run("SET key value");
+    client.run("RPUSH list 1 2 3");
+    client.run("SAVE");
+    let sound = fs::read(server.path("dump.rdb")).expect("a file");
+    let mut cases: Vec<(Vec<u8>, &str)> = vec![
+        (
+            sound[..sound.len() - 12].to_vec(),
+            "the file ends too early",
+        ),
+        (sound[..sound.len() - 3].to_vec(), "the file ends too early"),
+        (b"REDIS".to_vec(), "the file ends too early"),
+        (Vec::new(), "the file ends too early"),
+        (b"no such file at all".to_vec(), "Wrong signature"),
+        (
+            b"REDIS0099 and what follows".to_vec(),
+            "Can't handle RDB format version 0099",
+        ),
+    ];
+    let mut bad_sum = sound.clone();
+    *bad_sum.last_mut().expect("bytes") ^= 1;
+    cases.push((bad_sum, "CRC error"));
+    let at = sound
+        .windows(5)
+        .position(|bytes| bytes == b"value")
+        .expect("it is there");
+    let mut bad_type = sound.clone();
+    bad_type[at - 6] = 99;
+    cases.push((bad_type, "a value of type 99, which is not known here,"));
+    for (bytes, why) in cases {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("dump.rdb");
+        fs::write(&path, &bytes).expect("a file");
+        let output = Command::new(RETRACE)
+            .args(["--port", "auto"])
+            .current_dir(dir.path())
+            .output()
+            .expect("it runs");
+        let log = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        let last = log.lines().last().unwrap_or_default();
+        assert!(
+            last.contains("Fatal error loading the DB from dump.rdb: "),
+            "{last}"
+        );
+        assert!(last.contains(why) && last.contains("at byte "), "{last}");
+        assert_eq!(fs::read(&path).expect("it is still there"), bytes);
+    }
+}
+
+#[test]
+fn what_cannot_be_saved_is_not_changed_any_more() {
+    let server = Server::start(&["--save", "3600 1", "--enable-debug-command", "yes"]);
+    let mut client = server.connect();
+    client.run("SET a 1");
+    fs::create_dir(server.path("dump.rdb")).expect("a folder in the way");
+    client.run("BGSAVE");
+    wait_for_save(&mut client);
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
+    let refused = client.run("SET a 2");
+    assert!(
+        refused
+            .error()
+            .is_some_and(|text| text.starts_with("MISCONF Redis is configured to save"))
+    );
+    assert!(client.run("PING").error().is_some());
+    assert_eq!(client.run("GET a").text(), "1");
+    assert!(
+        client.run("SHUTDOWN").error().is_some(),
+        "the last save fails too"
+    );
+    client.run("CONFIG SET stop-writes-on-bgsave-error no");
+    assert_eq!(client.run("SET a 2").text(), "OK");
+    client.run("CONFIG SET stop-writes-on-bgsave-error yes");
+    fs::remove_dir(server.path("dump.rdb")).expect("it is empty");
+    client.run("BGSAVE");
+    wait_for_save(&mut client);
+    assert_eq!(client.run("SET a 3").text(), "OK");
+    let left: Vec<_> = fs::read_dir(server.dir.path())
+        .expect("a folder")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("temp-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_data_is_saved_at_the_end_and_loaded_at_the_start() {
+    for how in ["SIGTERM", "SHUTDOWN", "SHUTDOWN NOSAVE", "SHUTDOWN SAVE"] {
+        let save = if how == "SHUTDOWN SAVE" { "" } else { "3600 1" };
+        let mut server = Server::start(&["--save", save]);
+        let mut client = server.connect();
+        client.run("SET a 1");
+        match how {
+            "SIGTERM" => server.signal(Signal::TERM),
+            _ => client.send(&request(&how.split(' ').collect::<Vec<_>>())),
+        }
+        assert!(server.wait_for_end().success());
+        let path = server.path("dump.rdb");
+        assert_eq!(path.exists(), how != "SHUTDOWN NOSAVE", "{how}");
+        if path.exists() {
+            let next = start_with(&[("dump.rdb", &path)], &[]);
+            assert_eq!(
+                loaded(&next).run("GET a"),
+                Value::Bulk(b"1".to_vec()),
+                "{how}"
+            );
+        }
+    }
+}
+
+#[test]
+fn save_points_and_reloads() {
+    let server = Server::start(&["--save", "1 2", "--enable-debug-command", "yes"]);
+    let mut client = server.connect();
+    client.run("SET a 1");
+    client.run("SET b 1");
+    wait_for("the save point", || {
+        (info(&mut client, "rdb_saves") == "1").then_some(())
+    });
+    assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "0");
+    fill(&mut client);
+    let want = digest(&mut client);
+    // What comes behind the reload waits for it.
+    client.send(&request(&["DEBUG", "RELOAD"]));
+    assert_eq!(digest(&mut server.connect()).len(), 40);
+    assert_eq!(client.read().text(), "OK");
+    assert_eq!(digest(&mut client), want);
+    client.run("SET c 1");
+    assert_eq!(client.run("DEBUG RELOAD NOSAVE").text(), "OK");
+    assert_eq!(client.run("EXISTS c").text(), "0");
+    client.run("SET c 1");
+    assert_eq!(client.run("DEBUG RELOAD NOSAVE NOFLUSH MERGE").text(), "OK");
+    assert_eq!(client.run("EXISTS c").text(), "1");
+    let refused = client.run("DEBUG RELOAD NOSAVE NOFLUSH");
+    assert!(refused.error().is_some(), "keys come twice: {refused}");
+}
+
+#[test]
+fn a_run_that_began_with_a_file_replays_without_it() {
+    let first = Server::start(&[]);
+    let mut client = first.connect();
+    fill(&mut client);
+    client.run("SAVE");
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::copy(first.path("dump.rdb"), dir.path().join("dump.rdb")).expect("a file");
+    let journal = dir.path().join("journal");
+    let args = [
+        "--record",
+        journal.to_str().expect("plain"),
+        "--enable-debug-command",
+        "yes",
+    ];
+    let mut server = Server::start_in(dir, &args);
+    let mut client = loaded(&server);
+    client.run("SET more 1");
+    digest(&mut client);
+    client.run("BGSAVE");
+    client.run("INFO persistence");
+    wait_for_save(&mut client);
+    client.run("DEBUG RELOAD");
+    digest(&mut client);
+    server.signal(Signal::TERM);
+    assert!(server.wait_for_end().success());
+    fs::remove_file(server.path("dump.rdb")).expect("it is there");
+    let output = Command::new(RETRACE).arg("replay").arg(&journal).output();
+    let output = output.expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && text.contains("identical"),
+        "{text}"
+    );
+}
