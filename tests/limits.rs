@@ -141,3 +141,147 @@ fn a_transaction_that_finds_no_room_says_so() {
             .contains("because of previous errors")
     );
 }
+
+/// A field of a client in CLIENT LIST, if the client is there.
+fn field(client: &mut Client, name: &str, field: &str) -> Option<u64> {
+    let text = client.run("CLIENT LIST").text();
+    let line = text
+        .lines()
+        .find(|line| line.contains(&format!(" name={name} ")))?;
+    let mut fields = line.split(' ');
+    let value = fields.find_map(|part| part.strip_prefix(&format!("{field}=")[..]))?;
+    value.parse().ok()
+}
+
+/// A client of this name that has sent the beginning of a large request.
+fn holding(server: &Server, name: &str, bytes: usize) -> Client {
+    let mut client = server.connect();
+    client.run(&format!("CLIENT SETNAME {name}"));
+    client.send(format!("*2\r\n${bytes}\r\n").as_bytes());
+    client.send(&vec![b'x'; bytes]);
+    client
+}
+
+#[test]
+fn the_largest_clients_go_first_and_only_as_many_as_must() {
+    let server = Server::start(&["--save", ""]);
+    let mut control = server.connect();
+    control.run("CLIENT SETNAME control");
+    control.run("CLIENT NO-EVICT on");
+    let mut held = Vec::new();
+    for (name, bytes) in [("small", 200_000), ("large", 1 << 20), ("middle", 500_000)] {
+        held.push(holding(&server, name, bytes));
+        wait_for("the request to arrive", || {
+            field(&mut control, name, "qbuf").filter(|held| *held == bytes as u64)
+        });
+    }
+    control.run("CONFIG SET maxmemory-clients 800000");
+    assert_eq!(field(&mut control, "large", "id"), None);
+    assert!(field(&mut control, "middle", "id").is_some());
+    assert!(field(&mut control, "small", "id").is_some());
+    assert_eq!(figure(&mut control, "stats", "evicted_clients"), 1);
+    // Of what a percentage of no limit would be, nothing is evicted.
+    control.run("CONFIG SET maxmemory-clients 1%");
+    assert!(field(&mut control, "middle", "id").is_some());
+    control.run("CONFIG SET maxmemory 30mb");
+    assert_eq!(field(&mut control, "middle", "id"), None);
+    assert!(field(&mut control, "small", "id").is_some());
+    control.run("CONFIG SET maxmemory-clients 1");
+    wait_for("the last one to go", || {
+        field(&mut control, "small", "id").is_none().then_some(())
+    });
+    assert!(
+        control.run("PING").text() == "PONG",
+        "who must not be evicted stays"
+    );
+}
+
+#[test]
+fn queued_commands_and_watched_keys_count() {
+    let server = Server::start(&["--save", "", "--maxmemory-clients", "200kb"]);
+    let mut control = server.connect();
+    control.run("CLIENT NO-EVICT on");
+    let mut queuing = server.connect();
+    queuing.run("CLIENT SETNAME queuing");
+    queuing.run("MULTI");
+    while queuing
+        .try_send(&support::request(&["SET", "k", &"x".repeat(5_000)]))
+        .is_ok()
+        && queuing.next_reply().is_some()
+    {}
+    assert_eq!(field(&mut control, "queuing", "id"), None);
+    let mut watching = server.connect();
+    watching.run("CLIENT SETNAME watching");
+    for n in 0.. {
+        let is_sent = watching
+            .try_send(&support::request(&["WATCH", &format!("key:{n}")]))
+            .is_ok();
+        if !is_sent || watching.next_reply().is_none() {
+            break;
+        }
+    }
+    assert_eq!(field(&mut control, "watching", "id"), None);
+    assert_eq!(figure(&mut control, "stats", "evicted_clients"), 2);
+}
+
+#[test]
+fn a_flush_is_answered_when_the_memory_is_back_and_others_are_served_meanwhile() {
+    let server = Server::start(&["--save", "", "--enable-debug-command", "yes"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.run("DEBUG POPULATE 100000");
+    client.run("CONFIG RESETSTAT");
+    client.send(b"FLUSHALL\r\nPING\r\nFLUSHDB\r\n");
+    assert_eq!(other.run("DBSIZE").text(), "0");
+    assert_eq!(client.read().text(), "OK");
+    assert_eq!(client.read().text(), "PONG");
+    assert_eq!(client.read().text(), "OK");
+    assert_eq!(figure(&mut other, "memory", "lazyfreed_objects"), 100_000);
+    assert_eq!(figure(&mut other, "memory", "lazyfree_pending_objects"), 0);
+    // In a transaction nothing waits, and nothing is freed lazily.
+    client.run("DEBUG POPULATE 5000");
+    client.run("MULTI");
+    client.run("FLUSHALL");
+    client.run("EXEC");
+    assert_eq!(figure(&mut other, "memory", "lazyfreed_objects"), 100_000);
+}
+
+#[test]
+fn commands_of_transactions_and_served_clients_are_in_the_slow_log() {
+    let server = Server::start(&["--save", "", "--slowlog-log-slower-than", "0"]);
+    let (mut client, mut waiting) = (server.connect(), server.connect());
+    waiting.send(&support::request(&["BLPOP", "list", "0"]));
+    wait_for("a client to wait", || {
+        (figure(&mut client, "clients", "blocked_clients") == 1).then_some(())
+    });
+    client.run("MULTI");
+    client.run("SLOWLOG RESET");
+    client.run("LPUSH list x y");
+    client.run("EXEC");
+    waiting.read();
+    let Value::Array(entries) = client.run("SLOWLOG GET") else {
+        panic!("no list");
+    };
+    let logged: Vec<String> = entries
+        .iter()
+        .map(|entry| match entry {
+            Value::Array(parts) => parts[3].to_string(),
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(
+        logged,
+        [
+            r#"["BLPOP" "list" "0"]"#,
+            r#"["LPUSH" "list" "x" "y"]"#,
+            r#"["SLOWLOG" "RESET"]"#
+        ]
+    );
+    let stats = client.run("INFO commandstats").text();
+    for name in [
+        "cmdstat_exec:calls=1,",
+        "cmdstat_blpop:calls=1,",
+        "cmdstat_lpush:calls=1,",
+    ] {
+        assert!(stats.contains(name), "{name} in {stats}");
+    }
+}

@@ -249,6 +249,31 @@ fn a_script_goes_on_when_its_caller_is_gone() {
 }
 
 #[test]
+fn a_transaction_goes_on_behind_a_script_that_stood_still() {
+    let server = Server::start(&["--save", "", "--busy-reply-threshold", "10"]);
+    let (mut one, mut two) = (server.connect(), server.connect());
+    let script = "local i = 0 while i < 2e7 do i = i + 1 end return redis.call('incr', KEYS[1])";
+    one.send(&request(&["MULTI"]));
+    one.send(&request(&["EVAL", script, "1", "n"]));
+    one.send(&request(&["EVAL", "return os.clock() > 0", "0"]));
+    one.send(&request(&["INCR", "n"]));
+    one.send(&request(&["EXEC"]));
+    one.send(&request(&["GET", "n"]));
+    wait_until_busy(&mut two);
+    for _ in 0..4 {
+        one.read();
+    }
+    assert_eq!(one.read().to_string(), "[1 1 2]");
+    assert_eq!(one.read().text(), "2");
+    // What was pushed for a client that waits is not served in the middle.
+    two.send(&request(&["BLPOP", "list", "0"]));
+    let push = "redis.call('rpush', 'list', 'a') local i = 0 while i < 2e7 do i = i + 1 end \
+                redis.call('rpush', 'list', 'b') return redis.call('llen', 'list')";
+    assert_eq!(eval(&mut one, push, &[], &[]).text(), "2");
+    assert_eq!(two.read().to_string(), "[\"list\" \"a\"]");
+}
+
+#[test]
 fn a_recorded_run_with_scripts_that_stand_still_repeats() {
     let dir = tempfile::tempdir().expect("a folder");
     let journal = dir.path().join("journal");

@@ -369,12 +369,7 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         .clients
         .iter()
         .filter(|client| !client.is_closing() && kind.is_none_or(|kind| kind == client.kind()))
-        .map(|client| {
-            (
-                client.id,
-                line(ctx.server, client, ctx.registry, &Buffers::of(client)),
-            )
-        })
+        .map(|client| (client.id, describe(ctx.server, client, ctx.registry)))
         .collect();
     if kind.is_none_or(|kind| kind == ctx.client.kind()) {
         lines.push((ctx.client.id, own));
@@ -408,8 +403,11 @@ struct Buffers {
 
 impl Buffers {
     fn of(client: &Client) -> Buffers {
-        let parser = client.parser.memory_bytes();
-        let used = client.query_end - client.query_pos + client.parser.big_len();
+        // While a big argument comes in, what stands before it counts as arguments.
+        let used = match client.parser.big_capacity() {
+            0 => client.query_end - client.query_pos,
+            _ => client.parser.big_len(),
+        };
         let held = client.query.len() + client.parser.big_capacity();
         let argv = client.parked.iter().map(|parked| parked.len).sum::<usize>()
             + client.parser.pending_args().1;
@@ -419,16 +417,7 @@ impl Buffers {
             query: used,
             query_free: held.saturating_sub(used),
             argv,
-            total: size_of::<Client>()
-                + client.query.capacity()
-                + parser
-                + client.reply.capacity()
-                + client.reply.shared_len()
-                + client.subscriptions_bytes()
-                + client.name.len()
-                + client.fieldset_bytes()
-                + client.addr.len()
-                + client.local_addr.len(),
+            total: client.charged_bytes(),
         }
     }
 }
@@ -442,8 +431,12 @@ pub fn own_line(server: &Server, client: &Client, registry: &Registry, args: Arg
     buffers.query = used;
     buffers.query_free = held - used;
     buffers.argv = args.iter_from(0).map(<[u8]>::len).sum();
-    buffers.total += held;
     line(server, client, registry, &buffers)
+}
+
+/// A client that is not running a command in one line.
+pub fn describe(server: &Server, client: &Client, registry: &Registry) -> String {
+    line(server, client, registry, &Buffers::of(client))
 }
 
 /// One client in one line, as CLIENT LIST has it.
@@ -460,7 +453,7 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
     let queued = client.multi.as_ref().map(|multi| multi.queue.len() as i64);
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
-         qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
+         qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
          cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} \
          tot-cmds={}\n",
         client.id,
@@ -480,6 +473,7 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         buffers.query,
         buffers.query_free,
         buffers.argv,
+        client.multi_bytes(),
         client.reply_keep,
         client.reply_peak,
         in_buffer,

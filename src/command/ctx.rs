@@ -159,6 +159,11 @@ impl<'a> Ctx<'a> {
         });
     }
 
+    /// Whether the client's reply may come later; in a transaction it may not.
+    pub fn may_wait(&self) -> bool {
+        !self.client.flags.has(ClientFlags::IN_EXEC)
+    }
+
     /// The memo of the wait that this command blocked with, when it runs again.
     pub fn memo(&self) -> Option<&[u64]> {
         self.client.blocked.as_ref().map(|wait| &wait.memo[..])

@@ -256,7 +256,7 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     let reading = server.reading;
     let (used, rss) = (reading.used_memory, reading.rss_bytes);
     let peak = server.peak_memory.max(used);
-    let of_clients: usize = out.clients().map(client_bytes).sum();
+    let of_clients: usize = out.clients().map(Client::memory_bytes).sum();
     let of_tables: usize = server.dbs.iter().map(|db| db.table.memory_bytes()).sum();
     let overhead = server.startup_memory + of_clients as u64 + of_tables as u64;
     let dataset = used.saturating_sub(overhead);
@@ -321,15 +321,6 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     out.line("active_defrag_running", 0);
     out.line("lazyfree_pending_objects", server.garbage.len());
     out.line("lazyfreed_objects", server.stats.lazyfreed_objects);
-}
-
-fn client_bytes(client: &Client) -> usize {
-    size_of::<Client>()
-        + client.query.capacity()
-        + client.parser.memory_bytes()
-        + client.reply.capacity()
-        + client.reply.shared_len()
-        + client.subscriptions_bytes()
 }
 
 /// Files of data. What is told of copied memory is zero: a snapshot here copies none.
@@ -456,7 +447,7 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
         stats.expire_cycle_cpu_us / 1000,
     );
     out.line("evicted_keys", stats.evicted_keys);
-    out.line("evicted_clients", 0);
+    out.line("evicted_clients", stats.evicted_clients);
     out.line("evicted_scripts", stats.evicted_scripts);
     let (exceeded_ms, current_ms) = server.eviction.exceeded_ms(server.now);
     out.line("total_eviction_exceeded_time", exceeded_ms);

@@ -57,11 +57,12 @@ pub const FLUSHDB: Spec = Spec {
 /// `FLUSHDB [ASYNC | SYNC]`
 fn flushdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_async = is_async(ctx, args)?;
-    let removed = ctx.server.flush(ctx.client.dbid, is_async);
+    let waits = !is_async && ctx.may_wait();
+    let removed = ctx.server.flush(ctx.client.dbid, is_async || waits);
     ctx.server.invalidate_all();
     ctx.server.effects.dirty += removed;
     ctx.propagate_always(args);
-    ctx.client.reply.ok();
+    reply_when_freed(ctx, waits);
     Ok(())
 }
 
@@ -91,9 +92,10 @@ pub const FLUSHALL: Spec = Spec {
 /// `FLUSHALL [ASYNC | SYNC]`
 fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_async = is_async(ctx, args)?;
+    let waits = !is_async && ctx.may_wait();
     ctx.server.drop_background_save();
     for dbid in 0..ctx.server.dbs.len() {
-        let removed = ctx.server.flush(dbid as u32, is_async);
+        let removed = ctx.server.flush(dbid as u32, is_async || waits);
         ctx.server.effects.dirty += removed;
     }
     ctx.server.invalidate_all();
@@ -105,8 +107,20 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ctx.server.save_for(Some(waiter), After::Reply);
         return Ok(());
     }
-    ctx.client.reply.ok();
+    reply_when_freed(ctx, waits);
     Ok(())
+}
+
+/// Replies at once, or when what was removed is given back: others are served meanwhile.
+fn reply_when_freed(ctx: &mut Ctx<'_>, waits: bool) {
+    if waits && !ctx.server.free_garbage() {
+        ctx.client.flags.set(ClientFlags::AWAITING, true);
+        let mark = ctx.server.garbage.mark();
+        let waiter = (mark, ctx.client.conn, ctx.client.id);
+        ctx.server.flush_waiters.push(waiter);
+    } else {
+        ctx.client.reply.ok();
+    }
 }
 
 /// Whether a flush is to leave the freeing of memory to ticks.

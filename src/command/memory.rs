@@ -102,7 +102,7 @@ impl Breakdown {
     /// `running` is the client whose command runs: it is not among the server's.
     fn take(server: &Server, running: &Client) -> Breakdown {
         let total = server.reading.used_memory;
-        let clients = server.clients.iter().chain([running]).map(client_bytes);
+        let clients = server.clients.iter().chain([running]);
         let used = server
             .dbs
             .iter()
@@ -113,7 +113,7 @@ impl Breakdown {
             total,
             peak: server.peak_memory.max(total),
             startup: server.startup_memory,
-            clients: clients.sum(),
+            clients: clients.map(Client::memory_bytes).sum::<usize>() as u64,
             tables: used
                 .map(|(dbid, db)| (dbid, db.table.memory_bytes() as u64))
                 .collect(),
@@ -143,11 +143,6 @@ impl Breakdown {
     fn net(&self) -> u64 {
         self.total.saturating_sub(self.startup)
     }
-}
-
-fn client_bytes(client: &Client) -> u64 {
-    let buffers = client.query.capacity() + client.reply.capacity();
-    (size_of::<Client>() + buffers + client.subscriptions_bytes()) as u64
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

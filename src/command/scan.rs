@@ -7,6 +7,9 @@ use crate::keyspace::entry::Kind;
 use crate::resp::Args;
 use crate::types::glob::glob_match;
 
+/// Keys that RANDOMKEY looks at for one that has not expired, while CLIENT PAUSE keeps those in place.
+const PAUSED_TRIES: usize = 100;
+
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[KEYS, SCAN, RANDOMKEY];
 
@@ -242,21 +245,31 @@ pub const RANDOMKEY: Spec = Spec {
 /// `RANDOMKEY`
 fn randomkey(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     let dbid = ctx.client.dbid;
+    let mut tries = 0;
     loop {
         let server = &mut *ctx.server;
+        let rng = &mut server.rng;
         let Some(db) = server.dbs.get(dbid as usize) else {
             return Err(CommandError::DbIndex);
         };
-        let rng = &mut server.rng;
         let Some(entry) = db.table.random(&mut |bound| rng.below(bound)) else {
             ctx.client.reply.null();
             return Ok(());
         };
         let key = entry.key().to_vec();
-        // A key that has expired is removed and another one picked, so this ends.
-        if !ctx.server.expire_if_due(dbid, ctx.server.key(&key)) {
-            ctx.client.reply.bulk(&key);
-            return Ok(());
+        let is_due = server.is_due(entry);
+        if is_due && server.is_paused() {
+            // Nothing is removed now; if all that come up have expired, one of them has to do.
+            tries += 1;
+            if tries < PAUSED_TRIES {
+                continue;
+            }
+        } else if is_due {
+            // It is removed and another one picked, so this ends.
+            server.expire_if_due(dbid, server.key(&key));
+            continue;
         }
+        ctx.client.reply.bulk(&key);
+        return Ok(());
     }
 }

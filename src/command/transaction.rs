@@ -6,7 +6,7 @@ use crate::command::spec::{Arg, Categories, Flags, Group, KeyFlags, KeySpec, Spe
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::keys::Access;
-use crate::state::multi::Multi;
+use crate::state::multi::{Multi, watch_bytes};
 use crate::state::{Client, Server};
 
 /// The family's commands.
@@ -132,9 +132,10 @@ fn watch(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         // One that has expired counts as missing from the beginning.
         let found = ctx.server.key(key);
         ctx.server.lookup(dbid, found, Access::Peek);
-        ctx.server
-            .watchers
-            .watch(conn, dbid, key, &mut ctx.client.watched);
+        let watched = &mut ctx.client.watched;
+        if ctx.server.watchers.watch(conn, dbid, key, watched) {
+            ctx.client.watched_bytes += watch_bytes(key);
+        }
     }
     ctx.client.reply.ok();
     Ok(())
@@ -169,4 +170,5 @@ pub fn abandon(server: &mut Server, client: &mut Client) {
 /// The client watches nothing any more.
 pub fn unwatch_all(server: &mut Server, client: &mut Client) {
     server.watchers.unwatch(client.conn, &mut client.watched);
+    client.watched_bytes = 0;
 }

@@ -77,7 +77,7 @@ impl Engine {
                 Ok(()) => {
                     self.call(client, args, id, None);
                     if !client.flags.has(ClientFlags::BLOCKED) {
-                        self.untimed.push((id, 1));
+                        self.time_served(client, id, args);
                     }
                 }
                 Err(error) => self.refuse(client, Some(id), &error),

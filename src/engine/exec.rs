@@ -16,8 +16,7 @@ use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
 use crate::state::persistence::Restraint;
-use crate::state::slowlog::{SlowEntry, trim_args};
-use crate::state::{Client, ClientFlags, Server, UnixMicros};
+use crate::state::{Client, ClientFlags, Server};
 
 /// What comes after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +30,6 @@ pub(super) enum Step {
     /// It could not run yet.
     Wait,
 }
-
-/// Thresholds below this are served by timing every command.
-const TIME_ALL_BELOW_US: i64 = 10_000;
 
 /// Clients that speak HTTP are logged no more often than this.
 const HTTP_WARNING_INTERVAL_US: u64 = 60_000_000;
@@ -60,7 +56,7 @@ impl Engine {
             self.refuse(client, None, &error);
             return Step::Next;
         };
-        let timed = args.len() > self.registry.get(id).timed_above || self.times_all();
+        let timed = self.is_timed(id, args);
         if timed && !self.clock_is_fresh {
             self.server.want = Some(Want::Clock);
             self.interrupted = Some(client.conn);
@@ -112,15 +108,20 @@ impl Engine {
             self.interrupted = Some(client.conn);
             return Step::Wait;
         }
+        if timed && self.is_exec(id) {
+            self.exec_began = Some(self.last_clock);
+        }
         self.call(client, args, id, first_key);
-        if client
-            .flags
-            .has_any(ClientFlags::BLOCKED.or(ClientFlags::SCRIPTING))
+        // A transaction whose script stands still has run: what is left of it goes on by itself.
+        let stands_still = client.flags.has(ClientFlags::SCRIPTING);
+        if client.flags.has(ClientFlags::BLOCKED)
+            || (stands_still && self.open_exec != Some(client.conn))
         {
             return Step::Wait;
         }
-        self.timing_since = self.heavy_since.take();
-        if timed || self.timing_since.is_some() {
+        let heavy_since = self.heavy_since.take();
+        if timed || heavy_since.is_some() {
+            self.exec_began = self.exec_began.or(heavy_since);
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
             if !matches!(self.server.want, Some(Want::Sleep { .. })) {
                 self.server.want = Some(Want::Clock);
@@ -130,10 +131,7 @@ impl Engine {
             return Step::Timing;
         }
         self.clock_is_fresh = false;
-        match self.untimed.last_mut() {
-            Some((last, count)) if *last == id => *count += 1,
-            _ => self.untimed.push((id, 1)),
-        }
+        self.share_time(id);
         if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
             return Step::Stop;
         }
@@ -181,13 +179,6 @@ impl Engine {
         }
     }
 
-    /// Whether every command is to be timed, because someone looks for short durations.
-    fn times_all(&self) -> bool {
-        let config = &self.server.config;
-        let slowlog = config.slowlog_log_slower_than;
-        (0..TIME_ALL_BELOW_US).contains(&slowlog) || config.latency_monitor_threshold > 0
-    }
-
     /// The command's flags; EXEC has those of all that it will run.
     fn flags_of(&self, client: &Client, id: CommandId) -> Flags {
         let flags = self.registry.get(id).spec.flags;
@@ -212,7 +203,9 @@ impl Engine {
     fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
         let flags = self.registry.get(id).spec.flags;
         if let Some(multi) = &mut client.multi {
-            multi.queue.push((id, OwnedArgs::new(args)));
+            let args = OwnedArgs::new(args);
+            multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
+            multi.queue.push((id, args));
             multi.flags = multi.flags.or(flags);
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
@@ -241,9 +234,15 @@ impl Engine {
                 continue;
             }
             self.call(client, args.args(), id, None);
-            match self.untimed.last_mut() {
-                Some((last, count)) if *last == id => *count += 1,
-                _ => self.untimed.push((id, 1)),
+            if !self.is_timed(id, args.args()) {
+                self.share_time(id);
+                continue;
+            }
+            let call = self.timed_call(client, id, args.args());
+            self.timed_calls.push(call);
+            self.clock_is_fresh = false;
+            if self.server.want.is_none() {
+                self.server.want = Some(Want::Clock);
             }
         }
         client.flags.set(ClientFlags::IN_EXEC, false);
@@ -489,104 +488,6 @@ impl Engine {
         }
     }
 
-    /// A command's duration is known: its accounts, the slow log and the latency monitor.
-    pub(super) fn finish_timed(&mut self, now: UnixMicros) {
-        let elapsed_us = now.since(self.last_clock);
-        if let Some(tick) = self.timing_tick.take() {
-            self.finish_tick(tick, now, elapsed_us);
-            self.last_clock = now;
-        }
-        if let Some(keys) = self.timing_eviction.take() {
-            // No clock is read for each key: all of them took as long.
-            let elapsed_us = now.since(self.last_clock);
-            let each_us = elapsed_us.checked_div(keys).unwrap_or(0);
-            self.server.sample_latency("eviction-del", each_us);
-            self.server.sample_latency("eviction-cycle", elapsed_us);
-            self.last_clock = now;
-        }
-        let elapsed_us = now.since(self.take_timing_start());
-        self.settle_untimed_before(now);
-        self.last_clock = now;
-        self.clock_is_fresh = true;
-        let Some(conn) = self.interrupted else {
-            return;
-        };
-        let Some(mut client) = self.server.clients.take(conn) else {
-            return;
-        };
-        if let Some(done) = client.timing.take() {
-            if let Some(id) = client.last_command {
-                self.account(&client, &done, id, elapsed_us);
-            }
-            client.query_pos += done.len;
-        }
-        self.server.clients.put_back(client);
-    }
-
-    fn account(
-        &mut self,
-        client: &Client,
-        done: &crate::state::client::Parked,
-        id: CommandId,
-        elapsed_us: u64,
-    ) {
-        self.server.record_duration(id, elapsed_us, 1);
-        let command = self.registry.get(id);
-        let is_fast = command.spec.flags.has(Flags::FAST);
-        let event = if is_fast { "fast-command" } else { "command" };
-        self.server.sample_latency(event, elapsed_us);
-        let threshold = self.server.config.slowlog_log_slower_than;
-        let is_slow = u64::try_from(threshold).is_ok_and(|t| elapsed_us >= t);
-        if is_slow && !command.spec.flags.has(Flags::SKIP_SLOWLOG) {
-            let bytes = &client.query[client.query_pos..client.query_end];
-            let args = Args::new(bytes, &done.argv, &done.big);
-            let argv = (0..args.len()).map(|at| match is_secret(&command.full_name, args, at) {
-                true => REDACTED,
-                false => args.bytes(at),
-            });
-            let entry = SlowEntry {
-                id: 0,
-                unix_secs: self.server.now.secs(),
-                duration_us: elapsed_us,
-                argv: trim_args(argv),
-                addr: client.addr.clone(),
-                name: client.name.clone(),
-            };
-            let max = self.server.slowlog_len_max();
-            self.server.slowlog.push(entry, max);
-        }
-    }
-
-    /// The untimed commands' time ends where a timed one's begins.
-    fn settle_untimed_before(&mut self, now: UnixMicros) {
-        let timing = self
-            .interrupted
-            .and_then(|conn| self.server.clients.get(conn))
-            .is_some_and(|client| client.timing.is_some());
-        if !timing {
-            self.settle_untimed(now);
-        }
-    }
-
-    /// Shares the time since the last clock reading among the commands that ran in it.
-    pub(super) fn settle_untimed(&mut self, now: UnixMicros) {
-        let total: u64 = self.untimed.iter().map(|(_, count)| count).sum();
-        if total == 0 {
-            return;
-        }
-        let elapsed_us = now.since(self.last_clock);
-        let mut untimed = std::mem::take(&mut self.untimed);
-        let mut before = 0;
-        for (id, count) in untimed.drain(..) {
-            // From one mark to the next, so that the shares add up to the whole.
-            let share = elapsed_us * (before + count) / total - elapsed_us * before / total;
-            self.server.record_duration(id, share, count);
-            before += count;
-        }
-        self.untimed = untimed;
-        self.last_clock = now;
-    }
-
     /// Delivers what waited for the end of `client`'s command, unless its reply is still to come.
     pub(super) fn deliver_pushes(&mut self, client: &mut Client) {
         if !client.is_mid_reply() {
@@ -597,10 +498,7 @@ impl Engine {
     /// Closes the clients that a command wanted closed.
     pub(super) fn close_doomed(&mut self) {
         for conn in std::mem::take(&mut self.server.doomed) {
-            if let Some(client) = self.server.clients.get_mut(conn) {
-                client.flags.set(ClientFlags::CLOSE_ASAP, true);
-                self.server.queue_output(conn);
-            }
+            self.server.close_asap(conn);
         }
     }
 }
@@ -690,7 +588,7 @@ mod tests {
     use super::*;
     use crate::border::{Boot, Peer, Reading};
     use crate::config::Config;
-    use crate::state::ConnId;
+    use crate::state::{ConnId, UnixMicros};
 
     /// An engine with one client, on a clock that only the test moves.
     struct Bench {
@@ -781,6 +679,29 @@ mod tests {
         let many = format!("DEL{}\r\n", " a".repeat(64));
         bench.send(many.as_bytes(), 10);
         assert!(bench.now_us > 0);
+    }
+
+    #[test]
+    fn strangers_are_let_in_once_the_default_user_has_a_password() {
+        let mut bench = Bench::new(Config::default());
+        let greeting = |bench: &mut Bench| {
+            let conn = bench.engine.handle_accept(Peer {
+                addr: "10.0.0.1:1".into(),
+                local_addr: "10.0.0.2:2".into(),
+                is_unix: false,
+                is_local: false,
+                fd: 6,
+            });
+            let said = bench.engine.output_slice(conn).unwrap_or_default();
+            String::from_utf8_lossy(&said[..said.len().min(7)]).into_owned()
+        };
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"ACL SETUSER default >pw\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
+        bench.send(b"ACL SETUSER default nopass off\r\n", 1);
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"CONFIG SET protected-mode no\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
     }
 
     #[test]

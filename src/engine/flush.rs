@@ -52,6 +52,10 @@ impl Engine {
         client.replied_bytes += len as u64;
         client.note_reply_peak();
         client.reply.advance(len);
+        self.server.count_client_at(conn);
+        let Some(client) = self.server.clients.get_mut(conn) else {
+            return Flush::Close;
+        };
         let pending = client.reply.pending();
         let drained = pending == 0;
         let asap = client.flags.has(ClientFlags::CLOSE_ASAP);

@@ -10,6 +10,7 @@ mod flush;
 mod run;
 mod script;
 mod tick;
+mod timing;
 
 use std::collections::VecDeque;
 
@@ -21,7 +22,6 @@ use crate::config::Config;
 use crate::resp::{ArgPos, Reply};
 use crate::state::eviction::Room;
 use crate::state::meter::{Finding, Meter};
-use crate::state::secret::Secrets;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -51,6 +51,10 @@ pub struct Engine {
     http_warned: Option<UnixMicros>,
     /// Commands since the last clock reading that share the time until the next.
     untimed: Vec<(CommandId, u64)>,
+    /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
+    timed_calls: Vec<timing::TimedCall>,
+    /// When the transaction or script began that is timed as a whole.
+    exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
     /// The tick that ran, until a clock reading says how long it took.
@@ -84,8 +88,6 @@ pub struct Engine {
     orphan: Option<Box<Client>>,
     /// The script that has just ended took a while and began then.
     heavy_since: Option<UnixMicros>,
-    /// When the duration began that the next clock reading ends, if not at the last reading.
-    timing_since: Option<UnixMicros>,
     /// The room that eviction has made for the command that is about to run, while a clock reading tells how long
     /// that took; and how many keys went.
     timing_eviction: Option<u64>,
@@ -106,9 +108,9 @@ impl Engine {
             executable: boot.executable,
             os: boot.os,
             config_file: boot.config_file,
+            secret: boot.secret,
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
-        server.secrets = Secrets::new(boot.secret);
         acl::begin(
             &mut server,
             &registry,
@@ -129,6 +131,8 @@ impl Engine {
             reading_is_fresh: false,
             http_warned: None,
             untimed: Vec::new(),
+            timed_calls: Vec::new(),
+            exec_began: None,
             commands_before: 0,
             timing_tick: None,
             next_reading: boot.now,
@@ -148,7 +152,6 @@ impl Engine {
             script_conn: None,
             orphan: None,
             heavy_since: None,
-            timing_since: None,
             timing_eviction: None,
             room_made: None,
             is_serving: false,
@@ -597,6 +600,7 @@ impl Engine {
         self.forget_blocked(conn);
         self.adopt_orphan(conn);
         let client = self.server.clients.remove(conn);
+        self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
             self.server.flush_queue.retain(|of| *of != conn);
         }

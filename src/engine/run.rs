@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::border::LogLevel;
+use crate::border::{LogLevel, Want};
 use crate::command::CommandId;
+use crate::command::client::describe;
 use crate::engine::exec::Step;
 use crate::engine::{Engine, READ_CHUNK};
 use crate::keyspace::entry::Entry;
@@ -59,6 +60,8 @@ impl Request {
 impl Engine {
     /// Runs what the client has sent, as far as it may.
     pub(super) fn process(&mut self, conn: ConnId) {
+        self.server.count_client_at(conn);
+        self.evict_clients();
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
@@ -122,12 +125,34 @@ impl Engine {
             client.flags.set(ClientFlags::THROTTLED, true);
         }
         self.server.check_output_limit(&mut client);
+        self.server.count_client(&mut client);
         let has_output = client.reply.pending() > 0 || client.is_closing();
         if has_output && !client.flags.has(ClientFlags::FLUSH_QUEUED) {
             client.flags.set(ClientFlags::FLUSH_QUEUED, true);
             self.server.queue_flush(conn);
         }
         self.server.clients.put_back(client);
+        self.evict_clients();
+    }
+
+    /// Closes the largest clients as long as all together take more than `maxmemory-clients`.
+    #[inline]
+    pub(super) fn evict_clients(&mut self) {
+        if self.server.clients_memory > 0 {
+            self.evict_largest_clients();
+        }
+    }
+
+    fn evict_largest_clients(&mut self) {
+        while let Some(conn) = self.server.client_to_evict() {
+            if let Some(client) = self.server.clients.get(conn) {
+                let line = describe(&self.server, client, &self.registry);
+                let text = format!("Evicting client: {}", line.trim_end());
+                self.server.log(LogLevel::Notice, text);
+            }
+            self.server.close_asap(conn);
+            self.server.stats.evicted_clients += 1;
+        }
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
@@ -153,6 +178,11 @@ impl Engine {
             }
             self.open_exec = None;
             self.follow_up(client);
+            if client.timing.is_some() {
+                self.server.want = Some(Want::Clock);
+                self.interrupted = Some(client.conn);
+                return;
+            }
         }
         if !self.run_parked(client, query) {
             return;

@@ -14,7 +14,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::{self, Reply1};
 use crate::script::machine::{Answer, Event, Job, Machine, Purpose};
-use crate::state::{Client, ClientFlags, ConnId, UnixMicros};
+use crate::state::{Client, ClientFlags, ConnId};
 use mlua::Value;
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
@@ -326,10 +326,7 @@ impl Engine {
             running.is_heavy |= is_timed || running.calls > CALLS_LIGHT;
         }
         self.call(client, args, id, None);
-        match self.untimed.last_mut() {
-            Some((last, count)) if *last == id => *count += 1,
-            _ => self.untimed.push((id, 1)),
-        }
+        self.share_time(id);
         Ok(true)
     }
 
@@ -483,7 +480,9 @@ impl Engine {
     ) -> bool {
         if let Some(id) = client.last_command {
             self.settle_call(client, id, result);
-            self.untimed.push((id, 1));
+            if in_exec {
+                self.share_time(id);
+            }
         }
         if in_exec {
             return true;
@@ -494,16 +493,11 @@ impl Engine {
         };
         if let Some(started) = self.heavy_since.take() {
             client.timing = Some(parked);
-            self.timing_since = Some(started);
+            self.exec_began = Some(started);
             self.ask(client, Want::Clock);
             return false;
         }
         client.query_pos += parked.len;
         true
-    }
-
-    /// The start of the duration that a clock reading ends.
-    pub(super) fn take_timing_start(&mut self) -> UnixMicros {
-        self.timing_since.take().unwrap_or(self.last_clock)
     }
 }

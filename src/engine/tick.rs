@@ -2,6 +2,7 @@
 
 use crate::border::Want;
 use crate::engine::Engine;
+use crate::state::client::ClientKind;
 use crate::state::keys::Key;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
 
@@ -58,9 +59,6 @@ impl Work {
 
 /// Buckets that a tick migrates of each table that is being resized.
 const REHASH_BUCKETS: usize = 400;
-
-/// Keys and elements of removed values that a tick frees.
-const LAZY_FREE: usize = 2000;
 
 /// Clients that a tick looks after, at least.
 const CLIENTS_MIN: usize = 5;
@@ -129,6 +127,7 @@ impl Engine {
             self.sample_rates();
             self.rehash_tables();
             self.look_after_clients();
+            self.evict_clients();
             if self.server.tracks_too_much() {
                 self.server.shrink_tracking();
             }
@@ -147,11 +146,26 @@ impl Engine {
             self.server.make_room();
             self.follow_eviction();
         }
-        let freed = self.server.garbage.free_some(LAZY_FREE);
-        self.server.stats.lazyfreed_objects += freed as u64;
-        if cron || expired {
+        self.server.free_garbage();
+        if !self.server.flush_waiters.is_empty() {
+            self.answer_flushes();
+        }
+        // What a released client wants comes first; this tick's time then goes into no account.
+        if (cron || expired) && self.server.want.is_none() {
             self.timing_tick = Some(Ticked { expired });
             self.server.want = Some(Want::Clock);
+        }
+    }
+
+    /// Answers the flushes whose memory is given back.
+    fn answer_flushes(&mut self) {
+        let waiters = std::mem::take(&mut self.server.flush_waiters);
+        for (mark, conn, id) in waiters {
+            if self.server.garbage.is_freed_up_to(mark) {
+                self.answer(conn, id, Ok(()));
+            } else {
+                self.server.flush_waiters.push((mark, conn, id));
+            }
         }
     }
 
@@ -349,27 +363,32 @@ impl Engine {
     fn look_after_client(&mut self, conn: ConnId) {
         let now = self.server.now;
         let timeout = self.server.config.timeout;
-        let peak_reset_ms = self.server.reply_peak_reset_ms;
-        let resizes_replies = self.server.debug.reply_buffer_resizing;
-        let Some(client) = self.server.clients.get_mut(conn) else {
+        let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
         let idle_us = now.since(client.last_interaction);
         client.trim_query(idle_us);
-        if resizes_replies {
-            client.fit_reply(now, peak_reset_ms);
+        if self.server.debug.reply_buffer_resizing {
+            client.fit_reply(now, self.server.reply_peak_reset_ms);
         }
+        // Who takes nothing and is sent nothing reaches the soft limit by the time alone.
+        self.server.check_output_limit(&mut client);
         let waits = client.flags.has_any(
             ClientFlags::PAUSED
                 .or(ClientFlags::AWAITING)
                 .or(ClientFlags::BLOCKED),
         );
-        let listens = client.subscriptions.is_some() || client.flags.has(ClientFlags::MONITOR);
+        let listens = client.kind() != ClientKind::Normal || client.flags.has(ClientFlags::MONITOR);
         if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits && !listens {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
-            self.server.queue_output(conn);
             self.server
                 .log(crate::border::LogLevel::Verbose, "Closing idle client");
+        }
+        let closes = client.flags.has(ClientFlags::CLOSE_ASAP);
+        self.server.count_client(&mut client);
+        self.server.clients.put_back(client);
+        if closes {
+            self.server.queue_output(conn);
         }
     }
 

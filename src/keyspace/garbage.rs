@@ -20,7 +20,10 @@ enum Heap {
 /// Removed values and databases, the oldest first.
 #[derive(Default)]
 pub struct Garbage {
-    heaps: VecDeque<Heap>,
+    /// Each with the number of its coming; what is found inside of one has the same.
+    heaps: VecDeque<(u64, Heap)>,
+    /// The number of the last that came.
+    last: u64,
 }
 
 impl Garbage {
@@ -31,7 +34,7 @@ impl Garbage {
 
     /// How many keys' values are left to free.
     pub fn len(&self) -> usize {
-        let lens = self.heaps.iter().map(|heap| match heap {
+        let lens = self.heaps.iter().map(|(_, heap)| match heap {
             Heap::Keys(table) => table.len(),
             Heap::Object(_) => 1,
         });
@@ -40,17 +43,33 @@ impl Garbage {
 
     /// Takes a removed entry; a small one is freed on the spot.
     pub fn add_entry(&mut self, entry: Entry) {
+        self.last += 1;
+        self.add_numbered(self.last, entry);
+    }
+
+    fn add_numbered(&mut self, number: u64, entry: Entry) {
         if entry.object().is_some_and(|object| object.len() > SMALL)
             && let Some(object) = entry.into_object()
         {
-            self.heaps.push_back(Heap::Object(object));
+            self.heaps.push_back((number, Heap::Object(object)));
         }
+    }
+
+    /// Stands for all that has come so far.
+    pub fn mark(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether all that had come at a mark is freed.
+    pub fn is_freed_up_to(&self, mark: u64) -> bool {
+        self.heaps.iter().all(|(number, _)| *number > mark)
     }
 
     /// Takes the table of a database that was emptied.
     pub fn add_keys(&mut self, table: Table<Entry>) {
         if !table.is_empty() {
-            self.heaps.push_back(Heap::Keys(table));
+            self.last += 1;
+            self.heaps.push_back((self.last, Heap::Keys(table)));
         }
     }
 
@@ -58,12 +77,13 @@ impl Garbage {
     pub fn free_some(&mut self, budget: usize) -> usize {
         let (mut left, mut gone) = (budget, 0);
         while left > 0
-            && let Some(mut heap) = self.heaps.pop_front()
+            && let Some((number, mut heap)) = self.heaps.pop_front()
         {
             let is_done = match &mut heap {
                 Heap::Keys(table) => {
                     let before = self.heaps.len();
-                    let freed = table.drain_some(left, &mut |entry| self.add_entry(entry));
+                    let freed =
+                        table.drain_some(left, &mut |entry| self.add_numbered(number, entry));
                     gone += freed - (self.heaps.len() - before);
                     left -= freed.min(left);
                     table.is_empty()
@@ -74,7 +94,7 @@ impl Garbage {
                 }
             };
             match (is_done, heap) {
-                (false, heap) => self.heaps.push_front(heap),
+                (false, heap) => self.heaps.push_front((number, heap)),
                 (true, Heap::Object(_)) => gone += 1,
                 (true, Heap::Keys(_)) => {}
             }

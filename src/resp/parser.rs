@@ -186,6 +186,13 @@ impl OwnedArgs {
     pub fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.argv, &self.big)
     }
+
+    /// Memory that they take.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.argv.capacity() * size_of::<ArgPos>()
+            + self.big.iter().map(Bytes::len).sum::<usize>()
+    }
 }
 
 /// Why a request cannot be understood. `Display` is the error line's text behind `ERR Protocol error: `.

@@ -192,6 +192,8 @@ pub struct Client {
     pub exec: VecDeque<(CommandId, OwnedArgs)>,
     /// The keys that it watches, with their databases.
     pub watched: Vec<(u32, Vec<u8>)>,
+    /// Memory that watching them takes.
+    pub watched_bytes: usize,
     /// The channels and patterns that it listens to, if any.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What the command in front of `parked` waits for, once it has blocked.
@@ -211,6 +213,8 @@ pub struct Client {
     pub reply_peak_at: UnixMicros,
     /// When the soft output limit was first exceeded.
     pub soft_limit_since: Option<UnixMicros>,
+    /// What is counted of it against `maxmemory-clients`.
+    pub counted_bytes: usize,
 }
 
 impl Client {
@@ -243,6 +247,7 @@ impl Client {
             multi: None,
             exec: VecDeque::new(),
             watched: Vec::new(),
+            watched_bytes: 0,
             subscriptions: None,
             blocked: None,
             timing: None,
@@ -255,6 +260,7 @@ impl Client {
             reply_peak: 0,
             reply_peak_at: now,
             soft_limit_since: None,
+            counted_bytes: 0,
         }
     }
 
@@ -304,6 +310,36 @@ impl Client {
     /// Whole seconds since the connection was accepted.
     pub fn age_secs(&self, now: UnixMicros) -> u64 {
         now.since(self.created) / 1_000_000
+    }
+
+    /// Memory that the client takes, values that wait to be written and belong to keys as well included.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Client>()
+            + self.query.capacity().max(self.query_taken)
+            + self.parser.memory_bytes()
+            + self.reply.capacity()
+            + self.reply.shared_len()
+            + self.multi_bytes()
+            + self.watched_bytes
+            + self.fieldset_bytes()
+            + self.subscriptions_bytes()
+            + self.addr.len()
+            + self.local_addr.len()
+            + self.name.len()
+            + self.lib_name.len()
+            + self.lib_ver.len()
+    }
+
+    /// Memory that the client is charged with: what it takes, and the room that is kept for short replies as if it
+    /// were in use, so that no short reply changes what it is charged.
+    pub fn charged_bytes(&self) -> usize {
+        let kept = self.reply_keep.saturating_sub(self.reply.capacity());
+        self.memory_bytes() + kept
+    }
+
+    /// Memory of the queued commands of a transaction.
+    pub fn multi_bytes(&self) -> usize {
+        self.multi.as_ref().map_or(0, |multi| multi.bytes)
     }
 
     /// Takes note of how much of the reply buffer is in use.

@@ -3,12 +3,12 @@
 //! Lives here: when it has to be made, how much at a stretch, and all that follows from a key's going. May not: choose
 //! the key (`keyspace::eviction`), refuse commands (`engine`).
 
-use crate::config::EvictionPolicy;
+use crate::config::{EvictionPolicy, MemoryLimit};
 use crate::keyspace::eviction::{Pool, Search, Usage, UsageClock};
-use crate::state::client::ClientKind;
+use crate::state::client::{Client, ClientFlags, ClientKind};
 use crate::state::effects::{Event, EventClass};
 use crate::state::keys::Key;
-use crate::state::{Server, UnixMicros};
+use crate::state::{ConnId, Server, UnixMicros};
 
 /// What is evicted at a stretch for each step of `maxmemory-eviction-tenacity` up to 10. Measured at about a
 /// microsecond for a small key, 10 are the half millisecond that the parameter stands for.
@@ -22,6 +22,9 @@ const FREE_AT_ONCE: usize = 200;
 
 /// A table whose growth is held back grows all the same at so many times the usual load, in sixteenths.
 const HELD_LOAD: usize = 26;
+
+/// The least that clients may take, whatever the limit says.
+const CLIENTS_MEMORY_MIN: usize = 128 * 1024;
 
 /// Whether there is room for what comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +90,7 @@ impl Server {
             }
         }
         self.eviction.is_pending = self.config.maxmemory > 0;
+        self.recount_clients();
     }
 
     /// Memory that is in use and does not count against the limit, because evicting keys would make it grow.
@@ -108,8 +112,10 @@ impl Server {
     }
 
     fn evict_some(&mut self) -> Room {
-        if self.config.maxmemory == 0 || self.is_paused() {
-            return Room::Enough; // a pause keeps the data set as it is
+        // A pause keeps the data set as it is, and what is being loaded was there before.
+        let is_safe = !self.is_paused() && self.persistence.loading.is_none();
+        if self.config.maxmemory == 0 || !is_safe {
+            return Room::Enough;
         }
         let limit = self
             .config
@@ -204,6 +210,79 @@ impl Server {
             let fits = self.meter.above(limit.saturating_sub(bytes)).is_none();
             self.db(dbid).table.hold_growth(!is_overdue && !fits);
         }
+    }
+
+    /// How much memory all clients together may take, if that is limited. Too little would keep everyone out.
+    pub fn clients_limit(&self) -> Option<usize> {
+        let limit = match self.config.maxmemory_clients {
+            MemoryLimit::Bytes(bytes) => usize::try_from(bytes).unwrap_or(0),
+            MemoryLimit::Percent(percent) => {
+                let share = u128::from(self.config.maxmemory) * u128::from(percent) / 100;
+                usize::try_from(share).unwrap_or(usize::MAX)
+            }
+        };
+        (limit > 0).then_some(limit.max(CLIENTS_MEMORY_MIN))
+    }
+
+    /// Counts anew what a client takes of the limit on all clients' memory.
+    #[inline]
+    pub fn count_client(&mut self, client: &mut Client) {
+        if self.config.maxmemory_clients != MemoryLimit::Bytes(0) {
+            self.count_bytes_of(client);
+        }
+    }
+
+    fn count_bytes_of(&mut self, client: &mut Client) {
+        let is_limited = matches!(client.kind(), ClientKind::Normal | ClientKind::PubSub);
+        let bytes = match is_limited && !client.flags.has(ClientFlags::CLOSE_ASAP) {
+            true => client.charged_bytes(),
+            false => 0,
+        };
+        self.clients_memory = self.clients_memory + bytes - client.counted_bytes;
+        client.counted_bytes = bytes;
+    }
+
+    /// [`Server::count_client`] for one that is not taken out.
+    #[inline]
+    pub fn count_client_at(&mut self, conn: ConnId) {
+        if self.config.maxmemory_clients != MemoryLimit::Bytes(0)
+            && let Some(mut client) = self.clients.take(conn)
+        {
+            self.count_bytes_of(&mut client);
+            self.clients.put_back(client);
+        }
+    }
+
+    /// The limit on clients' memory has changed: all that are not taken out are counted anew.
+    fn recount_clients(&mut self) {
+        let is_on = self.clients_limit().is_some();
+        for slot in 0..self.clients.slot_count() {
+            let conn = ConnId(slot as u32);
+            if is_on {
+                self.count_client_at(conn);
+            } else if let Some(client) = self.clients.get_mut(conn) {
+                self.clients_memory -= client.counted_bytes;
+                client.counted_bytes = 0;
+            }
+        }
+    }
+
+    /// The client whose closing relieves clients' memory most, if it is above its limit.
+    pub fn client_to_evict(&self) -> Option<ConnId> {
+        let limit = self.clients_limit()?;
+        if self.clients_memory <= limit {
+            return None;
+        }
+        let clients = self.clients.iter().filter(|client| {
+            client.counted_bytes > 0
+                && !client
+                    .flags
+                    .has_any(ClientFlags::NO_EVICT.or(ClientFlags::CLOSE_ASAP))
+        });
+        // Of equals the one in the highest slot, so that it is always the same.
+        clients
+            .max_by_key(|client| client.counted_bytes)
+            .map(|client| client.conn)
     }
 
     /// Whether a client's commands may be refused for want of memory: not those that come from a primary.

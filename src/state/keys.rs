@@ -16,6 +16,9 @@ use crate::state::server::Server;
 use crate::state::{CommandError, Rng};
 use crate::types::decimal::parse_i64;
 
+/// Keys and elements of removed values that are freed at a stretch.
+const LAZY_FREE: usize = 2000;
+
 /// A key and its hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
@@ -375,12 +378,23 @@ impl Server {
         }
     }
 
+    /// Frees a piece of what was removed lazily; says whether all of it is gone.
+    pub fn free_garbage(&mut self) -> bool {
+        let freed = self.garbage.free_some(LAZY_FREE);
+        self.stats.lazyfreed_objects += freed as u64;
+        self.garbage.is_empty()
+    }
+
     /// All watched keys of database `dbid` that are there, or in database `other`, are about to change.
     pub fn dirty_watched(&mut self, dbid: u32, other: u32) {
         for key in self.watchers.keys_of(dbid) {
-            let hash = self.hash_seed.hash(&key);
+            let found = self.key(&key);
+            // What has expired in the other one is no change for who watches a key that is not there.
+            if other != dbid {
+                self.expire_if_due(other, found);
+            }
             let mut dbs = [dbid, other].into_iter();
-            if dbs.any(|dbid| self.db(dbid).get(hash, &key).is_some()) {
+            if dbs.any(|dbid| self.db(dbid).get(found.hash, &key).is_some()) {
                 self.watchers.signal(dbid, &key);
             }
         }

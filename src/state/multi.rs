@@ -6,14 +6,24 @@ use crate::command::spec::Flags;
 use crate::resp::OwnedArgs;
 use crate::state::{CommandId, ConnId};
 
+/// What a watched key takes beside its own bytes, with the client and in the index of watched keys.
+const WATCH_BYTES: usize = 128;
+
 /// What a client has said since MULTI.
 #[derive(Default)]
 pub struct Multi {
     pub queue: Vec<(CommandId, OwnedArgs)>,
     /// The flags of all queued commands together.
     pub flags: Flags,
+    /// Memory that the queue takes.
+    pub bytes: usize,
     /// A command was refused on its way into the queue, so EXEC will run none.
     pub is_aborted: bool,
+}
+
+/// Memory that a client's watching a key takes.
+pub fn watch_bytes(key: &[u8]) -> usize {
+    WATCH_BYTES + 2 * key.len()
 }
 
 /// Who watches which keys, and for whom one of them has changed.
@@ -41,15 +51,22 @@ impl Watchers {
         self.clients
     }
 
-    /// The client watches a key from now on; it watches `others` already.
-    pub fn watch(&mut self, conn: ConnId, dbid: u32, key: &[u8], others: &mut Vec<(u32, Vec<u8>)>) {
+    /// The client watches a key from now on; it watches `others` already. Says whether that key is new to it.
+    pub fn watch(
+        &mut self,
+        conn: ConnId,
+        dbid: u32,
+        key: &[u8],
+        others: &mut Vec<(u32, Vec<u8>)>,
+    ) -> bool {
         let place = (dbid, key.to_vec());
         if others.contains(&place) {
-            return;
+            return false;
         }
         self.clients += usize::from(others.is_empty());
         self.watched.entry(place.clone()).or_default().push(conn);
         others.push(place);
+        true
     }
 
     /// The client watches nothing any more.

@@ -177,6 +177,7 @@ impl Server {
         // Below that no limit can be reached.
         if is_large && let Some(mut client) = self.clients.take(conn) {
             self.check_output_limit(&mut client);
+            self.count_client(&mut client);
             self.clients.put_back(client);
         }
     }
@@ -188,6 +189,15 @@ impl Server {
         {
             client.flags.set(ClientFlags::FLUSH_QUEUED, true);
             self.flush_queue.push_back(conn);
+        }
+    }
+
+    /// Has a client closed that is not taken out; what waits for its socket is dropped.
+    pub fn close_asap(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.flags.set(ClientFlags::CLOSE_ASAP, true);
+            self.count_client_at(conn);
+            self.queue_output(conn);
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Process {
     pub executable: String,
     pub os: String,
     pub config_file: Option<String>,
+    /// What secrets are made from.
+    pub secret: [u8; 32],
 }
 
 /// A command that sleeps until the shell answers: what its handler still has to do then.
@@ -105,6 +107,8 @@ pub struct Server {
     /// Whether memory suffices.
     pub meter: Meter,
     pub eviction: Eviction,
+    /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
+    pub clients_memory: usize,
     pub rng: Rng,
     /// The source of what must not be guessed.
     pub secrets: Secrets,
@@ -179,6 +183,8 @@ pub struct Server {
     pub reply_peak_reset_ms: i64,
     /// What was removed lazily, on its way to be freed in pieces.
     pub garbage: Garbage,
+    /// Clients whose flush is answered when garbage is freed up to a mark: the mark, connection and client.
+    pub flush_waiters: Vec<(u64, ConnId, u64)>,
     pub startup_memory: u64,
     pub slowlog: SlowLog,
     pub latency: Latency,
@@ -196,10 +202,9 @@ impl Server {
     /// The state at the start.
     pub fn new(config: Config, process: Process, seed: u64, now: UnixMicros) -> Server {
         let mut rng = Rng::new(seed);
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
-        key[8..].copy_from_slice(&rng.next_u64().to_le_bytes());
-        let hash_seed = HashSeed(key);
+        let mut secrets = Secrets::new(process.secret);
+        // Whoever knows it can make keys that meet in one bucket.
+        let hash_seed = HashSeed(secrets.key());
         let run_id = rng.hex(40);
         let replid = rng.hex(40);
         let dbs = usize::try_from(config.databases).unwrap_or(16).max(1);
@@ -209,8 +214,9 @@ impl Server {
             usage: UsageClock::new(Usage::LastUse, 0, 0, 0),
             meter: Meter::live(),
             eviction: Eviction::default(),
+            clients_memory: 0,
             rng,
-            secrets: Secrets::default(),
+            secrets,
             hash_seed,
             config,
             process,
@@ -254,6 +260,7 @@ impl Server {
             stale_share: 0.0,
             reply_peak_reset_ms: REPLY_PEAK_RESET_MS,
             garbage: Garbage::default(),
+            flush_waiters: Vec::new(),
             startup_memory: 0,
             slowlog: SlowLog::default(),
             latency: Latency::default(),

@@ -22,6 +22,7 @@ pub struct Stats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub evicted_keys: u64,
+    pub evicted_clients: u64,
     pub lazyfreed_objects: u64,
     /// Scripts of EVAL that had to make room for others.
     pub evicted_scripts: u64,

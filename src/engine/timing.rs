@@ -1,0 +1,173 @@
+//! Timing: whose time passed between two clock readings, and who is told of it.
+//!
+//! A reading costs more than most commands, so those that cannot take long share the time of their turn. The others,
+//! and all while someone looks for short durations, get a reading before and one behind: also each command of a
+//! transaction, which goes on after it. Clients that a command serves run right behind it; these share its time.
+//! Lives here: the accounts, the slow log, the latency monitor. May not: run anything.
+
+use crate::command::CommandId;
+use crate::command::slowlog::{REDACTED, is_secret};
+use crate::command::spec::Flags;
+use crate::engine::Engine;
+use crate::resp::Args;
+use crate::state::slowlog::{SlowEntry, trim_args};
+use crate::state::{Client, UnixMicros};
+
+/// Thresholds below this are served by timing every command.
+const TIME_ALL_BELOW_US: i64 = 10_000;
+
+/// A command that has run and whose duration is not known yet, as the slow log would have it.
+pub(super) struct TimedCall {
+    id: CommandId,
+    argv: Vec<Vec<u8>>,
+    addr: String,
+    name: Vec<u8>,
+}
+
+impl Engine {
+    /// Whether every command is to be timed, because someone looks for short durations.
+    pub(super) fn times_all(&self) -> bool {
+        let config = &self.server.config;
+        let slowlog = config.slowlog_log_slower_than;
+        (0..TIME_ALL_BELOW_US).contains(&slowlog) || config.latency_monitor_threshold > 0
+    }
+
+    /// Whether a command gets a clock reading of its own.
+    #[inline]
+    pub(super) fn is_timed(&self, id: CommandId, args: Args<'_>) -> bool {
+        args.len() > self.registry.get(id).timed_above || self.times_all()
+    }
+
+    /// What the slow log would say of a command, with what is secret left out.
+    pub(super) fn timed_call(&self, client: &Client, id: CommandId, args: Args<'_>) -> TimedCall {
+        let command = self.registry.get(id);
+        let argv = (0..args.len()).map(|at| match is_secret(&command.full_name, args, at) {
+            true => REDACTED,
+            false => args.bytes(at),
+        });
+        TimedCall {
+            id,
+            argv: trim_args(argv),
+            addr: client.addr.clone(),
+            name: client.name.clone(),
+        }
+    }
+
+    /// The clock was read: what it timed is settled.
+    pub(super) fn finish_timed(&mut self, now: UnixMicros) {
+        if let Some(tick) = self.timing_tick.take() {
+            self.finish_tick(tick, now, now.since(self.last_clock));
+            self.last_clock = now;
+        }
+        if let Some(keys) = self.timing_eviction.take() {
+            // No clock is read for each key: all of them took as long.
+            let elapsed_us = now.since(self.last_clock);
+            let each_us = elapsed_us.checked_div(keys).unwrap_or(0);
+            self.server.sample_latency("eviction-del", each_us);
+            self.server.sample_latency("eviction-cycle", elapsed_us);
+            self.last_clock = now;
+        }
+        let elapsed_us = now.since(self.last_clock);
+        let mut client = self
+            .interrupted
+            .and_then(|conn| self.server.clients.take(conn));
+        // A transaction's own time ends behind its last command.
+        let is_open = client
+            .as_ref()
+            .is_some_and(|client| !client.exec.is_empty() || self.open_exec == Some(client.conn));
+        let ends = client
+            .as_ref()
+            .is_some_and(|client| client.timing.is_some())
+            && !is_open;
+        if !ends && self.timed_calls.is_empty() {
+            self.settle_untimed(now);
+        }
+        self.last_clock = now;
+        self.clock_is_fresh = true;
+        let began = self.exec_began.take_if(|_| !is_open);
+        let calls = std::mem::take(&mut self.timed_calls);
+        let sharing = calls.len() + usize::from(ends && began.is_none());
+        let each_us = elapsed_us / (sharing as u64).max(1);
+        if ends
+            && let Some(client) = &mut client
+            && let Some(done) = client.timing.take()
+        {
+            if let Some(id) = client.last_command {
+                let bytes = &client.query[client.query_pos..client.query_end];
+                let args = Args::new(bytes, &done.argv, &done.big);
+                let whole_us = began.map_or(each_us, |began| now.since(began));
+                self.account(id, whole_us, |engine| engine.timed_call(client, id, args));
+            }
+            client.query_pos += done.len;
+        }
+        for call in calls {
+            self.account(call.id, each_us, |_| call);
+        }
+        if let Some(client) = client {
+            self.server.clients.put_back(client);
+        }
+    }
+
+    fn account(&mut self, id: CommandId, elapsed_us: u64, call: impl FnOnce(&Engine) -> TimedCall) {
+        self.server.record_duration(id, elapsed_us, 1);
+        let flags = self.registry.get(id).spec.flags;
+        let event = match flags.has(Flags::FAST) {
+            true => "fast-command",
+            false => "command",
+        };
+        self.server.sample_latency(event, elapsed_us);
+        let threshold = self.server.config.slowlog_log_slower_than;
+        let is_slow = u64::try_from(threshold).is_ok_and(|t| elapsed_us >= t);
+        if is_slow && !flags.has(Flags::SKIP_SLOWLOG) {
+            let call = call(self);
+            let entry = SlowEntry {
+                id: 0,
+                unix_secs: self.server.now.secs(),
+                duration_us: elapsed_us,
+                argv: call.argv,
+                addr: call.addr,
+                name: call.name,
+            };
+            let max = self.server.slowlog_len_max();
+            self.server.slowlog.push(entry, max);
+        }
+    }
+
+    /// A command has run that gets no clock reading of its own.
+    #[inline]
+    pub(super) fn share_time(&mut self, id: CommandId) {
+        match self.untimed.last_mut() {
+            Some((last, count)) if *last == id => *count += 1,
+            _ => self.untimed.push((id, 1)),
+        }
+    }
+
+    /// A client was served, in the time of the command that served it.
+    pub(super) fn time_served(&mut self, client: &Client, id: CommandId, args: Args<'_>) {
+        if self.times_all() {
+            let call = self.timed_call(client, id, args);
+            self.timed_calls.push(call);
+        } else {
+            self.share_time(id);
+        }
+    }
+
+    /// Shares the time since the last clock reading among the commands that ran in it.
+    pub(super) fn settle_untimed(&mut self, now: UnixMicros) {
+        let total: u64 = self.untimed.iter().map(|(_, count)| count).sum();
+        if total == 0 {
+            return;
+        }
+        let elapsed_us = now.since(self.last_clock);
+        let mut untimed = std::mem::take(&mut self.untimed);
+        let mut before = 0;
+        for (id, count) in untimed.drain(..) {
+            // From one mark to the next, so that the shares add up to the whole.
+            let share = elapsed_us * (before + count) / total - elapsed_us * before / total;
+            self.server.record_duration(id, share, count);
+            before += count;
+        }
+        self.untimed = untimed;
+        self.last_clock = now;
+    }
+}
