@@ -20,6 +20,9 @@ use crate::script::sandbox::{self, Host, Raise};
 /// How many instructions of Lua pass between two ticks.
 pub const TICK_INSTRUCTIONS: u32 = 100_000;
 
+/// Compiled functions after which the garbage of compiling is collected.
+const LOADS_TO_COLLECT: usize = 4096;
+
 /// Address space for a script's C stack; only what is used takes memory. Lua nests at most 200 calls through C, and a
 /// pattern match has its own bound.
 const STACK_BYTES: usize = 16 << 20;
@@ -183,6 +186,10 @@ impl Machine {
         let slot = self.next_slot.get();
         self.functions.raw_seti(slot, function)?;
         self.next_slot.set(slot + 1);
+        // What compiling left behind would otherwise wait until as much again is there.
+        if slot.is_multiple_of(LOADS_TO_COLLECT) {
+            self.lua.gc_collect()?;
+        }
         Ok(slot)
     }
 
