@@ -3,6 +3,7 @@
 //! The house, from the street to the cellar; imports run downwards:
 //!
 //! - [`net`], [`disk`]: the shell. Sockets, signals, files, clock. [`journal`] records what the shell feeds in.
+//! - [`check`]: what is in a file on disk, and whether it is sound.
 //! - [`border`]: what crosses between the shell and the engine.
 //! - [`engine`]: the deterministic state machine: clients, the way of a request, gates, ticks.
 //! - [`command`]: specs and handlers, one file for each family.
@@ -15,6 +16,7 @@
 
 pub mod acl;
 pub mod border;
+pub mod check;
 pub mod command;
 pub mod config;
 pub mod disk;

@@ -292,7 +292,7 @@ impl Engine {
         client.last_command = Some(id);
         if let Some(trace) = &mut self.trace {
             let pos = client.replied_bytes + client.reply.pending() as u64;
-            trace.push((client.conn, pos, describe(args)));
+            trace.push((client.conn, pos, describe(&command.full_name, args)));
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if client.flags.has_any(skips) {
@@ -568,12 +568,17 @@ fn settle_reply_mode(client: &mut Client) {
 }
 
 /// A command in a form to read, for the report of a replay.
-fn describe(args: Args<'_>) -> String {
+fn describe(command: &str, args: Args<'_>) -> String {
     let mut text = String::new();
-    for arg in args.iter_from(0).take(16) {
+    for (at, arg) in args.iter_from(0).take(16).enumerate() {
         if !text.is_empty() {
             text.push(' ');
         }
+        let arg = if is_secret(command, args, at) {
+            REDACTED
+        } else {
+            arg
+        };
         let shown = &arg[..arg.len().min(64)];
         text.push_str(&shown.escape_ascii().to_string());
         if arg.len() > shown.len() {

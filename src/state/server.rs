@@ -109,6 +109,8 @@ pub struct Server {
     pub eviction: Eviction,
     /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
     pub clients_memory: usize,
+    /// Bytes of messages to clients since the start.
+    pub pushed_bytes: u64,
     pub rng: Rng,
     /// The source of what must not be guessed.
     pub secrets: Secrets,
@@ -215,6 +217,7 @@ impl Server {
             meter: Meter::live(),
             eviction: Eviction::default(),
             clients_memory: 0,
+            pushed_bytes: 0,
             rng,
             secrets,
             hash_seed,
