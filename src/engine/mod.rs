@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
+use crate::command::client::describe;
 use crate::command::{CommandError, CommandId, Registry, acl, config};
 use crate::config::Config;
 use crate::resp::{ArgPos, Reply};
@@ -364,10 +365,12 @@ impl Engine {
             return;
         };
         if self.server.logs(LogLevel::Verbose) {
-            let text = match reason {
-                CloseReason::Eof => format!("Client closed connection {}", client.addr),
-                CloseReason::Error => format!("Error on connection {}", client.addr),
+            let line = describe(&self.server, client, &self.registry);
+            let what = match reason {
+                CloseReason::Eof => "Client closed connection",
+                CloseReason::Error => "Error on connection",
             };
+            let text = format!("{what} {}", line.trim_end());
             self.server.log(LogLevel::Verbose, text);
         }
         self.forget(conn);
