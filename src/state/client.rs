@@ -104,6 +104,10 @@ impl ClientFlags {
     pub const BLOCKED: ClientFlags = ClientFlags(1 << 14);
     /// A transaction's commands are being run.
     pub const IN_EXEC: ClientFlags = ClientFlags(1 << 15);
+    /// The script in front of `parked` stands still; on its way there, the handler has prepared one.
+    pub const SCRIPTING: ClientFlags = ClientFlags(1 << 30);
+    /// A script's commands are being run, in the name of its caller.
+    pub const IN_SCRIPT: ClientFlags = ClientFlags(1 << 31);
     /// Sees every command that runs (MONITOR).
     pub const MONITOR: ClientFlags = ClientFlags(1 << 24);
     /// Is told when keys change that it has read, or all keys of a kind (CLIENT TRACKING).
@@ -190,6 +194,8 @@ pub struct Client {
     pub watched: Vec<(u32, Vec<u8>)>,
     /// Memory that watching them takes.
     pub watched_bytes: usize,
+    /// Memory of the prefixes that it broadcasts.
+    pub prefix_bytes: usize,
     /// The channels and patterns that it listens to, if any.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What the command in front of `parked` waits for, once it has blocked.
@@ -244,6 +250,7 @@ impl Client {
             exec: VecDeque::new(),
             watched: Vec::new(),
             watched_bytes: 0,
+            prefix_bytes: 0,
             subscriptions: None,
             blocked: None,
             timing: None,
@@ -317,6 +324,7 @@ impl Client {
             + self.reply.shared_len()
             + self.multi_bytes()
             + self.watched_bytes
+            + self.prefix_bytes
             + self.fieldset_bytes()
             + self.subscriptions_bytes()
             + self.addr.len()
