@@ -155,24 +155,31 @@ impl OwnedArgs {
         owned
     }
 
-    /// Arguments out of these; long ones get buffers of their own.
-    pub fn of(words: &[&[u8]]) -> OwnedArgs {
-        let mut owned = OwnedArgs::default();
-        for word in words {
-            let pos = match word.len() >= BIG_BULK {
-                true => {
-                    owned.big.push(Bytes::copy_from_slice(word));
-                    BIG_MARK | (owned.big.len() - 1) as u32
-                }
-                false => {
-                    owned.bytes.extend_from_slice(word);
-                    (owned.bytes.len() - word.len()) as u32
-                }
-            };
-            let len = word.len() as u32;
-            owned.argv.push(ArgPos { pos, len });
-        }
-        owned
+    /// Forgets the arguments and keeps their memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.argv.clear();
+        self.big.clear();
+    }
+
+    /// Adds an argument; says whether there was room for it.
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        let Ok(len) = u32::try_from(bytes.len()) else {
+            return false;
+        };
+        let pos = if bytes.len() >= BIG_BULK {
+            self.big.push(Bytes::copy_from_slice(bytes));
+            BIG_MARK | (self.big.len() - 1) as u32
+        } else {
+            let pos = self.bytes.len() as u32;
+            if pos >= BIG_MARK - BIG_BULK as u32 {
+                return false;
+            }
+            self.bytes.extend_from_slice(bytes);
+            pos
+        };
+        self.argv.push(ArgPos { pos, len });
+        true
     }
 
     /// The arguments, as handlers take them.

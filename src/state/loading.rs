@@ -10,6 +10,7 @@ use crate::persist::aof::{Commands, Flaw, Part};
 use crate::persist::manifest::Manifest;
 use crate::persist::rdb::{self, Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
+use crate::script::machine::Purpose;
 use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
@@ -313,7 +314,13 @@ impl Server {
             }
             Item::Function(code) => {
                 let code = code.into_owned();
-                self.libraries.push(code);
+                let loaded = self.ensure_machine(Purpose::Functions).and_then(|()| {
+                    let loaded = self.scripting.libraries.load(&code, loading.merges);
+                    loaded.map_err(CommandError::Bytes)
+                });
+                if let Err(error) = loaded {
+                    return fail(format!("a library of functions does not load: {error}"));
+                }
             }
             Item::Empty(name) => {
                 loading.figures.empty += 1;

@@ -308,7 +308,7 @@ impl Server {
             for dbid in 0..self.dbs.len() {
                 self.flush(dbid as u32, false);
             }
-            self.libraries.clear();
+            self.scripting.libraries.flush();
         }
         self.hold(false);
         self.begin_loading(merges, Then::Reload(waiter), false);
@@ -319,7 +319,7 @@ impl Server {
         for dbid in 0..self.dbs.len() {
             self.flush(dbid as u32, false);
         }
-        self.libraries.clear();
+        self.scripting.libraries.flush();
         self.begin_loading(false, Then::LoadAof(waiter), true);
     }
 

@@ -194,10 +194,10 @@ impl Server {
             if self.config.aof_timestamp_enabled {
                 aof::put_time(&mut snapshot.buffer, self.now.secs());
             }
-            for code in &self.libraries {
+            for (_, library) in self.scripting.libraries.iter() {
                 aof::put_command(
                     &mut snapshot.buffer,
-                    &[&b"FUNCTION"[..], b"LOAD", &code[..]],
+                    &[&b"FUNCTION"[..], b"LOAD", &library.code[..]],
                 );
             }
         } else {
@@ -210,8 +210,9 @@ impl Server {
                     is_aof_base,
                 },
             );
-            for code in &self.libraries {
-                rdb::put_function(&mut snapshot.buffer, code, self.config.rdbcompression);
+            for (_, library) in self.scripting.libraries.iter() {
+                let packs = self.config.rdbcompression;
+                rdb::put_function(&mut snapshot.buffer, &library.code, packs);
             }
         }
         let encode: EncodeEntry = match snapshot.is_commands {
