@@ -174,6 +174,34 @@ pub enum Order {
     },
     /// Give a file up and remove it.
     DropFile { file: u64 },
+    /// Write this to the file at `path`, in one step: who reads it sees what was there before, or all of it. Then
+    /// answer. The folder is made if it is not there.
+    WriteWhole {
+        ticket: u64,
+        path: Vec<u8>,
+        bytes: Vec<u8>,
+    },
+    /// Give a file another name, then answer.
+    Rename {
+        ticket: u64,
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
+    /// Remove these files in the background, then answer.
+    RemoveFiles { ticket: u64, paths: Vec<Vec<u8>> },
+    /// Append this to the append-only file, then go on with the file at `path`, which is cut off first if a length
+    /// is given. The answers of these orders and of writing come with [`crate::state::aof::WRITE_TICKET`].
+    OpenAof {
+        before: Vec<u8>,
+        path: Vec<u8>,
+        truncate_to: Option<u64>,
+    },
+    /// Append this to the append-only file and close it.
+    CloseAof { before: Vec<u8> },
+    /// Force the append-only file to disk in the background, then answer.
+    SyncAof { ticket: u64 },
+    /// Try again to write what could not be written.
+    RetryAof,
     /// The data is loaded: say that clients are served now.
     Ready,
     /// End the process with this exit code; replies still pending are written first, as far as sockets take them.

@@ -9,7 +9,7 @@
 //! - [`command`]: specs and handlers, one file for each family.
 //! - [`acl`]: users, what each may do, and what was refused.
 //! - [`state`]: what handlers see: server, clients, effects, counters.
-//! - [`persist`]: values in the RDB format.
+//! - [`script`]: the Lua host. [`persist`]: values in the RDB format.
 //! - [`keyspace`], [`config`], [`resp`], [`types`]: data, parameters, wire protocol, data structures.
 
 #![deny(unsafe_code)]
@@ -26,5 +26,6 @@ pub mod keyspace;
 pub mod net;
 pub mod persist;
 pub mod resp;
+pub mod script;
 pub mod state;
 pub mod types;

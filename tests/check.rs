@@ -302,3 +302,106 @@ fn what_is_no_such_file_is_refused() {
         assert!(said.starts_with("usage: retrace check"), "{said}");
     }
 }
+
+/// A folder with an append-only file in parts, by each server.
+fn aof_folders() -> Vec<(&'static str, Server)> {
+    let args = ["--appendonly", "yes"];
+    let ours = Server::start(&["--save", "", args[0], args[1]]);
+    let servers = [("ours", Some(ours)), ("real", oracle_server(&args))];
+    let servers = servers
+        .into_iter()
+        .filter_map(|(name, server)| Some((name, server?)));
+    servers
+        .map(|(name, server)| {
+            let mut client = server.connect();
+            wait_for("the start", || {
+                client.run("PING").error().is_none().then_some(())
+            });
+            write_some(&mut client);
+            client.run("BGREWRITEAOF");
+            let folder = server.path("appendonlydir");
+            let manifest = folder.join("appendonly.aof.manifest");
+            wait_for("the rewrite", || {
+                let text = fs::read_to_string(&manifest).ok()?;
+                let is_new = text.contains(".2.base.rdb") && !text.contains("type h");
+                is_new.then_some(())
+            });
+            // This is in the last part.
+            client.run("SET after 1");
+            client.run("RPUSH after:list 1 2");
+            (name, server)
+        })
+        .collect()
+}
+
+#[test]
+fn an_append_only_file_in_parts_is_told_part_by_part() {
+    let real = oracle_program("redis-check-aof");
+    for (name, server) in aof_folders() {
+        let folder = server.path("appendonlydir");
+        let manifest = folder.join("appendonly.aof.manifest");
+        let last = fs::read_to_string(&manifest).expect("it is there");
+        let last = last
+            .lines()
+            .last()
+            .and_then(|line| line.split(' ').nth(1))
+            .expect("a part");
+        let base = folder.join("appendonly.aof.2.base.rdb");
+        let last = folder.join(last);
+        let agree = |want: i32, what: &str| -> String {
+            let (code, said) = check(&manifest);
+            assert_eq!(code, Some(want), "{name}, {what}: {said}");
+            if let Some(real) = &real {
+                let (code, theirs) = run(real, &[text(&manifest)], "");
+                assert_eq!(code, Some(want), "{name}, {what}: {theirs}");
+            }
+            said
+        };
+        let said = agree(0, "sound");
+        assert!(said.contains("all parts are sound: "), "{said}");
+        assert!(said.contains("2.base.rdb: RDB file"), "{said}");
+        assert!(said.contains("  RPUSH 1\n"), "{said}");
+
+        // Torn at the end: it can be cut off there.
+        let whole = fs::read(&last).expect("it is there");
+        fs::write(&last, &whole[..whole.len() - 3]).expect("a file");
+        let said = agree(1, "torn");
+        assert!(said.contains("1 part is broken"), "{said}");
+        let (code, said) = run(
+            Path::new(RETRACE),
+            &["check", "--fix", text(&manifest)],
+            "y\n",
+        );
+        assert_eq!(code, Some(0), "{said}");
+        agree(0, "fixed");
+
+        // The base cannot be.
+        let bytes = fs::read(&base).expect("it is there");
+        fs::write(&base, &bytes[..bytes.len() - 3]).expect("a file");
+        let said = agree(1, "the base is torn");
+        assert!(said.contains("the file ends too early"), "{said}");
+        let (code, _) = run(
+            Path::new(RETRACE),
+            &["check", "--fix", text(&manifest)],
+            "y\n",
+        );
+        assert_eq!(code, Some(1));
+        fs::write(&base, &bytes).expect("a file");
+
+        let lines = fs::read_to_string(&manifest).expect("it is there");
+        for (bad, why) in [
+            (lines.replace("type i", "type x"), "broken in line 2: "),
+            (lines.replace("seq", "sequence"), "broken in line 1: "),
+            (lines.replace(".base.rdb", ".nowhere"), "No such file"),
+        ] {
+            fs::write(&manifest, &bad).expect("a file");
+            let said = agree(1, &bad);
+            assert!(said.contains(why), "{bad}: {said}");
+        }
+        // To the real tool this is a sound file of no commands, but no server starts with it.
+        fs::write(&manifest, b"").expect("a file");
+        let (code, said) = check(&manifest);
+        assert_eq!(code, Some(1));
+        assert!(said.contains("Found an empty AOF manifest"), "{said}");
+    }
+}

@@ -237,11 +237,21 @@ fn real_server(
     program: &str,
     files: &[(&str, &Path)],
 ) -> Option<(std::process::Child, Client, tempfile::TempDir)> {
-    let program = oracle_program(program)?;
     let dir = tempfile::tempdir().expect("a folder");
     for (name, path) in files {
         fs::copy(path, dir.path().join(name)).expect("a file");
     }
+    real_server_with(program, Some(dir), &[])
+}
+
+/// The same with more arguments.
+fn real_server_with(
+    program: &str,
+    dir: Option<tempfile::TempDir>,
+    args: &[&str],
+) -> Option<(std::process::Child, Client, tempfile::TempDir)> {
+    let program = oracle_program(program)?;
+    let dir = dir.unwrap_or_else(|| tempfile::tempdir().expect("a folder"));
     let socket = dir.path().join("socket");
     let log = fs::File::create(dir.path().join("log")).expect("a file");
     let mut command = Command::new(&program);
@@ -259,6 +269,7 @@ fn real_server(
             "--unixsocket",
         ])
         .arg(&socket)
+        .args(args)
         .current_dir(dir.path())
         .stdout(log)
         .spawn()
@@ -361,10 +372,8 @@ fn a_file_that_is_not_sound_is_told_in_one_line_and_stays() {
         let log = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(1), "{log}");
         let last = log.lines().last().unwrap_or_default();
-        assert!(
-            last.contains("Fatal error loading the DB from dump.rdb: "),
-            "{last}"
-        );
+        let head = "Fatal error loading the DB: dump.rdb cannot be loaded: ";
+        assert!(last.contains(head), "{last}");
         assert!(last.contains(why) && last.contains("at byte "), "{last}");
         assert_eq!(fs::read(&path).expect("it is still there"), bytes);
     }
@@ -492,4 +501,314 @@ fn a_run_that_began_with_a_file_replays_without_it() {
         output.status.success() && text.contains("identical"),
         "{text}"
     );
+}
+
+/// A server with an append-only file.
+const APPENDING: &[&str] = &[
+    "--appendonly",
+    "yes",
+    "--save",
+    "",
+    "--enable-debug-command",
+    "yes",
+];
+
+/// A copy of a server's folder of append-only files, in a new folder.
+fn copy_aof(from: &Path) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let to = dir.path().join("appendonlydir");
+    fs::create_dir(&to).expect("a folder");
+    for entry in fs::read_dir(from.join("appendonlydir")).expect("a folder") {
+        let entry = entry.expect("a file");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a file");
+    }
+    dir
+}
+
+fn wait_for_rewrite(client: &mut Client) {
+    wait_for("the end of the rewrite", || {
+        let is_over = info(client, "aof_rewrite_in_progress") == "0"
+            && info(client, "aof_rewrite_scheduled") == "0";
+        is_over.then_some(())
+    });
+    assert_eq!(info(client, "aof_last_bgrewrite_status"), "ok");
+}
+
+#[test]
+fn what_was_appended_comes_back() {
+    let seed = seed();
+    let families = [
+        "strings",
+        "keys",
+        "bits",
+        "hyperloglogs",
+        "lists",
+        "hashes",
+        "sets",
+        "zsets",
+        "geo",
+        "streams",
+    ];
+    let all: Vec<String> = families.iter().flat_map(|family| rules(family)).collect();
+    let mut words = Words::new(seed);
+    let mut rng = Rng::new(seed);
+    for preamble in ["yes", "no"] {
+        let mut args = APPENDING.to_vec();
+        args.extend(["--aof-use-rdb-preamble", preamble, "--appendfsync", "no"]);
+        let server = Server::start(&args);
+        let mut client = server.connect();
+        fill(&mut client);
+        for round in 0..4 {
+            for command in random_commands(&mut words, &all, 3_000) {
+                client.call(&command);
+            }
+            client.run("SELECT 0");
+            if round == 2 {
+                client.run("CONFIG SET rdb-key-save-delay 20");
+                let started = client.run("BGREWRITEAOF").text();
+                assert_eq!(started, "Background append only file rewriting started");
+                for _ in 0..500 {
+                    client.run(&large_change(&mut rng));
+                    for command in random_commands(&mut words, &all, 2) {
+                        client.call(&command);
+                    }
+                }
+                client.run("CONFIG SET rdb-key-save-delay 0");
+                wait_for_rewrite(&mut client);
+            }
+            let want = digest(&mut client);
+            let copy = Server::start_in(copy_aof(server.dir.path()), &args);
+            let got = digest(&mut loaded(&copy));
+            assert_eq!(
+                got, want,
+                "round {round}, preamble {preamble}, RETRACE_SEED={seed}"
+            );
+            if round == 3 {
+                assert_eq!(client.run("DEBUG LOADAOF").text(), "OK");
+                assert_eq!(digest(&mut client), want);
+            }
+        }
+    }
+}
+
+#[test]
+fn append_only_files_cross_to_real_servers_and_back() {
+    let Some((mut child, mut real, dir)) =
+        real_server_with("redis-server", None, &["--appendonly", "yes"])
+    else {
+        return;
+    };
+    fill(&mut real);
+    real.run("BGREWRITEAOF");
+    wait_for_rewrite(&mut real);
+    real.run("SET behind 1");
+    real.run("INCR counter");
+    let want = digest(&mut real);
+    let _ = child.kill();
+    let _ = child.wait();
+    let ours = Server::start_in(copy_aof(dir.path()), APPENDING);
+    let mut client = loaded(&ours);
+    assert_eq!(digest(&mut client), want, "its file here");
+    client.run("INCR counter");
+    client.run("BGREWRITEAOF");
+    wait_for_rewrite(&mut client);
+    client.run("SPOP set:large 3");
+    client.run("MULTI");
+    client.run("INCR counter");
+    client.run("INCRBYFLOAT float 1.5");
+    client.run("EXEC");
+    let want = digest(&mut client);
+    let copy = copy_aof(ours.dir.path());
+    let Some((mut child, mut real, _dir)) =
+        real_server_with("redis-server", Some(copy), &["--appendonly", "yes"])
+    else {
+        return;
+    };
+    assert_eq!(digest(&mut real), want, "our file there");
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_everything_else_is_told() {
+    let server = Server::start(APPENDING);
+    let mut client = server.connect();
+    client.run("SET a 1");
+    client.run("SET b 2");
+    let folder = |dir: &Path| dir.join("appendonlydir");
+    let part = "appendonly.aof.1.incr.aof";
+    let sound = fs::read(folder(server.dir.path()).join(part)).expect("a file");
+    let start = |bytes: &[u8], truncated: &'static str| {
+        let dir = copy_aof(server.dir.path());
+        fs::write(folder(dir.path()).join(part), bytes).expect("a file");
+        let mut args = APPENDING.to_vec();
+        args.extend(["--aof-load-truncated", truncated]);
+        (dir, args)
+    };
+    let (dir, args) = start(&sound[..sound.len() - 3], "yes");
+    let next = Server::start_in(dir, &args);
+    let mut client = loaded(&next);
+    assert_eq!(client.run("DBSIZE"), Value::Int(1));
+    client.run("SET c 3");
+    let again = Server::start_in(copy_aof(next.dir.path()), APPENDING);
+    assert_eq!(loaded(&again).run("DBSIZE"), Value::Int(2));
+    let mut damaged = sound.clone();
+    damaged.splice(0..0, *b"!!!");
+    for (bytes, truncated, why) in [
+        (
+            &sound[..sound.len() - 3],
+            "no",
+            "Unexpected end of file reading the append only file",
+        ),
+        (
+            &damaged[..],
+            "yes",
+            "Bad file format reading the append only file",
+        ),
+        (
+            b"*1\r\n$4\r\nWHAT\r\n",
+            "yes",
+            "Unknown command 'WHAT' reading the append only file",
+        ),
+    ] {
+        let (dir, args) = start(bytes, truncated);
+        let output = Command::new(RETRACE)
+            .args(["--port", "auto"])
+            .args(&args)
+            .current_dir(dir.path())
+            .output()
+            .expect("it runs");
+        let log = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains(why) && last.contains(part), "{last}");
+        assert_eq!(
+            fs::read(folder(dir.path()).join(part)).expect("still there"),
+            bytes
+        );
+    }
+}
+
+#[test]
+fn appending_is_switched_on_and_off_while_the_server_runs() {
+    let server = Server::start(QUIET);
+    let mut client = server.connect();
+    client.run("SET before 1");
+    assert_eq!(client.run("CONFIG SET appendonly yes").text(), "OK");
+    client.run("SET behind 1");
+    wait_for_rewrite(&mut client);
+    assert_eq!(info(&mut client, "aof_enabled"), "1");
+    client.run("CONFIG SET appendfsync always");
+    client.run("SET synced 1");
+    assert_eq!(client.run("WAITAOF 1 0 0").to_string(), "[1 0]");
+    let copy = Server::start_in(copy_aof(server.dir.path()), APPENDING);
+    assert_eq!(loaded(&copy).run("DBSIZE"), Value::Int(3));
+    client.run("CONFIG SET appendonly no");
+    client.run("SET unseen 1");
+    let copy = Server::start_in(copy_aof(server.dir.path()), APPENDING);
+    assert_eq!(loaded(&copy).run("DBSIZE"), Value::Int(3));
+    // An append-only file that is begun anew takes no name of the one before.
+    client.run("CONFIG SET appendonly yes");
+    wait_for_rewrite(&mut client);
+    let copy = Server::start_in(copy_aof(server.dir.path()), APPENDING);
+    assert_eq!(loaded(&copy).run("DBSIZE"), Value::Int(4));
+}
+
+/// How a server is made to keep what it acknowledges, and for how long it may forget it.
+const PROMISES: &[(&[&str], Option<u64>)] = &[
+    (
+        &[
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+        ],
+        Some(0),
+    ),
+    (
+        &[
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--save",
+            "",
+        ],
+        Some(2),
+    ),
+    (&["--save", "1 1"], None),
+];
+
+/// A server that is killed at any moment has, when it starts again, all that it had promised to keep, and what it has is
+/// what was there at some moment. `RETRACE_CRASHES` is the number of rounds.
+#[test]
+fn a_killed_server_keeps_its_promise() {
+    let seed = seed();
+    let mut rng = Rng::new(seed);
+    let rounds = support::count_from_env("RETRACE_CRASHES", 6);
+    for round in 0..rounds {
+        let (args, promise) = &PROMISES[round % PROMISES.len()];
+        let mut args = args.to_vec();
+        args.extend([
+            "--auto-aof-rewrite-min-size",
+            "1kb",
+            "--enable-debug-command",
+            "yes",
+        ]);
+        let mut dir = tempfile::tempdir().expect("a folder");
+        let mut last_kept = 0i64;
+        for _ in 0..3 {
+            let server = Server::start_in(dir, &args);
+            let mut client = loaded(&server);
+            let first = last_kept + 1;
+            let started = std::time::Instant::now();
+            let until = std::time::Duration::from_millis(20 + rng.below(400) as u64);
+            // Each write names the one before: a gap would show.
+            let (mut sent, mut acknowledged) = (last_kept, Vec::new());
+            while started.elapsed() < until {
+                let mut bytes = Vec::new();
+                let batch = 1 + rng.below(20);
+                for _ in 0..batch {
+                    sent += 1;
+                    bytes.extend(request(&["RPUSH", "log", &sent.to_string()]));
+                }
+                client.send(&bytes);
+                for _ in 0..batch {
+                    client.read();
+                }
+                acknowledged.push((started.elapsed(), sent));
+                if rng.one_in(200) {
+                    client.run("BGREWRITEAOF");
+                }
+            }
+            server.signal(Signal::KILL);
+            let killed = started.elapsed();
+            dir = server.into_dir();
+            let next = Server::start_in(dir, &args);
+            let mut client = loaded(&next);
+            let Value::Int(kept) = client.run("LLEN log") else {
+                panic!("no length");
+            };
+            let promised = promise.map_or(0, |secs| {
+                let old = std::time::Duration::from_secs(secs);
+                let kept = acknowledged.iter().filter(|(at, _)| *at + old <= killed);
+                kept.map(|(_, sent)| *sent).max().unwrap_or(first - 1)
+            });
+            assert!(
+                kept >= promised,
+                "{kept} of {promised}, round {round}, RETRACE_SEED={seed}"
+            );
+            for at in [0, kept / 2, kept - 1] {
+                if at >= 0 && kept > 0 {
+                    let element = client.run(&format!("LINDEX log {at}"));
+                    assert_eq!(element.text(), (at + 1).to_string(), "RETRACE_SEED={seed}");
+                }
+            }
+            last_kept = kept;
+            next.signal(Signal::KILL);
+            dir = next.into_dir();
+        }
+    }
 }

@@ -12,14 +12,22 @@
     reason = "this is the shell: files, the terminal and the clock are its business"
 )]
 
+/// Prints a line. A reader that has gone (`| head`) is an error like any other, not a panic.
+macro_rules! say {
+    ($($text:tt)*) => {
+        writeln!(std::io::stdout(), $($text)*)?
+    };
+}
+
 mod aof;
 mod journal;
+mod manifest;
 mod progress;
 mod rdb;
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,6 +63,16 @@ pub struct Flaw {
     pub sound_bytes: Option<u64>,
 }
 
+/// What is to be done about a torn append-only file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Look,
+    /// Cut it off, if the user agrees.
+    Fix,
+    /// The same, but it is a part of a whole that must not be cut off there.
+    FixOther,
+}
+
 /// What a file is, by its name and its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -86,8 +104,15 @@ pub fn run(args: &[Vec<u8>]) -> u8 {
 
 /// Checks a file, and repairs it if that is wanted and possible; says whether it is sound then.
 fn check_path(path: &Path, fixes: bool) -> io::Result<bool> {
-    let (file, size) = open(path)?;
-    check_file(path, file, size, fixes)
+    let (mut file, size) = open(path)?;
+    let head = head_of(&mut file)?;
+    if manifest::is_manifest(path, &head) {
+        return manifest::check(path, size, fixes);
+    }
+    file.rewind()?;
+    let is_aof = path.extension().is_some_and(|ext| ext == "aof");
+    let wish = if fixes { Wish::Fix } else { Wish::Look };
+    check_file(path, file, size, is_aof, wish)
 }
 
 fn open(path: &Path) -> io::Result<(File, u64)> {
@@ -99,10 +124,22 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     }
 }
 
-fn check_file(path: &Path, mut file: File, size: u64, fixes: bool) -> io::Result<bool> {
+fn head_of(file: &mut File) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-    let format = format_of(path, &head);
+    file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Checks a file that is no manifest. `is_aof` says what it is when its first bytes do not.
+fn check_file(
+    path: &Path,
+    mut file: File,
+    size: u64,
+    is_aof: bool,
+    wish: Wish,
+) -> io::Result<bool> {
+    let head = head_of(&mut file)?;
+    let format = format_of(path, &head, is_aof);
     let mut source = BufReader::with_capacity(
         CHUNK_BYTES,
         Watched::new(io::Cursor::new(head).chain(file), Progress::new(size)),
@@ -113,28 +150,33 @@ fn check_file(path: &Path, mut file: File, size: u64, fixes: bool) -> io::Result
         Format::Journal => ("journal", journal::check(&mut source)?),
         Format::Unknown => {
             return Err(io::Error::other(
-                "neither an RDB file, nor an append-only file, nor a journal",
+                "neither an RDB file, nor an append-only file, nor a manifest, nor a journal",
             ));
         }
     };
     drop(source);
-    println!("{}: {name}, {size} bytes", path.display());
-    report.lines.iter().for_each(|line| println!("{line}"));
+    say!("{}: {name}, {size} bytes", path.display());
+    for line in &report.lines {
+        say!("{line}");
+    }
     let Verdict::Broken(flaw) = report.verdict else {
-        println!("sound");
+        say!("sound");
         return Ok(true);
     };
-    println!("broken at byte {}: {}", flaw.pos, flaw.what);
-    match flaw.sound_bytes {
-        Some(sound_bytes) if fixes => fix(path, size, sound_bytes),
-        Some(sound_bytes) => {
-            println!("the first {sound_bytes} bytes are sound; --fix cuts the file off there");
+    say!("broken at byte {}: {}", flaw.pos, flaw.what);
+    match (flaw.sound_bytes, wish) {
+        (Some(sound_bytes), Wish::Fix) => fix(path, size, sound_bytes),
+        (Some(sound_bytes), Wish::Look) => {
+            say!("the first {sound_bytes} bytes are sound; --fix cuts the file off there");
             Ok(false)
         }
-        None => {
-            if fixes {
-                println!("this cannot be fixed by cutting the file off");
-            }
+        (Some(_), Wish::FixOther) => {
+            say!("only the last part can be cut off");
+            Ok(false)
+        }
+        (None, Wish::Look) => Ok(false),
+        (None, _) => {
+            say!("this cannot be fixed by cutting the file off");
             Ok(false)
         }
     }
@@ -142,16 +184,17 @@ fn check_file(path: &Path, mut file: File, size: u64, fixes: bool) -> io::Result
 
 /// Cuts a file off where it is sound, if the user agrees.
 fn fix(path: &Path, size: u64, sound_bytes: u64) -> io::Result<bool> {
-    print!(
+    write!(
+        io::stdout(),
         "Cut {} off at {sound_bytes} of its {size} bytes, {} bytes less? [y/N] ",
         path.display(),
-        size - sound_bytes
-    );
+        size.saturating_sub(sound_bytes)
+    )?;
     io::stdout().flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     if !answer.starts_with(['y', 'Y']) {
-        println!("left as it is");
+        say!("left as it is");
         return Ok(false);
     }
     let file = OpenOptions::new().write(true).open(path)?;
@@ -161,19 +204,18 @@ fn fix(path: &Path, size: u64, sound_bytes: u64) -> io::Result<bool> {
     }
     file.set_len(sound_bytes)?;
     file.sync_all()?;
-    println!("cut off at byte {sound_bytes}");
+    say!("cut off at byte {sound_bytes}");
     Ok(true)
 }
 
-fn format_of(path: &Path, head: &[u8]) -> Format {
-    let is_aof_name = path.extension().is_some_and(|ext| ext == "aof");
+fn format_of(path: &Path, head: &[u8], is_aof: bool) -> Format {
     let magics: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
     // What is cut off within its first bytes is still told as what it was.
     let begins_as = |magic: &&[u8]| !head.is_empty() && magic.starts_with(head);
     match head.first() {
         _ if crate::persist::rdb::is_rdb(head) => Format::Rdb,
         _ if head.starts_with(crate::journal::MAGIC) => Format::Journal,
-        _ if is_aof_name => Format::Aof,
+        _ if is_aof => Format::Aof,
         Some(b'*' | b'#') => Format::Aof,
         None => Format::Rdb,
         _ if magics.iter().any(begins_as) => Format::Rdb,
@@ -206,22 +248,26 @@ mod tests {
 
     #[test]
     fn a_file_is_known_by_its_start() {
-        for (name, head, want) in [
-            ("dump.rdb", &b"REDIS0012"[..], Format::Rdb),
-            ("x.aof", b"REDIS0012", Format::Rdb),
-            ("x", b"VALKEY080", Format::Rdb),
-            ("x", b"RED", Format::Rdb),
-            ("dump.rdb", b"nonsense", Format::Rdb),
-            ("x", b"", Format::Rdb),
-            ("x.aof", b"", Format::Aof),
-            ("x.aof", b"nonsense", Format::Aof),
-            ("x", b"*1\r\n", Format::Aof),
-            ("x", b"#TS:1\r\n", Format::Aof),
-            ("x", b"RETRACEJ", Format::Journal),
-            ("x", b"nonsense", Format::Unknown),
+        for (name, head, is_aof, want) in [
+            ("dump.rdb", &b"REDIS0012"[..], false, Format::Rdb),
+            ("x.aof", b"REDIS0012", true, Format::Rdb),
+            ("x", b"VALKEY080", false, Format::Rdb),
+            ("x", b"RED", false, Format::Rdb),
+            ("dump.rdb", b"nonsense", false, Format::Rdb),
+            ("x", b"", false, Format::Rdb),
+            ("x.aof", b"", true, Format::Aof),
+            ("x.aof", b"nonsense", true, Format::Aof),
+            ("x", b"*1\r\n", false, Format::Aof),
+            ("x", b"#TS:1\r\n", false, Format::Aof),
+            ("x", b"RETRACEJ", false, Format::Journal),
+            ("x", b"nonsense", false, Format::Unknown),
         ] {
-            assert_eq!(format_of(Path::new(name), head), want, "{name} {head:?}");
+            let got = format_of(Path::new(name), head, is_aof);
+            assert_eq!(got, want, "{name} {head:?}");
         }
+        assert!(manifest::is_manifest(Path::new("a.aof.manifest"), b""));
+        assert!(manifest::is_manifest(Path::new("x"), b"file a.aof seq 1"));
+        assert!(!manifest::is_manifest(Path::new("x.rdb"), b"REDIS0012"));
     }
 
     #[test]

@@ -99,7 +99,10 @@ pub fn check(source: &mut impl BufRead, size: u64, now_ms: i64) -> io::Result<Re
         }
         Some(_) => {
             let mut report = contents.report(Verdict::Sound);
-            let text = format!("{} bytes follow the end, which nobody reads", size - pos);
+            let text = format!(
+                "{} bytes follow the end, which nobody reads",
+                size.saturating_sub(pos)
+            );
             report.lines.push(text);
             Ok(report)
         }

@@ -225,6 +225,14 @@ fn may_set_protected(server: &Server, client: &Client) -> bool {
 
 /// What the engine itself has to do about new values.
 fn apply_here(server: &mut Server, changed: &[&'static Param]) {
+    let is_loading = server.restraint.has(Restraint::LOADING);
+    // Loading ends with what is set by then.
+    if changed.iter().any(|param| param.name == "appendonly") && !is_loading {
+        match server.config.appendonly {
+            true => server.start_aof(),
+            false => server.stop_aof(),
+        }
+    }
     if changed.iter().any(|param| param.name == "slowlog-max-len") {
         server.slowlog.trim(server.slowlog_len_max());
     }

@@ -91,6 +91,7 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("INTERNAL_SECRET", 2..=2, "", "What cluster nodes share; outside a cluster an error.", internal_secret),
     sub("LEAK", 3..=3, " <string>", "Lose the memory of a copy of the string.", leak),
     sub("LISTPACK", 3..=3, " <key>", "Write a listpack's elements to the log.", collections::listpack),
+    sub("LOADAOF", 2..=2, "", "Load the data again from the append-only file.", load_aof),
     sub("LOG", 3..=3, " <message>", "Write a line to the server's log.", log),
     sub("MARK-INTERNAL-CLIENT", 2..=3, " [UNMARK]", "Let this connection call internal commands (there are none).", mark_internal),
     sub("OBJECT", 3..=3, " <key>", "How a key's value is kept.", object),
@@ -278,6 +279,13 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+fn load_aof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    let waiter = (ctx.client.conn, ctx.client.id);
+    ctx.server.reload_aof(waiter);
+    Ok(())
+}
+
 fn internal_secret(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     Err(CommandError::text("ERR Internal secret is missing"))
 }
@@ -383,7 +391,8 @@ fn object(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 2);
     // An address would differ from run to run; the key's hash serves as well to tell values apart.
     let place = key.hash >> 16;
-    let Some(entry) = ctx.lookup(key, Access::Peek) else {
+    // A look at what is in memory: it finds a key whose deadline has passed, and leaves it there.
+    let Some(entry) = ctx.server.db(ctx.client.dbid).get(key.hash, key.bytes) else {
         return Err(CommandError::NoSuchKey);
     };
     let text = format!(

@@ -189,7 +189,8 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         // A sum beyond 64 bits comes out negative, so the key has expired already.
         _ => Some(ttl.wrapping_add(now_ms)),
     };
-    if deadline.is_some_and(|deadline| deadline <= now_ms) {
+    let horizon_ms = ctx.server.removal_horizon();
+    if deadline.is_some_and(|deadline| deadline <= horizon_ms) {
         if was_there {
             report_deleted(ctx, key);
         }

@@ -204,7 +204,7 @@ fn set_deadline(
         ctx.client.reply.int(0);
         return Ok(());
     }
-    if deadline <= ctx.server.now_ms {
+    if deadline <= ctx.server.removal_horizon() {
         ctx.server.delete(ctx.client.dbid, key);
         ctx.touch(key.bytes, Event::generic("del"));
         let verb = ctx.server.expire_verb();

@@ -1,6 +1,6 @@
 //! Generic commands: what can be done with a key whatever it holds.
 
-use crate::command::ctx::{count_arg, db_arg, int_arg, timeout_ms_arg};
+use crate::command::ctx::{db_arg, int_arg, timeout_ms_arg};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
@@ -12,7 +12,7 @@ use crate::state::keys::{Access, Key};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[
-    DEL, UNLINK, EXISTS, TOUCH, TYPE, RENAME, RENAMENX, COPY, MOVE, OBJECT, WAIT, WAITAOF,
+    DEL, UNLINK, EXISTS, TOUCH, TYPE, RENAME, RENAMENX, COPY, MOVE, OBJECT, WAIT,
 ];
 
 /// Keys of one command that are fetched ahead together: about as many misses as a core can have under way.
@@ -552,44 +552,6 @@ pub const WAIT: Spec = Spec {
 fn wait(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     int_arg(args, 1)?;
     timeout_ms_arg(ctx, args, 2)?;
-    ctx.client.reply.int(0);
-    Ok(())
-}
-
-pub const WAITAOF: Spec = Spec {
-    name: "waitaof",
-    arity: 4,
-    flags: Flags::BLOCKING,
-    acl: Categories::CONNECTION,
-    group: Group::Generic,
-    since: "7.2.0",
-    summary: "Waits until this client's writes are on disk, here and at replicas.",
-    complexity: Some("O(1)"),
-    args: &[
-        Arg::new("numlocal", ArgKind::Integer),
-        Arg::new("numreplicas", ArgKind::Integer),
-        Arg::new("timeout", ArgKind::Integer),
-    ],
-    tips: &["request_policy:all_shards", "response_policy:agg_min"],
-    handler: waitaof,
-    ..Spec::DEFAULT
-};
-
-/// `WAITAOF numlocal numreplicas timeout`: there is neither an AOF nor a replica to wait for.
-fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let local = int_arg(args, 1)?;
-    if !(0..=1).contains(&local) {
-        return Err(CommandError::NotBetween(0, 1));
-    }
-    count_arg(args, 2)?;
-    timeout_ms_arg(ctx, args, 3)?;
-    if local == 1 {
-        return Err(CommandError::text(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
-    }
-    ctx.client.reply.array(2);
-    ctx.client.reply.int(0);
     ctx.client.reply.int(0);
     Ok(())
 }

@@ -131,9 +131,23 @@ fn geoadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut pairs = Vec::with_capacity(rest / 3);
     for at in (index..args.len()).step_by(3) {
         let place = place_arg(args, at)?;
-        pairs.push((args.bytes(at + 2), place.hash() as f64));
+        pairs.push((args.bytes(at + 2), place.hash()));
     }
-    add_pairs(ctx, ctx.key(args, 1), pairs.into_iter(), options)
+    let dirty_before = ctx.server.effects.dirty;
+    let key = ctx.key(args, 1);
+    let scored = pairs.iter().map(|(member, hash)| (*member, *hash as f64));
+    add_pairs(ctx, key, scored, options)?;
+    if ctx.server.effects.propagating && ctx.server.effects.dirty != dirty_before {
+        let scores: Vec<String> = pairs.iter().map(|(_, hash)| hash.to_string()).collect();
+        let mut argv: Vec<&[u8]> = vec![b"ZADD"];
+        argv.extend((1..index).map(|at| args.bytes(at)));
+        for ((member, _), score) in pairs.iter().zip(&scores) {
+            argv.push(score.as_bytes());
+            argv.push(member);
+        }
+        ctx.propagate(&argv);
+    }
+    Ok(())
 }
 
 pub const GEOPOS: Spec = Spec {

@@ -150,7 +150,13 @@ pub const PFCOUNT: Spec = Spec {
 fn pfcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let estimate = if args.len() == 2 {
         let key = ctx.key(args, 1);
-        estimate_one(ctx, key)?
+        let dirty_before = ctx.server.effects.dirty;
+        let estimate = estimate_one(ctx, key)?;
+        // It is no command that writes, but now it has.
+        if ctx.server.effects.dirty != dirty_before {
+            ctx.propagate_always(args);
+        }
+        estimate
     } else {
         let mut union = Union::new();
         for index in 1..args.len() {
@@ -165,7 +171,7 @@ fn pfcount(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// The estimate of one key, which is kept in its value until registers change.
 fn estimate_one(ctx: &mut Ctx<'_>, key: Key<'_>) -> Result<u64, CommandError> {
-    let Some(entry) = lookup(ctx, key, Access::Read)? else {
+    let Some(entry) = lookup(ctx, key, Access::ReadWrite)? else {
         return Ok(0);
     };
     entry.mark_raw();

@@ -12,6 +12,8 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::entry::Kind;
 use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
+use crate::state::aof::AofState;
+use crate::state::persistence::Restraint;
 use crate::state::pubsub::Scope;
 use crate::state::{Client, Server, UnixMicros};
 
@@ -276,21 +278,21 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     out.line("allocator_resident", rss);
     out.line("allocator_muzzy", 0);
     out.bytes("total_system_memory", reading.system_memory_bytes);
-    out.lines(&[
-        ("used_memory_lua", "0"),
-        ("used_memory_vm_eval", "0"),
-        ("used_memory_lua_human", "0B"),
-        ("used_memory_scripts_eval", "0"),
-        ("number_of_cached_scripts", "0"),
-        ("number_of_functions", "0"),
-        ("number_of_libraries", "0"),
-        ("used_memory_vm_functions", "0"),
-        ("used_memory_vm_total", "0"),
-        ("used_memory_vm_total_human", "0B"),
-        ("used_memory_functions", "0"),
-        ("used_memory_scripts", "0"),
-        ("used_memory_scripts_human", "0B"),
-    ]);
+    let scripts = server.scripting.usage();
+    out.line("used_memory_lua", scripts.vm_eval_bytes);
+    out.line("used_memory_vm_eval", scripts.vm_eval_bytes);
+    out.line("used_memory_lua_human", human(scripts.vm_eval_bytes));
+    out.line("used_memory_scripts_eval", scripts.scripts_bytes);
+    out.line("number_of_cached_scripts", scripts.scripts);
+    out.line("number_of_functions", scripts.functions);
+    out.line("number_of_libraries", scripts.libraries);
+    out.line("used_memory_vm_functions", scripts.vm_functions_bytes);
+    out.bytes("used_memory_vm_total", scripts.vm_bytes());
+    out.line("used_memory_functions", scripts.functions_bytes);
+    out.bytes(
+        "used_memory_scripts",
+        scripts.scripts_bytes + scripts.functions_bytes,
+    );
     out.bytes("maxmemory", config.maxmemory);
     let policy = config.get("maxmemory-policy").unwrap_or_default();
     out.line("maxmemory_policy", String::from_utf8_lossy(&policy));
@@ -372,20 +374,39 @@ fn persistence(out: &mut Report<'_, '_>, _: bool) {
     out.line("rdb_last_cow_size", 0);
     out.line("rdb_last_load_keys_expired", state.loaded.expired);
     out.line("rdb_last_load_keys_loaded", state.loaded.keys);
+    let aof = &server.aof;
+    let is_rewriting = server.is_rewriting();
+    let rewriting_secs = state.snapshot.as_ref().filter(|_| is_rewriting);
+    let rewriting_secs = rewriting_secs.map(|snapshot| secs_since(snapshot.started));
+    let is_on = aof.state != AofState::Off;
+    let status = |is_ok: bool| if is_ok { "ok" } else { "err" };
+    let has_failed = server.restraint.has(Restraint::AOF_FAILED);
+    out.line("aof_enabled", u8::from(is_on));
+    out.line("aof_rewrite_in_progress", u8::from(is_rewriting));
+    out.line("aof_rewrite_scheduled", u8::from(aof.is_scheduled));
+    let last_secs = aof.last_rewrite_secs;
+    out.line("aof_last_rewrite_time_sec", or_never(last_secs));
+    out.line(
+        "aof_current_rewrite_time_sec",
+        or_never(rewriting_secs.and_then(|secs| i64::try_from(secs).ok())),
+    );
+    out.line("aof_last_bgrewrite_status", status(aof.last_rewrite_ok));
+    out.line("aof_rewrites", aof.rewrites);
+    out.line("aof_rewrites_consecutive_failures", aof.failures);
+    out.line("aof_last_write_status", status(!has_failed));
+    out.line("aof_last_cow_size", 0);
     out.lines(&[
-        ("aof_enabled", "0"),
-        ("aof_rewrite_in_progress", "0"),
-        ("aof_rewrite_scheduled", "0"),
-        ("aof_last_rewrite_time_sec", "-1"),
-        ("aof_current_rewrite_time_sec", "-1"),
-        ("aof_last_bgrewrite_status", "ok"),
-        ("aof_rewrites", "0"),
-        ("aof_rewrites_consecutive_failures", "0"),
-        ("aof_last_write_status", "ok"),
-        ("aof_last_cow_size", "0"),
         ("module_fork_in_progress", "0"),
         ("module_fork_last_cow_size", "0"),
     ]);
+    if is_on {
+        out.line("aof_current_size", aof.current_bytes);
+        out.line("aof_base_size", aof.base_bytes);
+        out.line("aof_pending_rewrite", u8::from(aof.is_scheduled));
+        out.line("aof_buffer_length", aof.turn_bytes);
+        out.line("aof_pending_bio_fsync", u8::from(aof.is_syncing()));
+        out.line("aof_delayed_fsync", aof.delayed_syncs);
+    }
     if let Some(loading) = &state.loading {
         let (total, done) = (loading.file_bytes, loading.loaded_bytes());
         let elapsed = secs_since(loading.started);
@@ -448,7 +469,7 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     );
     out.line("evicted_keys", stats.evicted_keys);
     out.line("evicted_clients", stats.evicted_clients);
-    out.line("evicted_scripts", 0);
+    out.line("evicted_scripts", stats.evicted_scripts);
     let (exceeded_ms, current_ms) = server.eviction.exceeded_ms(server.now);
     out.line("total_eviction_exceeded_time", exceeded_ms);
     out.line("current_eviction_exceeded_time", current_ms);

@@ -5,7 +5,7 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::ClientFlags;
-use crate::state::persistence::After;
+use crate::state::persistence::{After, Restraint};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[DBSIZE, FLUSHDB, FLUSHALL, SWAPDB, TIME];
@@ -101,11 +101,15 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.server.invalidate_all();
     ctx.propagate_always(args);
     // The file of before would bring everything back at the next start.
-    if !ctx.server.config.save.is_empty() && ctx.server.persistence.snapshot.is_none() {
-        ctx.client.flags.set(ClientFlags::AWAITING, true);
-        let waiter = (ctx.client.conn, ctx.client.id);
-        ctx.server.save_for(Some(waiter), After::Reply);
-        return Ok(());
+    let is_loading = ctx.server.restraint.has(Restraint::LOADING);
+    let is_free = ctx.server.persistence.snapshot.is_none() && !is_loading;
+    if !ctx.server.config.save.is_empty() && is_free {
+        let waiter = ctx.may_wait().then_some((ctx.client.conn, ctx.client.id));
+        ctx.server.save_for(waiter, After::Reply);
+        if waiter.is_some() {
+            ctx.client.flags.set(ClientFlags::AWAITING, true);
+            return Ok(());
+        }
     }
     reply_when_freed(ctx, waits);
     Ok(())

@@ -1,13 +1,15 @@
 //! Commands that bring the data to disk.
 
-use crate::command::spec::{Arg, Categories, Flags, Group, Spec};
+use crate::command::ctx::{count_arg, int_arg, timeout_ms_arg};
+use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::ClientFlags;
+use crate::state::aof::AofState;
 use crate::state::persistence::After;
 
 /// The family's commands.
-pub const COMMANDS: &[Spec] = &[SAVE, BGSAVE, LASTSAVE];
+pub const COMMANDS: &[Spec] = &[SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF, WAITAOF];
 
 pub const SAVE: Spec = Spec {
     name: "save",
@@ -98,5 +100,87 @@ pub const LASTSAVE: Spec = Spec {
 /// `LASTSAVE`: in seconds; without any save, the server's start.
 fn lastsave(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     ctx.client.reply.int(ctx.server.persistence.last_save_secs);
+    Ok(())
+}
+
+pub const BGREWRITEAOF: Spec = Spec {
+    name: "bgrewriteaof",
+    arity: 1,
+    flags: Flags::ADMIN.or(Flags::NOSCRIPT).or(Flags::NO_ASYNC_LOADING),
+    group: Group::Server,
+    since: "1.0.0",
+    summary: "Writes the append-only file anew, without what is history.",
+    complexity: Some("O(1)"),
+    handler: bgrewriteaof,
+    ..Spec::DEFAULT
+};
+
+/// `BGREWRITEAOF`: from the data as it is now, or as soon as nothing else is being saved.
+fn bgrewriteaof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    if ctx.server.is_rewriting() {
+        return Err(CommandError::text(
+            "ERR Background append only file rewriting already in progress",
+        ));
+    }
+    let is_busy = ctx.server.persistence.snapshot.is_some();
+    if is_busy || ctx.client.flags.has(ClientFlags::IN_EXEC) {
+        ctx.server.aof.is_scheduled = true;
+        let text = "Background append only file rewriting scheduled";
+        ctx.client.reply.simple(text);
+        return Ok(());
+    }
+    // Asked for, it does not wait for those that failed before.
+    ctx.server.aof.failures = 0;
+    ctx.server.begin_rewrite();
+    let text = "Background append only file rewriting started";
+    ctx.client.reply.simple(text);
+    Ok(())
+}
+
+pub const WAITAOF: Spec = Spec {
+    name: "waitaof",
+    arity: 4,
+    flags: Flags::BLOCKING,
+    acl: Categories::CONNECTION,
+    group: Group::Generic,
+    since: "7.2.0",
+    summary: "Waits until the connection's changes are on disk, here and at replicas.",
+    complexity: Some("O(1)"),
+    args: &[
+        Arg::new("numlocal", ArgKind::Integer),
+        Arg::new("numreplicas", ArgKind::Integer),
+        Arg::new("timeout", ArgKind::Integer),
+    ],
+    tips: &["request_policy:all_shards", "response_policy:agg_min"],
+    handler: waitaof,
+    ..Spec::DEFAULT
+};
+
+/// `WAITAOF numlocal numreplicas timeout`: replies on how many disks the changes are.
+fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let local = int_arg(args, 1)?;
+    if !(0..=1).contains(&local) {
+        return Err(CommandError::NotBetween(0, 1));
+    }
+    let replicas = count_arg(args, 2)?;
+    let timeout_ms = timeout_ms_arg(ctx, args, 3)?;
+    if local > 0 && ctx.server.aof.state == AofState::Off {
+        return Err(CommandError::text(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    let is_synced = ctx.server.is_aof_synced();
+    let is_enough = replicas == 0 && (local == 0 || is_synced);
+    if is_enough || ctx.client.flags.has(ClientFlags::IN_EXEC) {
+        ctx.client.reply.array(2);
+        ctx.client.reply.int(i64::from(is_synced));
+        ctx.client.reply.int(0);
+        return Ok(());
+    }
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    let waiter = (ctx.client.conn, ctx.client.id);
+    let now_ms = ctx.server.now_ms;
+    let deadline = (timeout_ms > 0).then(|| now_ms.saturating_add(timeout_ms as i64));
+    ctx.server.wait_for_aof(waiter, deadline, replicas > 0);
     Ok(())
 }

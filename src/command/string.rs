@@ -340,7 +340,12 @@ fn set_with_options(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandErro
     match deadline {
         Some(deadline) => {
             ctx.notify(key.bytes, Event::generic("expire"));
-            propagate_set(ctx, key, args.bytes(2), deadline);
+            let is_absolute = (3..args.len()).any(|index| args.is(index, "PXAT"));
+            if is_absolute {
+                ctx.propagate_always(args);
+            } else {
+                propagate_set(ctx, key, args.bytes(2), deadline);
+            }
         }
         None if options.get => propagate_without_get(ctx, args),
         None => {}

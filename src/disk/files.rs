@@ -43,6 +43,15 @@ pub enum Job {
     Drop {
         file: u64,
     },
+    /// Forces a file to disk that others write to.
+    Sync {
+        file: File,
+        ticket: u64,
+    },
+    Remove {
+        paths: Vec<PathBuf>,
+        ticket: u64,
+    },
 }
 
 /// What the thread has done: for which ticket, and how it went.
@@ -173,6 +182,11 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
                 };
                 answer(ticket, ended);
             }
+            Job::Sync { file, ticket } => answer(ticket, file.sync_data().map(|()| 0)),
+            Job::Remove { paths, ticket } => {
+                paths.iter().for_each(|path| super::remove(path));
+                answer(ticket, Ok(0));
+            }
             Job::Drop { file } => {
                 if let Some(open) = files.remove(&file) {
                     super::remove(&open.path);
@@ -216,6 +230,32 @@ fn copy(error: &io::Error) -> io::Error {
         Some(code) => io::Error::from_raw_os_error(code),
         None => error.kind().into(),
     }
+}
+
+/// Writes a file in one step, in a folder that is made if it is not there.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
+        fs::create_dir_all(folder)?;
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.tmp", std::process::id()));
+    let aside = PathBuf::from(aside);
+    let written = File::create(&aside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        sync_folder(path)
+    });
+    if written.is_err() {
+        super::remove(&aside);
+    }
+    written
+}
+
+/// Gives a file another name.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_folder(to)
 }
 
 /// A new name is on disk when its folder is.

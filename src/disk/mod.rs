@@ -7,6 +7,7 @@
     reason = "this is the shell: files are opened here"
 )]
 
+pub mod aof;
 pub mod files;
 
 use crate::config;

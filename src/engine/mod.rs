@@ -8,6 +8,7 @@ mod blocking;
 mod exec;
 mod flush;
 mod run;
+mod script;
 mod tick;
 mod timing;
 
@@ -17,11 +18,14 @@ use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
 use crate::command::client::describe;
-use crate::command::{CommandError, CommandId, Registry, acl, config};
+use crate::command::{CommandError, CommandId, Ctx, Registry, acl, config};
 use crate::config::Config;
-use crate::resp::ArgPos;
+use crate::resp::{ArgPos, OwnedArgs, Reply};
+use crate::state::aof::Batch;
 use crate::state::eviction::Room;
+use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
+use crate::state::persistence::Answer;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -53,7 +57,7 @@ pub struct Engine {
     untimed: Vec<(CommandId, u64)>,
     /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
     timed_calls: Vec<timing::TimedCall>,
-    /// When the transaction began that is timed as a whole.
+    /// When the transaction or script began that is timed as a whole.
     exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
@@ -78,12 +82,24 @@ pub struct Engine {
     client_cron_cursor: usize,
     /// Whose transaction waits for the shell.
     open_exec: Option<ConnId>,
+    /// Where the replies to a script's commands are written.
+    script_reply: Reply,
+    /// The flags of the client in whose name a script's commands run.
+    script_saved_flags: ClientFlags,
+    /// The client whose script counts as busy.
+    script_conn: Option<ConnId>,
+    /// The same if it has gone meanwhile.
+    orphan: Option<Box<Client>>,
+    /// The script that has just ended took a while and began then.
+    heavy_since: Option<UnixMicros>,
     /// The room that eviction has made for the command that is about to run, while a clock reading tells how long
     /// that took; and how many keys went.
     timing_eviction: Option<u64>,
     room_made: Option<Room>,
     /// Blocked clients are being served.
     is_serving: bool,
+    /// In whose name the commands of a file run that is loaded.
+    loading_client: Option<Box<Client>>,
     running: Option<CommandId>,
     trace: Option<Vec<(ConnId, u64, String)>>,
 }
@@ -137,9 +153,15 @@ impl Engine {
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
             open_exec: None,
+            script_reply: Reply::default(),
+            script_saved_flags: ClientFlags::default(),
+            script_conn: None,
+            orphan: None,
+            heavy_since: None,
             timing_eviction: None,
             room_made: None,
             is_serving: false,
+            loading_client: None,
             running: None,
             trace: boot.replaying.then(Vec::new),
         })
@@ -193,16 +215,59 @@ impl Engine {
 
     /// A chunk of a file that is loaded.
     pub fn handle_chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
-        self.server.take_chunk(ticket, size, bytes);
+        self.with_loader(|server, run| server.take_chunk(ticket, size, bytes, run));
         self.settle_answers();
+    }
+
+    /// What the append-only file gets before replies leave.
+    pub fn take_aof_batch(&mut self) -> Option<Batch> {
+        self.server.take_aof_batch()
+    }
+
+    /// Whether replies leave when what they tell of is on disk, and not before.
+    #[inline]
+    pub fn syncs_always(&self) -> bool {
+        self.server.effects.propagating && self.server.syncs_always()
+    }
+
+    /// Whether the append-only file goes on in another file, which the shell is still to open.
+    #[inline]
+    pub fn is_opening_aof(&self) -> bool {
+        self.server.aof.is_opening()
+    }
+
+    /// Gives loading a way to run the commands of an append-only file.
+    fn with_loader(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
+        if self.server.persistence.loading.is_none() {
+            return;
+        }
+        let now = self.server.now;
+        let mut client = self
+            .loading_client
+            .take()
+            .unwrap_or_else(|| loading_client(now));
+        let registry = &self.registry;
+        load(&mut self.server, &mut |server, args| {
+            run_loaded(server, registry, &mut client, args)
+        });
+        if self.server.persistence.loading.is_some() {
+            self.loading_client = Some(client);
+        }
     }
 
     /// The clock at the start of a loop turn. Runs the ticks that are due.
     pub fn handle_time(&mut self, now: UnixMicros) {
         self.count_turn();
+        if self.server.scripting.busy.is_some() {
+            // For a script the time stands still, and so do the ticks.
+            self.last_clock = now;
+            self.continue_busy_script();
+            return;
+        }
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
+        self.server.aof.turn_bytes = 0;
         self.tick();
         self.settle_answers();
     }
@@ -284,6 +349,7 @@ impl Engine {
     pub fn wants_read(&self, conn: ConnId) -> bool {
         let waiting = ClientFlags::PAUSED
             .or(ClientFlags::AWAITING)
+            .or(ClientFlags::SCRIPTING)
             .or(ClientFlags::THROTTLED)
             .or(ClientFlags::CLOSE_AFTER_REPLY)
             .or(ClientFlags::CLOSE_ASAP);
@@ -424,30 +490,47 @@ impl Engine {
 
     /// Replies to those whose saves and loads are done.
     fn settle_answers(&mut self) {
-        for ((conn, client_id), result) in std::mem::take(&mut self.server.persistence.answers) {
-            self.answer(conn, client_id, result);
+        for ((conn, client_id), answer) in std::mem::take(&mut self.server.persistence.answers) {
+            match answer {
+                Answer::Ok => self.answer(conn, client_id, Ok(())),
+                Answer::Error(error) => self.answer(conn, client_id, Err(error)),
+                Answer::Synced { local } => self.answer_with(conn, client_id, |_, client| {
+                    client.reply.array(2);
+                    client.reply.int(local as i64);
+                    client.reply.int(0);
+                }),
+            }
         }
     }
 
     /// Replies to a command that waited for the shell, and lets its client go on.
     fn answer(&mut self, conn: ConnId, client_id: u64, result: Result<(), CommandError>) {
+        self.answer_with(conn, client_id, |server, client| match result {
+            Ok(()) => client.reply.ok(),
+            Err(error) => {
+                let line = error.line();
+                server.count_error(&line);
+                if let Some(id) = client.last_command {
+                    server.command_stats[usize::from(id.0)].failed_calls += 1;
+                }
+                client.reply.error_bytes(&line);
+            }
+        });
+    }
+
+    fn answer_with(
+        &mut self,
+        conn: ConnId,
+        client_id: u64,
+        reply: impl FnOnce(&mut Server, &mut Client),
+    ) {
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
         let is_same = client.id == client_id;
         if is_same {
             client.flags.set(ClientFlags::AWAITING, false);
-            match result {
-                Ok(()) => client.reply.ok(),
-                Err(error) => {
-                    let line = error.line();
-                    self.server.count_error(&line);
-                    if let Some(id) = client.last_command {
-                        self.server.command_stats[usize::from(id.0)].failed_calls += 1;
-                    }
-                    client.reply.error_bytes(&line);
-                }
-            }
+            reply(&mut self.server, &mut client);
             self.deliver_pushes(&mut client);
         }
         self.server.clients.put_back(client);
@@ -580,6 +663,7 @@ impl Engine {
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
+        self.adopt_orphan(conn);
         let client = self.server.clients.remove(conn);
         self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
@@ -598,4 +682,59 @@ impl Engine {
             trace.retain(|(of, ..)| *of != conn);
         }
     }
+}
+
+/// In whose name the commands of an append-only file run: nobody reads the replies, and nothing waits.
+fn loading_client(now: UnixMicros) -> Box<Client> {
+    let mut client = Box::new(Client::new(ConnId(u32::MAX), 0, now));
+    client.flags.set(ClientFlags::IN_EXEC, true);
+    client.reply.set_muted(true);
+    client
+}
+
+/// Runs a command of an append-only file. That its reply is an error means nothing, as when it was written.
+fn run_loaded(
+    server: &mut Server,
+    registry: &Registry,
+    client: &mut Client,
+    words: &[&[u8]],
+) -> Result<(), String> {
+    let Some(name) = words.first() else {
+        client.dbid = 0;
+        return Ok(());
+    };
+    let mut owned = OwnedArgs::default();
+    if !words.iter().all(|word| owned.push(word)) {
+        return Err("A command that is too large".to_owned());
+    }
+    let args = owned.args();
+    let command = match registry.find(args) {
+        Ok(command) if command.spec.accepts(args.len()) => command,
+        Ok(command) => {
+            return Err(format!(
+                "Wrong number of arguments for '{}' reading the append only file",
+                command.full_name
+            ));
+        }
+        Err(_) => {
+            let name = name[..name.len().min(128)].escape_ascii();
+            return Err(format!(
+                "Unknown command '{name}' reading the append only file"
+            ));
+        }
+    };
+    client.last_command = Some(command.id);
+    let handler = command.spec.handler;
+    let mut ctx = Ctx {
+        server,
+        client,
+        registry,
+        command: command.id,
+        first_key: None,
+    };
+    let _ = handler(&mut ctx, args);
+    client
+        .flags
+        .set(ClientFlags::AWAITING.or(ClientFlags::BLOCKED), false);
+    Ok(())
 }

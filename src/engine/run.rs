@@ -164,6 +164,16 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
+        if client.flags.has(ClientFlags::SCRIPTING) {
+            let running = &self.server.scripting.running;
+            let in_exec = running.as_ref().is_some_and(|running| running.in_exec);
+            let Some(result) = self.resume_script(client) else {
+                return;
+            };
+            if !self.settle_script(client, result, in_exec) {
+                return;
+            }
+        }
         let waits = ClientFlags::AWAITING.or(ClientFlags::BLOCKED);
         // A transaction that has begun is run to its end, whoever is still there to hear of it.
         let is_mid_exec = !client.exec.is_empty() || self.open_exec == Some(client.conn);

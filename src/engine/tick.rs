@@ -77,6 +77,9 @@ pub(super) struct Ticked {
 impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
+        if self.server.scripting.busy.is_some() {
+            return Some(self.server.now); // it goes on at once
+        }
         let mut at = self.next_cron;
         if self.expire_backlog || !self.server.garbage.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
@@ -96,6 +99,9 @@ impl Engine {
         }
         if self.server.unpaused || self.server.eviction.is_pending {
             at = self.server.now;
+        }
+        if let Some(deadline_ms) = self.server.aof_wait_due_ms() {
+            at = at.min(UnixMicros(deadline_ms.saturating_mul(1000)));
         }
         for due in [self.server.snapshot_due(), self.server.loading_due()] {
             at = at.min(due.unwrap_or(at));
@@ -117,9 +123,11 @@ impl Engine {
             self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
         self.server.advance_snapshot();
-        self.server.advance_loading();
+        self.with_loader(|server, run| server.advance_loading(run));
+        self.server.settle_waits(false);
         if cron {
             self.server.persistence_cron();
+            self.server.aof_cron();
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
@@ -142,6 +150,10 @@ impl Engine {
         if self.server.eviction.is_pending {
             self.server.make_room();
             self.follow_eviction();
+        }
+        // What expires by itself is no transaction.
+        if self.server.effects.has_propagated() {
+            self.server.flush_effects(false);
         }
         self.server.free_garbage();
         if !self.server.flush_waiters.is_empty() {

@@ -269,6 +269,7 @@ impl Replay {
         while self.engine.poll_resumed().is_some() {}
         while self.engine.poll_flush().is_some() {}
         while self.engine.poll_order().is_some() {}
+        while self.engine.take_aof_batch().is_some() {}
     }
 
     fn wrote(&mut self, conn: ConnId, taken: usize) {
@@ -395,6 +396,7 @@ mod tests {
         to.reading(&Reading::default());
         // There is no file to load.
         to.chunk(1, None, b"");
+        to.chunk(2, None, b"");
         to.accept(ConnId(0), &peer);
         to.read(ConnId(0), b"PING\r\n");
         to.turn_end(UnixMicros(START.0 + 20));
@@ -441,7 +443,7 @@ mod tests {
         assert!(
             matches!(
                 report.difference,
-                Some(Difference::Disagree { record: 8, .. })
+                Some(Difference::Disagree { record: 9, .. })
             ),
             "{report:?}"
         );
@@ -453,7 +455,7 @@ mod tests {
             .expect_err("nobody there");
         assert_eq!(
             error.to_string(),
-            "record 8 names client 7, which is not connected"
+            "record 9 names client 7, which is not connected"
         );
     }
 }

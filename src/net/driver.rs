@@ -6,6 +6,7 @@ use crate::border::{CloseReason, Flush, Outcome, Peer, Signal, Want};
 use crate::engine::Engine;
 use crate::journal::Recorder;
 use crate::journal::replay::recycle;
+use crate::state::aof::Batch;
 use crate::state::{ConnId, UnixMicros};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::time::Duration;
@@ -179,6 +180,11 @@ impl Driver {
         let flush = self.engine.handle_wrote(conn, 0);
         self.serve_wants();
         flush
+    }
+
+    /// What the append-only file gets before replies leave. The bytes follow from the Inputs, so they need no record.
+    pub fn take_aof_batch(&mut self) -> Option<Batch> {
+        self.engine.take_aof_batch()
     }
 
     /// The server starts. There is no record of it: every journal begins with it.

@@ -10,10 +10,12 @@ use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::system::OomScore;
 use super::{log as server_log, process};
-use crate::border::{CloseReason, Flush, Order, Peer};
+use crate::border::{CloseReason, Flush, Order, Outcome, Peer};
 use crate::disk;
-use crate::disk::files::{ChunkReader, Job, Writer, path_of};
+use crate::disk::aof::AofFile;
+use crate::disk::files::{self, ChunkReader, Job, Writer, path_of};
 use crate::keyspace::alloc;
+use crate::state::aof::WRITE_TICKET;
 use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};
 use mio::event::Event;
@@ -66,6 +68,7 @@ pub struct Shell {
     files: Writer,
     waker: Arc<Waker>,
     chunks: ChunkReader,
+    aof: AofFile,
     /// An order to read that waits for the next turn, so that clients have theirs between two chunks.
     read_next: Option<Order>,
     on_ready: Option<OnReady>,
@@ -102,6 +105,7 @@ impl Shell {
             files: Writer::new(),
             waker,
             chunks: ChunkReader::default(),
+            aof: AofFile::default(),
             read_next: None,
             on_ready: None,
         };
@@ -132,6 +136,8 @@ impl Shell {
         let mut exit = self.obey_orders();
         loop {
             if let Some(code) = exit {
+                self.write_aof();
+                self.aof.sync();
                 self.files.finish();
                 return Ok(code);
             }
@@ -150,8 +156,10 @@ impl Shell {
         self.read_chunk();
         self.take_unfinished();
         for (count, event) in events.iter().enumerate() {
-            if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
+            // When each reply waits for the disk, all replies of a turn wait together.
+            if count % FLUSH_EVERY == FLUSH_EVERY - 1 && !self.driver.engine().syncs_always() {
                 self.driver.turn_end();
+                self.write_aof();
                 self.flush();
             }
             match event.token() {
@@ -172,8 +180,14 @@ impl Shell {
             self.read(conn);
         }
         self.driver.turn_end();
+        // Bytes for a file that is still to be opened wait for that.
+        let mut exit = None;
+        if self.driver.engine().is_opening_aof() {
+            exit = self.obey_orders();
+        }
+        self.write_aof();
         self.flush();
-        let exit = self.obey_orders();
+        let exit = exit.or_else(|| self.obey_orders());
         // Writing may have made room for more commands, and no edge will come for what waits already.
         while let Some(conn) = self.driver.poll_resumed() {
             self.read_next_turn(conn);
@@ -223,6 +237,20 @@ impl Shell {
                 Ok((size, bytes)) => self.driver.chunk(ticket, size, bytes),
                 Err(why) => self.driver.done(ticket, Err(why)),
             }
+        }
+    }
+
+    /// Appends what commands have changed to the append-only file.
+    fn write_aof(&mut self) {
+        while let Some(batch) = self.driver.take_aof_batch() {
+            let outcome = self.aof.append(&batch);
+            self.tell_aof(outcome);
+        }
+    }
+
+    fn tell_aof(&mut self, outcome: Option<Outcome>) {
+        if let Some(outcome) = outcome {
+            self.driver.done(WRITE_TICKET, outcome);
         }
     }
 
@@ -583,6 +611,64 @@ impl Shell {
                     computes_checksum,
                     target: path_of(&target),
                 }),
+                Order::WriteWhole {
+                    ticket,
+                    path,
+                    bytes,
+                } => {
+                    let written = files::write_bytes(&path_of(&path), &bytes);
+                    if let Err(error) = &written {
+                        warn!(
+                            "{} cannot be written: {}",
+                            path.escape_ascii(),
+                            plain(error)
+                        );
+                    }
+                    let outcome = written.map(|()| Vec::new());
+                    self.driver
+                        .done(ticket, outcome.map_err(|error| plain(&error)));
+                }
+                Order::Rename { ticket, from, to } => {
+                    let renamed = files::rename(&path_of(&from), &path_of(&to));
+                    let outcome = renamed.map(|()| Vec::new());
+                    self.driver
+                        .done(ticket, outcome.map_err(|error| plain(&error)));
+                }
+                Order::RemoveFiles { ticket, paths } => {
+                    let paths = paths.iter().map(|path| path_of(path)).collect();
+                    self.order_file(Job::Remove { paths, ticket });
+                }
+                Order::OpenAof {
+                    before,
+                    path,
+                    truncate_to,
+                } => {
+                    if let Some(old) = self.aof.replace(&before) {
+                        // Its answer says nothing: what is forced to disk later comes behind it.
+                        self.order_file(Job::Sync {
+                            file: old,
+                            ticket: 0,
+                        });
+                    }
+                    let outcome = self.aof.open(&path_of(&path), truncate_to);
+                    self.tell_aof(Some(outcome));
+                }
+                Order::CloseAof { before } => {
+                    if let Some(old) = self.aof.replace(&before) {
+                        self.order_file(Job::Sync {
+                            file: old,
+                            ticket: 0,
+                        });
+                    }
+                }
+                Order::SyncAof { ticket } => match self.aof.handle() {
+                    Ok(file) => self.order_file(Job::Sync { file, ticket }),
+                    Err(error) => self.driver.done(ticket, Err(plain(&error))),
+                },
+                Order::RetryAof => {
+                    let outcome = self.aof.retry();
+                    self.tell_aof(outcome);
+                }
                 Order::DropFile { file } => self.order_file(Job::Drop { file }),
                 Order::Ready => {
                     if let Some(say) = self.on_ready.take() {
@@ -594,6 +680,7 @@ impl Shell {
         }
         if has_answered || exit.is_some() {
             self.driver.turn_end();
+            self.write_aof();
             self.flush();
         }
         exit

@@ -7,8 +7,10 @@
 //! Bytes from outside are checked here once and completely: what decoding returns keeps every invariant of its type.
 //! A length is believed when as many bytes are there, so that no input makes it allocate much more than it is long.
 
+pub mod aof;
 mod hash;
 mod list;
+pub mod manifest;
 pub mod payload;
 pub mod piece;
 pub mod rdb;

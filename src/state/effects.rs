@@ -5,6 +5,7 @@
 //! events. May not: deliver anything.
 
 use crate::config::KeyspaceEvents;
+use crate::resp::Args;
 
 /// The class of a keyspace event: one letter of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,24 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// A command has run. If it changed something and has not said what stands for that, the request itself is what
+    /// is propagated. `dirty_before` is the count of changes before it ran.
+    pub fn settle_request(&mut self, dbid: u32, args: Args<'_>, writes: bool, dirty_before: u64) {
+        let is_rewritten = std::mem::take(&mut self.rewritten);
+        if writes && !is_rewritten && self.dirty != dirty_before {
+            self.propagated.push(Propagated {
+                dbid,
+                argv: args.iter_from(0).map(<[u8]>::to_vec).collect(),
+            });
+        }
+    }
+
+    /// Whether something waits to be sent.
+    #[inline]
+    pub fn has_propagated(&self) -> bool {
+        !self.propagated.is_empty()
+    }
+
     /// Queues `argv` for the AOF and the replicas.
     pub fn propagate(&mut self, dbid: u32, argv: &[&[u8]]) {
         if self.propagating {

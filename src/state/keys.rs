@@ -12,6 +12,7 @@ use crate::keyspace::object::{Object, ObjectType};
 use crate::keyspace::table::{Element, HashSeed};
 use crate::resp::Args;
 use crate::state::effects::{Event, EventClass};
+use crate::state::persistence::Restraint;
 use crate::state::server::Server;
 use crate::state::{CommandError, Rng};
 use crate::types::decimal::parse_i64;
@@ -46,6 +47,8 @@ pub enum Access {
     ReadNoTouch,
     /// The same, and a key that is not there is no event either.
     Inspect,
+    /// A read of something that the reader changes: whoever looks up otherwise, but for `Write`, changes nothing.
+    ReadWrite,
     /// A lookup for a change: no hit or miss, but use of the key.
     Write,
     /// Neither counts nor leaves a trace.
@@ -113,7 +116,10 @@ impl Server {
         }
         let wanted = self.config.notify_keyspace_events;
         if wanted.contains(KeyspaceEvents::KEY_MISS)
-            && matches!(access, Access::Read | Access::ReadNoTouch)
+            && matches!(
+                access,
+                Access::Read | Access::ReadNoTouch | Access::ReadWrite
+            )
             && self.db(dbid).get(key.hash, key.bytes).is_none()
         {
             self.announce_miss(dbid, key);
@@ -123,18 +129,19 @@ impl Server {
         let last = self.dbs.len() - 1;
         let db = &mut self.dbs[last.min(dbid as usize)];
         let found = match access {
-            Access::Write => db.get_mut(key.hash, key.bytes),
+            Access::Write | Access::ReadWrite => db.get_mut(key.hash, key.bytes),
             _ => db.get_used(key.hash, key.bytes),
         };
         match access {
-            Access::Read | Access::ReadNoTouch | Access::Inspect => match found {
+            Access::Read | Access::ReadNoTouch | Access::ReadWrite | Access::Inspect => match found
+            {
                 Some(_) => self.stats.keyspace_hits += 1,
                 None => self.stats.keyspace_misses += 1,
             },
             Access::Write | Access::Peek => {}
         }
         let entry = found?;
-        if matches!(access, Access::Read | Access::Write)
+        if matches!(access, Access::Read | Access::Write | Access::ReadWrite)
             && !no_touch
             && entry.lru() != self.usage.settled
         {
@@ -277,7 +284,7 @@ impl Server {
     /// Whether CLIENT PAUSE keeps the key in memory though its deadline has passed: readers do not see it.
     fn hides(&mut self, dbid: u32, key: Key<'_>, access: Access) -> bool {
         let now_ms = self.now_ms;
-        matches!(access, Access::Read | Access::ReadNoTouch | Access::Inspect)
+        !matches!(access, Access::Write | Access::Peek)
             && self.is_paused()
             && !self.expire_paused
             && self
@@ -285,6 +292,15 @@ impl Server {
                 .get(key.hash, key.bytes)
                 .and_then(Entry::expire)
                 .is_some_and(|deadline| now_ms > deadline)
+    }
+
+    /// A deadline that is set to this time or one before removes at once. Not so while a file is loaded: what it
+    /// does later is meant for what was there then.
+    pub fn removal_horizon(&self) -> i64 {
+        match self.restraint.has(Restraint::LOADING) {
+            true => i64::MIN,
+            false => self.now_ms,
+        }
     }
 
     /// Removes the key if its deadline has passed; says whether it did.

@@ -2,13 +2,16 @@
 //!
 //! The engine asks for one chunk at a time; what it was given is in the journal, so a recorded run that began with a
 //! file replays without it. Lives here: the order of files, the keys, the figures, what follows at the end. May not:
-//! know a file's format (`persist`).
+//! know a file's format (`persist`), run commands (the engine gives a function for that).
 
 use crate::border::{LogLevel, Order, Outcome};
 use crate::keyspace::eviction::Usage;
-use crate::persist::rdb::{Decoder, FileError, Item, Key as FileKey};
+use crate::persist::aof::{Commands, Flaw, Part};
+use crate::persist::manifest::Manifest;
+use crate::persist::rdb::{self, Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
-use crate::state::persistence::Restraint;
+use crate::script::machine::Purpose;
+use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
 use crate::state::{CommandError, UnixMicros};
@@ -23,6 +26,12 @@ const KEY_BYTES_MIN: u64 = 4;
 /// Keys that hold nothing are named in the log up to this many.
 const EMPTY_NAMED_MAX: u64 = 10;
 
+/// Runs a command of an append-only file, or says why it cannot be; without one, a new file begins.
+pub type RunCommand<'a> = dyn FnMut(&mut Server, &[&[u8]]) -> Result<(), String> + 'a;
+
+/// Longer than any manifest.
+const MANIFEST_MAX: usize = 1 << 20;
+
 /// What is done when everything is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -30,6 +39,37 @@ pub enum Then {
     Start,
     /// A client's DEBUG RELOAD is done.
     Reload(Waiter),
+    /// A client's DEBUG LOADAOF is done.
+    LoadAof(Waiter),
+}
+
+/// What the file that is read is taken for.
+enum Stage {
+    /// The list of an append-only file's parts.
+    Manifest(Vec<u8>),
+    /// There is no manifest: perhaps an append-only file of one part, as servers before 7.0 had it.
+    Old,
+    /// The base is not in its folder; perhaps a move of it was interrupted.
+    Moved,
+    /// A part of an append-only file, which may begin with a snapshot.
+    Head,
+    Rdb(Box<Decoder>),
+    Commands(Box<Commands>),
+}
+
+/// An append-only file that is loaded.
+#[derive(Default)]
+struct AofParts {
+    manifest: Manifest,
+    /// Names of the parts that are still to be loaded, the next one last.
+    left: Vec<Vec<u8>>,
+    name: Vec<u8>,
+    /// Where a transaction began that has not ended, and its commands.
+    open: Option<(u64, Vec<Vec<Vec<u8>>>)>,
+    base_bytes: u64,
+    bytes: u64,
+    /// The last file ends within a command: here.
+    truncate_to: Option<u64>,
 }
 
 /// What a load found.
@@ -56,7 +96,9 @@ pub struct Loading {
     ticket: Option<u64>,
     /// What was read of the file.
     read_bytes: u64,
-    decoder: Decoder,
+    stage: Stage,
+    /// The parts, if it is an append-only file.
+    aof: Option<AofParts>,
     dbid: u32,
     /// A key may be there already.
     merges: bool,
@@ -69,30 +111,43 @@ pub struct Loading {
 impl Loading {
     /// How much of the file is loaded.
     pub fn loaded_bytes(&self) -> u64 {
-        self.decoder.pos()
+        match &self.stage {
+            Stage::Rdb(decoder) => decoder.pos(),
+            Stage::Commands(commands) => commands.pos(),
+            _ => 0,
+        }
     }
 }
 
 impl Server {
     /// Loads what the disk has, at the start of the server.
     pub fn load_at_start(&mut self) {
-        self.begin_loading(false, Then::Start);
+        self.begin_loading(false, Then::Start, self.config.appendonly);
     }
 
-    /// Begins to load the file `dbfilename`.
-    pub fn begin_loading(&mut self, merges: bool, then: Then) {
+    /// Begins to load the append-only file, or the file `dbfilename`.
+    pub fn begin_loading(&mut self, merges: bool, then: Then, is_aof: bool) {
         self.restraint.set(Restraint::LOADING, true);
         self.expire_paused = true;
+        // Without an append-only file it is read as well: one that is begun later must not take names that are in use.
+        let reads_manifest = is_aof || then == Then::Start;
         let mut loading = Box::new(Loading {
             started: self.now,
             then,
             file_bytes: 0,
             used_memory: 0,
             figures: Figures::default(),
-            path: self.config.dbfilename.clone(),
+            path: match reads_manifest {
+                true => self.manifest_path(),
+                false => self.config.dbfilename.clone(),
+            },
             ticket: None,
             read_bytes: 0,
-            decoder: Decoder::new(0, self.config.rdbchecksum && !self.debug.skip_checksum),
+            stage: match reads_manifest {
+                true => Stage::Manifest(Vec::new()),
+                false => Stage::Rdb(Box::new(self.decoder())),
+            },
+            aof: is_aof.then(AofParts::default),
             dbid: 0,
             merges,
             key_due_us: self.now.0,
@@ -100,6 +155,10 @@ impl Server {
         });
         self.ask_chunk(&mut loading);
         self.persistence.loading = Some(loading);
+    }
+
+    fn decoder(&self) -> Decoder {
+        Decoder::new(0, self.config.rdbchecksum && !self.debug.skip_checksum)
     }
 
     fn ask_chunk(&mut self, loading: &mut Loading) {
@@ -126,7 +185,13 @@ impl Server {
     }
 
     /// The shell has read a chunk of a file that has `size` bytes; `None` when there is no such file.
-    pub fn take_chunk(&mut self, ticket: u64, size: Option<u64>, bytes: &[u8]) {
+    pub fn take_chunk(
+        &mut self,
+        ticket: u64,
+        size: Option<u64>,
+        bytes: &[u8],
+        run: &mut RunCommand<'_>,
+    ) {
         let Some(loading) = &mut self.persistence.loading else {
             return;
         };
@@ -144,12 +209,35 @@ impl Server {
             true => 0,
             false => size.saturating_sub(loading.read_bytes),
         };
-        loading.decoder.push(bytes, beyond);
-        self.advance_loading();
+        match &mut loading.stage {
+            Stage::Rdb(decoder) => decoder.push(bytes, beyond),
+            Stage::Commands(commands) => commands.push(bytes, beyond),
+            Stage::Manifest(text) => {
+                text.extend_from_slice(bytes);
+                if beyond == 0 || text.len() > MANIFEST_MAX {
+                    return self.take_manifest();
+                }
+            }
+            Stage::Old => return self.upgrade_aof(),
+            Stage::Moved => return self.move_base(),
+            Stage::Head if rdb::is_rdb(bytes) => {
+                let mut decoder = Box::new(Decoder::new(
+                    0,
+                    self.config.rdbchecksum && !self.debug.skip_checksum,
+                ));
+                decoder.push(bytes, beyond);
+                loading.stage = Stage::Rdb(decoder);
+            }
+            Stage::Head => {
+                let commands = Commands::new(0, bytes.to_vec(), beyond);
+                loading.stage = Stage::Commands(Box::new(commands));
+            }
+        }
+        self.advance_loading(run);
     }
 
     /// Goes on with what is at hand.
-    pub fn advance_loading(&mut self) {
+    pub fn advance_loading(&mut self, run: &mut RunCommand<'_>) {
         let Some(mut loading) = self.persistence.loading.take() else {
             return;
         };
@@ -168,13 +256,17 @@ impl Server {
             } else if loading.key_due_us > self.now.0 {
                 break;
             }
-            match self.load_item(&mut loading, &limits) {
+            let step = match &loading.stage {
+                Stage::Rdb(_) => self.load_item(&mut loading, &limits),
+                _ => self.load_command(&mut loading, run),
+            };
+            match step {
                 Ok(Step::On) => {}
                 Ok(Step::More) => {
                     self.ask_chunk(&mut loading);
                     break;
                 }
-                Ok(Step::End) => return self.end_loading(&loading),
+                Ok(Step::End) => return self.end_file(loading, run),
                 Err(error) => return self.loading_failed(&loading, &error.to_string()),
             }
         }
@@ -182,9 +274,24 @@ impl Server {
     }
 
     fn load_item(&mut self, loading: &mut Loading, limits: &Limits) -> Result<Step, FileError> {
-        let pos = loading.decoder.pos();
+        let mut stage = std::mem::replace(&mut loading.stage, Stage::Head);
+        let step = match &mut stage {
+            Stage::Rdb(decoder) => self.load_item_of(decoder, loading, limits),
+            _ => Ok(Step::End),
+        };
+        loading.stage = stage;
+        step
+    }
+
+    fn load_item_of(
+        &mut self,
+        decoder: &mut Decoder,
+        loading: &mut Loading,
+        limits: &Limits,
+    ) -> Result<Step, FileError> {
+        let pos = decoder.pos();
         let fail = |what: String| Err(FileError { pos, what });
-        let Some(item) = loading.decoder.next(limits)? else {
+        let Some(item) = decoder.next(limits)? else {
             return Ok(Step::More);
         };
         match item {
@@ -207,7 +314,13 @@ impl Server {
             }
             Item::Function(code) => {
                 let code = code.into_owned();
-                self.libraries.push(code);
+                let loaded = self.ensure_machine(Purpose::Functions).and_then(|()| {
+                    let loaded = self.scripting.libraries.load(&code, loading.merges);
+                    loaded.map_err(CommandError::Bytes)
+                });
+                if let Err(error) = loaded {
+                    return fail(format!("a library of functions does not load: {error}"));
+                }
             }
             Item::Empty(name) => {
                 loading.figures.empty += 1;
@@ -218,8 +331,9 @@ impl Server {
             }
             Item::Key(key) => {
                 let dbid = loading.dbid;
-                let merges = loading.merges;
-                let loaded = self.load_key(dbid, key, merges);
+                // What an append-only file's base holds is kept until the file itself removes it.
+                let keeps_due = loading.aof.is_some();
+                let loaded = self.load_key(dbid, key, loading.merges, keeps_due);
                 match loaded {
                     Ok(true) => loading.figures.keys += 1,
                     Ok(false) => loading.figures.expired += 1,
@@ -247,11 +361,17 @@ impl Server {
     }
 
     /// Adds a key; says whether it was, because its deadline may have passed, or why it cannot be.
-    fn load_key(&mut self, dbid: u32, key: FileKey<'_>, merges: bool) -> Result<bool, String> {
+    fn load_key(
+        &mut self,
+        dbid: u32,
+        key: FileKey<'_>,
+        merges: bool,
+        keeps_due: bool,
+    ) -> Result<bool, String> {
         let is_due = key
             .deadline_ms
             .is_some_and(|deadline| deadline < self.now_ms);
-        if is_due {
+        if is_due && !keeps_due {
             return Ok(false);
         }
         let clock = self.clock_of(key.idle_secs, key.frequency);
@@ -302,7 +422,257 @@ impl Server {
         self.log(LogLevel::Notice, line);
     }
 
-    fn end_loading(&mut self, loading: &Loading) {
+    /// The next command of an append-only file.
+    fn load_command(
+        &mut self,
+        loading: &mut Loading,
+        run: &mut RunCommand<'_>,
+    ) -> Result<Step, FileError> {
+        let mut stage = std::mem::replace(&mut loading.stage, Stage::Head);
+        let step = match &mut stage {
+            Stage::Commands(commands) => self.load_command_of(commands, loading, run),
+            _ => Ok(Step::End),
+        };
+        loading.stage = stage;
+        step
+    }
+
+    fn load_command_of(
+        &mut self,
+        commands: &mut Commands,
+        loading: &mut Loading,
+        run: &mut RunCommand<'_>,
+    ) -> Result<Step, FileError> {
+        let pos = commands.pos();
+        let fail = |pos: u64, what: String| Err(FileError { pos, what });
+        let Some(aof) = &mut loading.aof else {
+            return fail(pos, "no append-only file is loaded".to_owned());
+        };
+        let cut = match commands.next_part() {
+            Ok(Some(Part::Command(places))) => {
+                let args: Vec<&[u8]> = places.iter().map(|place| commands.bytes(place)).collect();
+                let is =
+                    |name: &str| args.len() == 1 && args[0].eq_ignore_ascii_case(name.as_bytes());
+                if let Some((_, queue)) = &mut aof.open {
+                    if !is("EXEC") {
+                        queue.push(args.iter().map(|arg| arg.to_vec()).collect());
+                        return Ok(Step::On);
+                    }
+                    for command in std::mem::take(queue) {
+                        let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+                        if let Err(what) = run(self, &args) {
+                            return fail(pos, what);
+                        }
+                    }
+                    aof.open = None;
+                } else if is("MULTI") {
+                    aof.open = Some((pos, Vec::new()));
+                    return Ok(Step::On);
+                } else if let Err(what) = run(self, &args) {
+                    return fail(pos, what);
+                }
+                self.delay_key(loading);
+                return Ok(Step::On);
+            }
+            Ok(Some(Part::Time(_) | Part::Note)) => return Ok(Step::On),
+            Ok(None) if !commands.is_at_end() => return Ok(Step::More),
+            Ok(None) => match aof.open.take() {
+                None => return Ok(Step::End),
+                Some((pos, _)) => pos,
+            },
+            Err(Flaw::Cut { pos }) => aof.open.take().map_or(pos, |(begun, _)| begun),
+            Err(Flaw::Format { pos }) => {
+                return fail(
+                    pos,
+                    "Bad file format reading the append only file: no command".to_owned(),
+                );
+            }
+        };
+        let is_last = aof.left.is_empty();
+        if !is_last || !self.config.aof_load_truncated {
+            let what = match is_last {
+                true => {
+                    "Unexpected end of file reading the append only file (retrace check --fix can cut it off there)"
+                }
+                false => {
+                    "Unexpected end of file reading the append only file, which is not the last one"
+                }
+            };
+            return fail(cut, what.to_owned());
+        }
+        aof.truncate_to = Some(cut);
+        let name = aof.name.escape_ascii().to_string();
+        self.log(
+            LogLevel::Warning,
+            format!("!!! Warning: short read while loading the AOF file {name}!!!"),
+        );
+        self.log(
+            LogLevel::Warning,
+            format!("Truncating the AOF {name} at offset {cut}"),
+        );
+        self.log(
+            LogLevel::Warning,
+            format!("AOF {name} loaded anyway because aof-load-truncated is enabled"),
+        );
+        Ok(Step::End)
+    }
+
+    /// A manifest is at hand.
+    fn take_manifest(&mut self) {
+        let Some(mut loading) = self.persistence.loading.take() else {
+            return;
+        };
+        let Stage::Manifest(text) = &loading.stage else {
+            return;
+        };
+        match Manifest::parse(text) {
+            Ok(manifest) if loading.aof.is_none() => {
+                self.aof.manifest = manifest;
+                self.go_on_with_rdb(loading);
+            }
+            Err((line, error)) if loading.aof.is_none() => {
+                let path = loading.path.escape_ascii();
+                let text = format!("{path} is passed over: {error} (line {line})");
+                self.log(LogLevel::Warning, text);
+                self.go_on_with_rdb(loading);
+            }
+            Ok(manifest) => {
+                self.begin_parts(&mut loading, manifest);
+                self.next_part(loading);
+            }
+            Err((line, error)) => {
+                self.loading_failed(&loading, &format!("{error} (line {line})"));
+            }
+        }
+    }
+
+    /// There is no append-only file to load.
+    fn go_on_with_rdb(&mut self, mut loading: Box<Loading>) {
+        loading.path = self.config.dbfilename.clone();
+        loading.read_bytes = 0;
+        loading.stage = Stage::Rdb(Box::new(self.decoder()));
+        self.ask_chunk(&mut loading);
+        self.persistence.loading = Some(loading);
+    }
+
+    fn begin_parts(&mut self, loading: &mut Loading, manifest: Manifest) {
+        let mut left: Vec<Vec<u8>> = manifest.files().map(|file| file.name.clone()).collect();
+        left.reverse();
+        loading.aof = Some(AofParts {
+            manifest,
+            left,
+            ..AofParts::default()
+        });
+    }
+
+    /// Goes on with the next part of an append-only file, or ends.
+    fn next_part(&mut self, mut loading: Box<Loading>) {
+        let Some(aof) = &mut loading.aof else {
+            return self.end_loading(&mut loading);
+        };
+        let Some(name) = aof.left.pop() else {
+            return self.end_loading(&mut loading);
+        };
+        loading.path = self.aof_path(&name);
+        aof.name = name;
+        aof.open = None;
+        loading.read_bytes = 0;
+        loading.dbid = 0;
+        loading.stage = Stage::Head;
+        self.ask_chunk(&mut loading);
+        self.persistence.loading = Some(loading);
+    }
+
+    /// There is an append-only file of one part: it becomes the base of one of several.
+    fn upgrade_aof(&mut self) {
+        let Some(mut loading) = self.persistence.loading.take() else {
+            return;
+        };
+        let name = self.config.appendfilename.clone();
+        let manifest = Manifest::upgrade(&name);
+        let (ticket, path) = (self.next_ticket(), self.manifest_path());
+        self.orders.push_back(Order::WriteWhole {
+            ticket,
+            path,
+            bytes: manifest.to_text(),
+        });
+        self.rename_old(&name);
+        self.begin_parts(&mut loading, manifest);
+        self.next_part(loading);
+    }
+
+    fn rename_old(&mut self, name: &[u8]) {
+        let ticket = self.next_ticket();
+        let to = self.aof_path(name);
+        self.orders.push_back(Order::Rename {
+            ticket,
+            from: name.to_vec(),
+            to,
+        });
+        let text = format!(
+            "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
+            name.escape_ascii(),
+            self.config.appenddirname.escape_ascii()
+        );
+        self.log(LogLevel::Notice, text);
+    }
+
+    /// The base is where servers before 7.0 had it.
+    fn move_base(&mut self) {
+        let Some(mut loading) = self.persistence.loading.take() else {
+            return;
+        };
+        let name = self.config.appendfilename.clone();
+        self.rename_old(&name);
+        if let Some(aof) = &mut loading.aof {
+            aof.left.push(name);
+        }
+        self.next_part(loading);
+    }
+
+    /// A file is loaded to its end.
+    fn end_file(&mut self, mut loading: Box<Loading>, run: &mut RunCommand<'_>) {
+        let Some(aof) = &mut loading.aof else {
+            return self.end_loading(&mut loading);
+        };
+        // Behind a snapshot there may be commands.
+        if let Stage::Rdb(decoder) = std::mem::replace(&mut loading.stage, Stage::Head) {
+            let pos = decoder.pos();
+            let rest = decoder.into_rest();
+            let beyond = loading.file_bytes.saturating_sub(pos + rest.len() as u64);
+            loading.stage = Stage::Commands(Box::new(Commands::new(pos, rest, beyond)));
+            let text = "Reading the remaining AOF tail...";
+            if beyond > 0 || loading.file_bytes > pos {
+                self.log(LogLevel::Notice, text);
+            }
+            self.note_keys(&loading);
+            self.persistence.loading = Some(loading);
+            return self.advance_loading(run);
+        }
+        aof.bytes += aof.truncate_to.unwrap_or(loading.file_bytes);
+        let is_base = aof
+            .manifest
+            .base
+            .as_ref()
+            .is_some_and(|base| base.name == aof.name);
+        if is_base {
+            aof.base_bytes = loading.file_bytes;
+        }
+        let kind = if is_base { "base" } else { "incr" };
+        let secs = self.now.since(loading.started) as f64 / 1e6;
+        let name = aof.name.escape_ascii().to_string();
+        self.log(
+            LogLevel::Notice,
+            format!("DB loaded from {kind} file {name}: {secs:.3} seconds"),
+        );
+        // What follows is of another connection: it begins with database 0.
+        if let Err(why) = run(self, &[]) {
+            return self.loading_failed(&loading, &why);
+        }
+        self.next_part(loading);
+    }
+
+    fn note_keys(&mut self, loading: &Loading) {
         let Figures {
             keys,
             expired,
@@ -316,23 +686,56 @@ impl Server {
             LogLevel::Notice,
             format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}{tail}."),
         );
+    }
+
+    fn end_loading(&mut self, loading: &mut Loading) {
         self.persistence.loaded = loading.figures;
         let secs = self.now.since(loading.started) as f64 / 1e6;
-        if loading.then == Then::Start {
-            let text = format!("DB loaded from disk: {secs:.3} seconds");
-            self.log(LogLevel::Notice, text);
+        match &loading.aof {
+            None => {
+                self.note_keys(loading);
+                if loading.then == Then::Start {
+                    let text = format!("DB loaded from disk: {secs:.3} seconds");
+                    self.log(LogLevel::Notice, text);
+                }
+            }
+            Some(aof) if aof.manifest.files().next().is_some() => {
+                let text = format!("DB loaded from append only file: {secs:.3} seconds");
+                self.log(LogLevel::Notice, text);
+            }
+            Some(_) => {}
         }
-        self.loading_is_over(loading.then, Ok(()));
+        let aof = loading.aof.take();
+        self.loading_is_over(loading.then, aof, Ok(()));
     }
 
     fn file_missing(&mut self) {
-        let Some(loading) = self.persistence.loading.take() else {
+        let Some(mut loading) = self.persistence.loading.take() else {
             return;
         };
-        match loading.then {
+        if matches!(loading.stage, Stage::Manifest(_)) && loading.aof.is_none() {
+            return self.go_on_with_rdb(loading);
+        }
+        let old_name = self.config.appendfilename.clone();
+        let next = match (&loading.stage, &loading.aof) {
+            (Stage::Manifest(_), _) => Some(Stage::Old),
+            (Stage::Head, Some(aof)) if aof.name == old_name => Some(Stage::Moved),
+            _ => None,
+        };
+        if let Some(stage) = next {
+            loading.path = old_name;
+            loading.stage = stage;
+            self.ask_chunk(&mut loading);
+            self.persistence.loading = Some(loading);
+            return;
+        }
+        match (&loading.stage, loading.then) {
             // A new server has nothing to load.
-            Then::Start => self.loading_is_over(Then::Start, Ok(())),
-            Then::Reload(_) => self.loading_failed(&loading, "No such file or directory"),
+            (Stage::Old, _) | (Stage::Rdb(_), Then::Start) => {
+                let aof = loading.aof.take();
+                self.loading_is_over(loading.then, aof, Ok(()));
+            }
+            _ => self.loading_failed(&loading, "No such file or directory"),
         }
     }
 
@@ -356,29 +759,64 @@ impl Server {
         let path = loading.path.escape_ascii();
         match loading.then {
             Then::Start => {
-                let text = format!("Fatal error loading the DB from {path}: {why}. Exiting.");
+                let text = format!(
+                    "Fatal error loading the DB: {path} cannot be loaded: {why}. Terminating server after rdb file \
+                     reading failure. Exiting."
+                );
                 self.log(LogLevel::Warning, text);
                 self.orders.push_back(Order::Exit { code: 1 });
             }
-            Then::Reload(_) => {
-                let text = format!("Error loading the DB from {path}: {why}.");
+            Then::Reload(_) | Then::LoadAof(_) => {
+                let text = format!("Error loading the DB: {path} cannot be loaded: {why}.");
                 self.log(LogLevel::Warning, text);
-                let text = "ERR Error trying to load the RDB dump, check server logs.";
-                self.loading_is_over(loading.then, Err(CommandError::text(text)));
+                let text = match loading.then {
+                    Then::LoadAof(_) => {
+                        "ERR Error trying to load the AOF files, check server logs."
+                    }
+                    _ => "ERR Error trying to load the RDB dump, check server logs.",
+                };
+                self.loading_is_over(loading.then, None, Err(CommandError::text(text)));
             }
         }
     }
 
-    fn loading_is_over(&mut self, then: Then, result: Result<(), CommandError>) {
+    fn loading_is_over(
+        &mut self,
+        then: Then,
+        aof: Option<AofParts>,
+        result: Result<(), CommandError>,
+    ) {
         self.restraint.set(Restraint::LOADING, false);
         self.expire_paused = false;
         match then {
-            Then::Start => self.orders.push_back(Order::Ready),
+            Then::Start => {
+                self.effects.dirty = 0;
+                match aof {
+                    Some(aof) if self.config.appendonly => {
+                        let bytes = (aof.base_bytes, aof.bytes);
+                        self.resume_aof(aof.manifest, bytes, aof.truncate_to);
+                    }
+                    // It was switched on meanwhile.
+                    None if self.config.appendonly => self.start_aof(),
+                    _ => {}
+                }
+                self.orders.push_back(Order::Ready);
+            }
             Then::Reload(waiter) => {
                 if result.is_ok() {
                     self.log(LogLevel::Warning, "DB reloaded by DEBUG RELOAD");
                 }
-                self.persistence.answers.push((waiter, result));
+                let answer = result.map_or_else(Answer::Error, |()| Answer::Ok);
+                self.persistence.answers.push((waiter, answer));
+            }
+            Then::LoadAof(waiter) => {
+                if result.is_ok() {
+                    self.effects.dirty = 0;
+                    let text = "Append Only File loaded by DEBUG LOADAOF";
+                    self.log(LogLevel::Warning, text);
+                }
+                let answer = result.map_or_else(Answer::Error, |()| Answer::Ok);
+                self.persistence.answers.push((waiter, answer));
             }
         }
     }

@@ -4,6 +4,7 @@
 //! to leave the engine, and the operations on keys that go with all of these ([`Server`]). May not: decide what
 //! a command means (`command`), or when one runs (`engine`).
 
+pub mod aof;
 pub mod blocking;
 pub mod client;
 pub mod debug;
@@ -22,6 +23,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod push;
 pub mod rng;
+pub mod scripting;
 pub mod secret;
 pub mod server;
 pub mod slowlog;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::border::{LogLevel, Order, Outcome};
 use crate::config::ShutdownFlags;
+use crate::state::aof::AofState;
 use crate::state::loading::{Figures, Loading, Then};
 use crate::state::server::Server;
 use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
@@ -14,6 +15,17 @@ use crate::state::{CommandError, UnixMicros};
 
 /// After a failed save, the next one that a save point asks for comes after so many seconds.
 const RETRY_SECS: i64 = 5;
+
+/// What a client is told whose command waited for files.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Ok,
+    Error(CommandError),
+    /// Whether what it did is on the disk here (WAITAOF); replicas have none of it.
+    Synced {
+        local: u64,
+    },
+}
 
 /// Reasons for which commands are refused or wait; most of the time there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +95,7 @@ pub struct Persistence {
     pub is_scheduled: bool,
     pub shutdown: Option<Shutdown>,
     /// Clients whose commands are done, and with what result.
-    pub answers: Vec<(Waiter, Result<(), CommandError>)>,
+    pub answers: Vec<(Waiter, Answer)>,
     pub last_save_secs: i64,
     last_try_secs: i64,
     pub last_save_ok: bool,
@@ -179,7 +191,7 @@ impl Server {
 
     /// The shell has carried out an order; says whether it was one of the files here.
     pub fn settle_file(&mut self, ticket: u64, outcome: &Outcome) -> bool {
-        if self.fail_loading(ticket, outcome) {
+        if self.settle_aof(ticket, outcome) || self.fail_loading(ticket, outcome) {
             return true;
         }
         match self.settle_snapshot(ticket, outcome) {
@@ -190,6 +202,10 @@ impl Server {
     }
 
     fn end_snapshot(&mut self, snapshot: &Snapshot, ended: Ended) {
+        if snapshot.purpose == Purpose::AofBase {
+            self.end_rewrite(snapshot, ended);
+            return self.save_queued();
+        }
         let is_background = snapshot.purpose == Purpose::Background;
         let result = match ended {
             Ended::Whole { .. } => {
@@ -236,6 +252,9 @@ impl Server {
 
     /// Refuses to change data that cannot be saved.
     pub fn refuse_unsaved(&self) -> Result<(), CommandError> {
+        if let Some(error) = self.aof_error() {
+            return Err(error);
+        }
         let config = &self.config;
         let must_save = config.stop_writes_on_bgsave_error && !config.save.is_empty();
         match must_save && self.restraint.has(Restraint::SAVE_FAILED) {
@@ -264,14 +283,22 @@ impl Server {
                 self.answer_later(waiter, result);
             }
         }
-        if let Some(next) = self.persistence.queue.pop_front() {
+        self.save_queued();
+    }
+
+    /// Begins the save that has waited for the end of a snapshot.
+    fn save_queued(&mut self) {
+        if self.persistence.snapshot.is_none()
+            && let Some(next) = self.persistence.queue.pop_front()
+        {
             self.save_for(next.waiter, next.after);
         }
     }
 
     fn answer_later(&mut self, waiter: Option<Waiter>, result: Result<(), CommandError>) {
         if let Some(waiter) = waiter {
-            self.persistence.answers.push((waiter, result));
+            let answer = result.map_or_else(Answer::Error, |()| Answer::Ok);
+            self.persistence.answers.push((waiter, answer));
         }
     }
 
@@ -281,10 +308,19 @@ impl Server {
             for dbid in 0..self.dbs.len() {
                 self.flush(dbid as u32, false);
             }
-            self.libraries.clear();
+            self.scripting.libraries.flush();
         }
         self.hold(false);
-        self.begin_loading(merges, Then::Reload(waiter));
+        self.begin_loading(merges, Then::Reload(waiter), false);
+    }
+
+    /// Loads the append-only file again for a client that waits.
+    pub fn reload_aof(&mut self, waiter: Waiter) {
+        for dbid in 0..self.dbs.len() {
+            self.flush(dbid as u32, false);
+        }
+        self.scripting.libraries.flush();
+        self.begin_loading(false, Then::LoadAof(waiter), true);
     }
 
     /// FLUSHALL: what a background save would save is not wanted any more.
@@ -349,6 +385,14 @@ impl Server {
         end.is_pending = false;
         let flags = end.flags;
         self.log(LogLevel::Notice, "User requested shutdown...");
+        if self.aof.state == AofState::Starting && self.is_rewriting() {
+            if !flags.contains(ShutdownFlags::FORCE) {
+                self.log(LogLevel::Warning, "Writing initial AOF, can't exit.");
+                return self.shutdown_failed();
+            }
+            let text = "Writing initial AOF. Exit anyway.";
+            self.log(LogLevel::Warning, text);
+        }
         if self.persistence.snapshot.is_some() {
             let text = "There is a save that is still running. It is given up.";
             self.log(LogLevel::Warning, text);
@@ -378,13 +422,17 @@ impl Server {
             self.log(LogLevel::Warning, text);
             return self.exit();
         }
-        let waiter = end.waiter;
-        self.persistence.shutdown = None;
         self.hold(false);
         self.log(
             LogLevel::Warning,
             "Error trying to save the DB, can't exit.",
         );
+        self.shutdown_failed();
+    }
+
+    fn shutdown_failed(&mut self) {
+        let end = self.persistence.shutdown.take();
+        let waiter = end.and_then(|end| end.waiter);
         let text = "Errors trying to shut down the server. Check the logs for more information.";
         self.log(LogLevel::Warning, text);
         let text = "ERR Errors trying to SHUTDOWN. Check logs.";
@@ -392,6 +440,9 @@ impl Server {
     }
 
     fn exit(&mut self) {
+        if self.aof.state != AofState::Off {
+            self.log(LogLevel::Notice, "Calling fsync() on the AOF file.");
+        }
         self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
         self.orders.push_back(Order::Exit { code: 0 });
     }

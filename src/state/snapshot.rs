@@ -7,8 +7,8 @@
 use crate::border::{Order, Outcome};
 use crate::config::{EvictionPolicy as Policy, REDIS_VERSION};
 use crate::keyspace::db::Db;
-use crate::keyspace::saving::{Saving, Style, Walk};
-use crate::persist::rdb;
+use crate::keyspace::saving::{EncodeEntry, Saving, Style, Walk};
+use crate::persist::{aof, rdb};
 use crate::state::server::Server;
 use crate::state::{ConnId, UnixMicros};
 
@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub keys_total: usize,
     /// Who gets a reply when it has ended.
     pub waiter: Option<Waiter>,
+    /// The file consists of commands.
+    is_commands: bool,
     keys_done: usize,
     phase: Phase,
     /// The shell's number for the file.
@@ -97,7 +99,10 @@ impl Snapshot {
         if !saving.is_empty() {
             if self.db_marked != Some(saving.dbid) {
                 self.db_marked = Some(saving.dbid);
-                rdb::put_db(&mut self.buffer, saving.dbid);
+                match self.is_commands {
+                    true => aof::put_select(&mut self.buffer, saving.dbid),
+                    false => rdb::put_db(&mut self.buffer, saving.dbid),
+                }
             }
             self.buffer.append(&mut saving.take());
         }
@@ -142,6 +147,7 @@ impl Server {
             dirty_before: self.effects.dirty,
             keys_total: 0,
             waiter,
+            is_commands: purpose == Purpose::AofBase && !self.config.aof_use_rdb_preamble,
             keys_done: 0,
             phase: Phase::Mending { db: 0, cursor: 0 },
             file,
@@ -181,18 +187,38 @@ impl Server {
     /// The moment whose data the snapshot shows.
     fn start_walking(&mut self, snapshot: &mut Snapshot) {
         let is_aof_base = snapshot.purpose == Purpose::AofBase;
-        rdb::put_start(
-            &mut snapshot.buffer,
-            &rdb::Facts {
-                redis_version: REDIS_VERSION,
-                now_secs: self.now.secs(),
-                used_memory: self.reading.used_memory,
-                is_aof_base,
-            },
-        );
-        for code in &self.libraries {
-            rdb::put_function(&mut snapshot.buffer, code, self.config.rdbcompression);
+        if is_aof_base {
+            self.switch_aof();
         }
+        if snapshot.is_commands {
+            if self.config.aof_timestamp_enabled {
+                aof::put_time(&mut snapshot.buffer, self.now.secs());
+            }
+            for (_, library) in self.scripting.libraries.iter() {
+                aof::put_command(
+                    &mut snapshot.buffer,
+                    &[&b"FUNCTION"[..], b"LOAD", &library.code[..]],
+                );
+            }
+        } else {
+            rdb::put_start(
+                &mut snapshot.buffer,
+                &rdb::Facts {
+                    redis_version: REDIS_VERSION,
+                    now_secs: self.now.secs(),
+                    used_memory: self.reading.used_memory,
+                    is_aof_base,
+                },
+            );
+            for (_, library) in self.scripting.libraries.iter() {
+                let packs = self.config.rdbcompression;
+                rdb::put_function(&mut snapshot.buffer, &library.code, packs);
+            }
+        }
+        let encode: EncodeEntry = match snapshot.is_commands {
+            true => aof::put_entry,
+            false => rdb::put_entry,
+        };
         let policy = self.config.maxmemory_policy;
         let style = Style {
             packs: self.config.rdbcompression,
@@ -206,11 +232,13 @@ impl Server {
                 db.skip_saving();
                 continue;
             }
-            rdb::put_db(&mut snapshot.buffer, dbid);
-            rdb::put_sizes(&mut snapshot.buffer, db.len(), db.volatile_len());
-            snapshot.db_marked = Some(dbid);
+            if !snapshot.is_commands {
+                rdb::put_db(&mut snapshot.buffer, dbid);
+                rdb::put_sizes(&mut snapshot.buffer, db.len(), db.volatile_len());
+                snapshot.db_marked = Some(dbid);
+            }
             snapshot.keys_total += db.len();
-            db.begin_saving(Saving::new(dbid, style, rdb::put_entry));
+            db.begin_saving(Saving::new(dbid, style, encode));
         }
         snapshot.dirty_before = self.effects.dirty;
         snapshot.phase = Phase::Walking;
@@ -258,7 +286,7 @@ impl Server {
         if delay_us > 0 {
             snapshot.key_due_us += delay_us * (keys_before - limit.keys) as i64;
         }
-        if is_through {
+        if is_through && !snapshot.is_commands {
             rdb::put_end(&mut snapshot.buffer);
         }
         if is_through || snapshot.buffer.len() >= PORTION {
@@ -270,7 +298,7 @@ impl Server {
             self.orders.push_back(Order::EndFile {
                 file: snapshot.file,
                 ticket,
-                has_checksum: true,
+                has_checksum: !snapshot.is_commands,
                 computes_checksum: self.config.rdbchecksum,
                 target: snapshot.target.clone(),
             });

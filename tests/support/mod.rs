@@ -133,6 +133,14 @@ impl Server {
         self.dir.path().to_owned()
     }
 
+    /// The folder of a server that was told to end, or was killed, once it has ended.
+    pub fn into_dir(mut self) -> TempDir {
+        self.wait_for_end();
+        let _ = fs::remove_file(self.path("port"));
+        let empty = tempfile::tempdir().expect("a folder");
+        std::mem::replace(&mut self.dir, empty)
+    }
+
     /// Whether the process still runs.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("our child").is_none()

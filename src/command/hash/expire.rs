@@ -237,7 +237,7 @@ fn set_deadlines(
 ) -> Result<(), CommandError> {
     let key = ctx.key(args, 1);
     let dbid = ctx.client.dbid;
-    let now_ms = ctx.server.now_ms;
+    let removal_ms = ctx.server.removal_horizon();
     let hash = ctx.server.object::<Hash>(dbid, key, Access::Write)?;
     let deadline = deadline_arg(args, 2, name, unit_ms, base_ms)?;
     let condition = Condition::at(args, 3).unwrap_or(Condition::None);
@@ -253,7 +253,7 @@ fn set_deadlines(
         return Ok(());
     };
 
-    let is_past = deadline <= now_ms;
+    let is_past = deadline <= removal_ms;
     let mut changed: Vec<&[u8]> = Vec::new();
     let before = hash.min_deadline();
     hash.admit_deadlines();
@@ -296,7 +296,7 @@ pub fn report_deadlines(
     if changed.is_empty() {
         return;
     }
-    if deadline <= ctx.server.now_ms {
+    if deadline <= ctx.server.removal_horizon() {
         report_deleted(ctx, key, changed);
         return;
     }

@@ -403,7 +403,7 @@ fn set_fields(
 ) -> Result<(), CommandError> {
     let dbid = ctx.client.dbid;
     let limits = ctx.server.hash_limits();
-    let now_ms = ctx.server.now_ms;
+    let removal_ms = ctx.server.removal_horizon();
     let first = options.first;
     let old_deadline = match options.change {
         Change::Keep => OldDeadline::Keep,
@@ -422,7 +422,7 @@ fn set_fields(
         let (field, value) = (args.bytes(index), args.bytes(index + 1));
         hash.set(field, value, old_deadline, &limits);
         match options.change {
-            Change::Deadline(deadline) if deadline <= now_ms => {
+            Change::Deadline(deadline) if deadline <= removal_ms => {
                 hash.remove(field);
                 removed.push(field);
             }
@@ -437,7 +437,7 @@ fn set_fields(
 
     touch_times(ctx, key, Event::hash("hset"), (args.len() - first) / 2);
     match options.change {
-        Change::Deadline(deadline) if deadline > now_ms => {
+        Change::Deadline(deadline) if deadline > removal_ms => {
             ctx.notify(key.bytes, Event::hash("hexpire"));
             propagate_set(ctx, args, key, options, deadline);
         }

@@ -429,7 +429,10 @@ fn propagate_add(
     });
     let is_mark = |index| mark.as_ref().is_some_and(|mark| mark.contains(&index));
     let mut argv = exact_argv(ctx, args, key, &options.trim)?;
-    argv[options.id_at] = Some(id.to_vec());
+    // An ID that was given goes out as it was.
+    if !matches!(options.id, Some(GivenId::Whole(_))) {
+        argv[options.id_at] = Some(id.to_vec());
+    }
     let kept = (0..).zip(argv).filter(|(index, _)| !is_mark(*index));
     let mut commands = vec![kept.filter_map(|(_, arg)| arg).collect()];
     if let Some((producer, message)) = message {

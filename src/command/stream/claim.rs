@@ -194,7 +194,7 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let propagating = ctx.server.effects.propagating;
     let found = ctx
         .server
-        .object::<object::Stream>(ctx.client.dbid, key, Access::Read)?;
+        .object::<object::Stream>(ctx.client.dbid, key, Access::ReadWrite)?;
     let stream = found.ok_or(CommandError::NoSuchKey)?.get_mut();
     let (log, groups) = (&stream.log, &mut stream.groups);
     let group = groups.get_mut(name).ok_or(CommandError::NoSuchKey)?;
@@ -316,7 +316,7 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let propagating = ctx.server.effects.propagating;
     let found = ctx
         .server
-        .object::<object::Stream>(ctx.client.dbid, key, Access::Read)?;
+        .object::<object::Stream>(ctx.client.dbid, key, Access::ReadWrite)?;
     let stream = found.ok_or(CommandError::NoSuchKey)?.get_mut();
     let (log, groups) = (&stream.log, &mut stream.groups);
     let group = groups.get_mut(name).ok_or(CommandError::NoSuchKey)?;

@@ -39,7 +39,7 @@ pub const XACK: Spec = Spec {
 /// `XACK key group id [id ...]`
 fn xack(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 1);
-    let found = find(ctx, key, Access::Read)?;
+    let found = find(ctx, key, Access::ReadWrite)?;
     let Some(group) = found.and_then(|stream| stream.groups.get_mut(args.bytes(2))) else {
         ctx.client.reply.int(0);
         return Ok(());

@@ -279,7 +279,7 @@ fn read_group(
     let hashed = ctx.server.key(key);
     let found = ctx
         .server
-        .object::<object::Stream>(ctx.client.dbid, hashed, Access::Read)?;
+        .object::<object::Stream>(ctx.client.dbid, hashed, Access::ReadWrite)?;
     let Some(stream) = found.map(object::Stream::get_mut) else {
         return Ok(());
     };
@@ -294,7 +294,8 @@ fn read_group(
     }
     let reply = &mut ctx.client.reply;
     let mut commands: Vec<Vec<Vec<u8>>> = Vec::new();
-    if propagating && known.is_none() {
+    // Without NOACK the consumer comes to be by what is delivered to it.
+    if propagating && known.is_none() && options.no_ack {
         let argv = [b"XGROUP", &b"CREATECONSUMER"[..], key, name, consumer];
         commands.push(argv.iter().map(|arg| arg.to_vec()).collect());
     }

@@ -75,10 +75,10 @@ fn additions_go_out_with_the_id_and_the_trim_that_they_came_to() {
     assert_eq!(
         said,
         [
-            "XADD s 1-0 f v",
+            "XADD s 1 f v",
             "XADD s 5000-0 f v",
             "XADD s 5000-1 f v",
-            "XADD s MAXLEN = 4 6000-0 f v",
+            "XADD s MAXLEN = 4 6000 f v",
             "XADD s MINID = 1-0 6001-0 f v",
             "XADD s NOMKSTREAM MAXLEN = 6 6001-1 f v",
             "XIDMPRECORD s p i 6001-1",
@@ -106,7 +106,6 @@ fn what_groups_do_goes_out_as_claims() {
     assert_eq!(
         said[3..],
         [
-            "XGROUP CREATECONSUMER s g c",
             "XCLAIM s g c 0 1-0 TIME 5000 RETRYCOUNT 1 FORCE JUSTID LASTID 1-0",
             "XCLAIM s g c 0 2-0 TIME 5000 RETRYCOUNT 1 FORCE JUSTID LASTID 2-0",
             "XGROUP SETID s g 2-0 ENTRIESREAD 2",
