@@ -231,7 +231,8 @@ impl Selector {
         if command.container.is_some() {
             return Err(RuleError::FirstArgOfSubcommand);
         }
-        if second.is_empty() {
+        // A blank would end the rule when it is written down and read again.
+        if second.is_empty() || has_spaces(second) {
             return Err(RuleError::Syntax);
         }
         if command.subcommands.is_empty() {

@@ -395,6 +395,7 @@ mod tests {
                 "resetchannels -@all +select|0 +select|1",
             ),
             ("-@all +@READ", "resetchannels -@all +@read"),
+            ("+select|a\tb", "+select|a\tb: Syntax error"),
             (
                 "+get allkeys ~x",
                 "~x: Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. Try 'resetkeys' to start with an empty list of patterns",

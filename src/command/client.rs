@@ -391,6 +391,9 @@ fn list(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// What the output buffers of CLIENT LIST are counted in.
+const REPLY_BLOCK: usize = 16 * 1024;
+
 /// Sizes of what a client holds, in bytes.
 struct Buffers {
     query: usize,
@@ -446,10 +449,11 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         .last_command
         .map_or("NULL", |id| registry.get(id).full_name.as_str());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let in_buffer = client
-        .reply
-        .pending()
-        .saturating_sub(client.reply.shared_len());
+    // The first bytes count as the reply buffer's, what is beyond and what is shared as a list of blocks behind it.
+    let shared = client.reply.shared_len();
+    let copied = client.reply.pending().saturating_sub(shared);
+    let in_buffer = copied.min(REPLY_BLOCK);
+    let listed = copied - in_buffer;
     let queued = client.multi.as_ref().map(|multi| multi.queue.len() as i64);
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
@@ -477,8 +481,8 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         client.reply_keep,
         client.reply_peak,
         in_buffer,
-        client.reply.shared_count(),
-        client.reply.shared_len(),
+        client.reply.shared_count() + listed.div_ceil(REPLY_BLOCK),
+        listed + shared,
         buffers.total,
         if buffers.waits_for_socket { "rw" } else { "r" },
         text(server.users.get(client.user).name()),

@@ -284,7 +284,7 @@ impl Engine {
         client.last_command = Some(id);
         if let Some(trace) = &mut self.trace {
             let pos = client.replied_bytes + client.reply.pending() as u64;
-            trace.push((client.conn, pos, describe(args)));
+            trace.push((client.conn, pos, describe(&command.full_name, args)));
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if client.flags.has_any(skips) {
@@ -531,12 +531,17 @@ fn settle_reply_mode(client: &mut Client) {
 }
 
 /// A command in a form to read, for the report of a replay.
-fn describe(args: Args<'_>) -> String {
+fn describe(command: &str, args: Args<'_>) -> String {
     let mut text = String::new();
-    for arg in args.iter_from(0).take(16) {
+    for (at, arg) in args.iter_from(0).take(16).enumerate() {
         if !text.is_empty() {
             text.push(' ');
         }
+        let arg = if is_secret(command, args, at) {
+            REDACTED
+        } else {
+            arg
+        };
         let shown = &arg[..arg.len().min(64)];
         text.push_str(&shown.escape_ascii().to_string());
         if arg.len() > shown.len() {
@@ -642,6 +647,29 @@ mod tests {
         let many = format!("DEL{}\r\n", " a".repeat(64));
         bench.send(many.as_bytes(), 10);
         assert!(bench.now_us > 0);
+    }
+
+    #[test]
+    fn strangers_are_let_in_once_the_default_user_has_a_password() {
+        let mut bench = Bench::new(Config::default());
+        let greeting = |bench: &mut Bench| {
+            let conn = bench.engine.handle_accept(Peer {
+                addr: "10.0.0.1:1".into(),
+                local_addr: "10.0.0.2:2".into(),
+                is_unix: false,
+                is_local: false,
+                fd: 6,
+            });
+            let said = bench.engine.output_slice(conn).unwrap_or_default();
+            String::from_utf8_lossy(&said[..said.len().min(7)]).into_owned()
+        };
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"ACL SETUSER default >pw\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
+        bench.send(b"ACL SETUSER default nopass off\r\n", 1);
+        assert_eq!(greeting(&mut bench), "-DENIED");
+        bench.send(b"CONFIG SET protected-mode no\r\n", 1);
+        assert_eq!(greeting(&mut bench), "");
     }
 
     #[test]

@@ -21,7 +21,6 @@ use crate::config::Config;
 use crate::resp::ArgPos;
 use crate::state::eviction::Room;
 use crate::state::meter::{Finding, Meter};
-use crate::state::secret::Secrets;
 use crate::state::server::{Continuation, Process};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
@@ -98,9 +97,9 @@ impl Engine {
             executable: boot.executable,
             os: boot.os,
             config_file: boot.config_file,
+            secret: boot.secret,
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
-        server.secrets = Secrets::new(boot.secret);
         acl::begin(
             &mut server,
             &registry,

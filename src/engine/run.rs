@@ -157,10 +157,12 @@ impl Engine {
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
         let waits = ClientFlags::AWAITING.or(ClientFlags::BLOCKED);
-        if client.is_closing() || client.flags.has_any(waits) {
+        // A transaction that has begun is run to its end, whoever is still there to hear of it.
+        let is_mid_exec = !client.exec.is_empty() || self.open_exec == Some(client.conn);
+        if client.is_closing() && !is_mid_exec || client.flags.has_any(waits) {
             return;
         }
-        if !client.exec.is_empty() || self.open_exec == Some(client.conn) {
+        if is_mid_exec {
             self.run_exec(client); // the shell has answered a command in the middle of a transaction
             if !client.exec.is_empty() || self.server.want.is_some() {
                 self.interrupted = Some(client.conn);

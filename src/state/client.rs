@@ -190,6 +190,8 @@ pub struct Client {
     pub watched: Vec<(u32, Vec<u8>)>,
     /// Memory that watching them takes.
     pub watched_bytes: usize,
+    /// Memory of the prefixes that it broadcasts.
+    pub prefix_bytes: usize,
     /// The channels and patterns that it listens to, if any.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What the command in front of `parked` waits for, once it has blocked.
@@ -244,6 +246,7 @@ impl Client {
             exec: VecDeque::new(),
             watched: Vec::new(),
             watched_bytes: 0,
+            prefix_bytes: 0,
             subscriptions: None,
             blocked: None,
             timing: None,
@@ -317,6 +320,7 @@ impl Client {
             + self.reply.shared_len()
             + self.multi_bytes()
             + self.watched_bytes
+            + self.prefix_bytes
             + self.fieldset_bytes()
             + self.subscriptions_bytes()
             + self.addr.len()

@@ -23,6 +23,9 @@ const FREE_AT_ONCE: usize = 200;
 /// A table whose growth is held back grows all the same at so many times the usual load, in sixteenths.
 const HELD_LOAD: usize = 26;
 
+/// Room that a byte of a message may take in an output buffer, which grows by doubling.
+const PUSH_ROOM: u64 = 2;
+
 /// The least that clients may take, whatever the limit says.
 const CLIENTS_MEMORY_MIN: usize = 128 * 1024;
 
@@ -127,6 +130,7 @@ impl Server {
         if self.config.maxmemory_policy == EvictionPolicy::NoEviction && self.garbage.is_empty() {
             return Room::Nowhere;
         }
+        let before = self.pushed_bytes;
         for _ in 0..keys_at_a_stretch(self.config.maxmemory_eviction_tenacity) {
             if !self.garbage.is_empty() {
                 // What is on its way out need not push others out.
@@ -135,7 +139,10 @@ impl Server {
             } else if !self.evict_one() {
                 return Room::Nowhere;
             }
-            if self.meter.above(limit).is_none() {
+            // What clients are told of the keys that go would have further keys go.
+            let said = self.pushed_bytes.wrapping_sub(before);
+            let allowed = limit.saturating_add(PUSH_ROOM * said);
+            if self.meter.above(allowed).is_none() {
                 return Room::Enough;
             }
         }

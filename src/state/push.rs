@@ -172,6 +172,7 @@ impl Server {
             return;
         };
         client.reply.push_bytes(bytes);
+        self.pushed_bytes = self.pushed_bytes.wrapping_add(bytes.len() as u64);
         let is_large = client.reply.pending() > UNAUTHENTICATED_OUTPUT_MAX;
         self.queue_output(conn);
         // Below that no limit can be reached.

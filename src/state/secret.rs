@@ -1,4 +1,4 @@
-//! Secrets: random text that nobody can guess who sees other random text of the server.
+//! Secrets: what nobody can guess who sees other random numbers of the server: passwords, and the key of its hashes.
 //!
 //! SHA-256 over a key and a counter. The key comes from the operating system with the start, and is in the journal
 //! with everything else that a run begins with; the plain generator (`rng.rs`) shows its state to whoever sees some
@@ -6,8 +6,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// A source of secrets. The default has a key that everybody knows.
-#[derive(Clone, Default)]
+/// A source of secrets.
+#[derive(Clone)]
 pub struct Secrets {
     key: [u8; 32],
     counter: u64,
@@ -22,16 +22,27 @@ impl Secrets {
     pub fn hex(&mut self, len: usize) -> String {
         let mut text = String::with_capacity(len + 64);
         while text.len() < len {
-            let mut hash = Sha256::new();
-            hash.update(self.key);
-            hash.update(self.counter.to_le_bytes());
-            self.counter += 1;
-            for byte in hash.finalize() {
+            for byte in self.block() {
                 text += &format!("{byte:02x}");
             }
         }
         text.truncate(len);
         text
+    }
+
+    /// A key for a keyed function.
+    pub fn key(&mut self) -> [u8; 16] {
+        let mut key = [0; 16];
+        key.copy_from_slice(&self.block()[..16]);
+        key
+    }
+
+    fn block(&mut self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.key);
+        hash.update(self.counter.to_le_bytes());
+        self.counter += 1;
+        hash.finalize().into()
     }
 }
 

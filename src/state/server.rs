@@ -48,6 +48,8 @@ pub struct Process {
     pub executable: String,
     pub os: String,
     pub config_file: Option<String>,
+    /// What secrets are made from.
+    pub secret: [u8; 32],
 }
 
 /// A command that sleeps until the shell answers: what its handler still has to do then.
@@ -106,6 +108,8 @@ pub struct Server {
     pub eviction: Eviction,
     /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
     pub clients_memory: usize,
+    /// Bytes of messages to clients since the start.
+    pub pushed_bytes: u64,
     pub rng: Rng,
     /// The source of what must not be guessed.
     pub secrets: Secrets,
@@ -199,10 +203,9 @@ impl Server {
     /// The state at the start.
     pub fn new(config: Config, process: Process, seed: u64, now: UnixMicros) -> Server {
         let mut rng = Rng::new(seed);
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
-        key[8..].copy_from_slice(&rng.next_u64().to_le_bytes());
-        let hash_seed = HashSeed(key);
+        let mut secrets = Secrets::new(process.secret);
+        // Whoever knows it can make keys that meet in one bucket.
+        let hash_seed = HashSeed(secrets.key());
         let run_id = rng.hex(40);
         let replid = rng.hex(40);
         let dbs = usize::try_from(config.databases).unwrap_or(16).max(1);
@@ -213,8 +216,9 @@ impl Server {
             meter: Meter::live(),
             eviction: Eviction::default(),
             clients_memory: 0,
+            pushed_bytes: 0,
             rng,
-            secrets: Secrets::default(),
+            secrets,
             hash_seed,
             config,
             process,

@@ -31,6 +31,9 @@ pub enum Choice {
     OptOut,
 }
 
+/// What a prefix takes beside its own bytes, with the client and in the index of prefixes.
+const PREFIX_BYTES: usize = 64;
+
 /// How one client tracks.
 #[derive(Clone, Debug, Default)]
 pub struct Mode {
@@ -121,6 +124,11 @@ impl Tracking {
         if let Some(before) = self.modes.remove(&conn) {
             mode.prefixes.extend(before.prefixes);
         }
+        let bytes = mode
+            .prefixes
+            .iter()
+            .map(|prefix| PREFIX_BYTES + prefix.len());
+        client.prefix_bytes = bytes.sum();
         self.modes.insert(conn, mode);
     }
 
@@ -128,6 +136,7 @@ impl Tracking {
     pub fn stop(&mut self, client: &mut Client) {
         let flags = ClientFlags::TRACKING.or(ClientFlags::CACHING);
         client.flags.set(flags, false);
+        client.prefix_bytes = 0;
         let Some(mode) = self.modes.remove(&client.conn) else {
             return;
         };
