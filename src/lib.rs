@@ -3,18 +3,20 @@
 //! The house, from the street to the cellar; imports run downwards:
 //!
 //! - [`net`], [`disk`]: the shell. Sockets, signals, files, clock. [`journal`] records what the shell feeds in.
+//! - [`check`]: what is in a file on disk, and whether it is sound.
 //! - [`border`]: what crosses between the shell and the engine.
 //! - [`engine`]: the deterministic state machine: clients, the way of a request, gates, ticks.
 //! - [`command`]: specs and handlers, one file for each family.
 //! - [`acl`]: users, what each may do, and what was refused.
 //! - [`state`]: what handlers see: server, clients, effects, counters.
-//! - [`persist`]: values in the RDB format.
+//! - [`script`]: the Lua host. [`persist`]: values in the RDB format.
 //! - [`keyspace`], [`config`], [`resp`], [`types`]: data, parameters, wire protocol, data structures.
 
 #![deny(unsafe_code)]
 
 pub mod acl;
 pub mod border;
+pub mod check;
 pub mod command;
 pub mod config;
 pub mod disk;
@@ -24,5 +26,6 @@ pub mod keyspace;
 pub mod net;
 pub mod persist;
 pub mod resp;
+pub mod script;
 pub mod state;
 pub mod types;

@@ -23,6 +23,8 @@ Retrace: a drop-in Redis server for development and test. Every run can be recor
 
 usage: retrace [FILE] [--DIRECTIVE VALUE ...] [-]   run the server
        retrace replay JOURNAL                       repeat a recorded run and compare every reply
+       retrace check [--fix] FILE                   say what is in an RDB file, an append-only file or a journal,
+                                                    and whether it is sound; --fix cuts off a torn append-only file
        retrace -v | --version
        retrace -h | --help
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
+        Some(b"check") => ExitCode::from(retrace::check::run(&args[1..])),
         _ => run(&args),
     }
 }

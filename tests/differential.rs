@@ -125,6 +125,16 @@ fn connections_by_hand() {
 }
 
 #[test]
+fn functions_by_hand() {
+    compare_file("functions.txt");
+}
+
+#[test]
+fn scripts_by_hand() {
+    compare_file("scripts.txt");
+}
+
+#[test]
 fn streams_by_hand() {
     compare_file("streams.txt");
 }

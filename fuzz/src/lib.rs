@@ -6,6 +6,8 @@ use retrace::config::{self, Config, Host};
 use retrace::journal::JournalReader;
 use retrace::keyspace::entry::Entry;
 use retrace::keyspace::table::HashSeed;
+use retrace::keyspace::saving::Style;
+use retrace::persist::rdb::{self, Decoder, Item};
 use retrace::persist::reader::Reader;
 use retrace::persist::value::{self, Value};
 use retrace::resp::parser::QueryView;
@@ -157,6 +159,57 @@ pub fn restore(data: &[u8]) {
             assert_eq!(digests[0], digests[1]);
             assert_eq!(other.len(), object.len());
             assert!(object.memory_bytes() > 0);
+        }
+    }
+}
+
+/// An RDB file of any bytes is read to its end or refused, the same however it is cut. A key that is read can be saved and
+/// read again.
+pub fn rdb(data: &[u8]) {
+    let limits = value::Limits::new(&Config::default(), 0, HashSeed([7; 16]));
+    let whole = rdb_in_pieces(data, usize::MAX, &limits);
+    let pieces = rdb_in_pieces(data, 61, &limits);
+    assert_eq!(whole, pieces);
+}
+
+/// The keys of a file that comes in pieces, as they are saved again, and whether its end was reached.
+fn rdb_in_pieces(data: &[u8], len: usize, limits: &value::Limits) -> (Vec<Vec<u8>>, bool) {
+    const STYLE: Style = Style {
+        packs: true,
+        idle_since: None,
+        frequency_clock: None,
+    };
+    let mut decoder = Decoder::new(0, false);
+    let (mut rest, mut keys) = (data, Vec::new());
+    decoder.push(b"", data.len() as u64);
+    loop {
+        match decoder.next(limits) {
+            Ok(None) => {
+                let (now, later) = rest.split_at(len.min(rest.len()));
+                assert!(!now.is_empty(), "it wants more than there is");
+                decoder.push(now, later.len() as u64);
+                rest = later;
+            }
+            Ok(Some(Item::End)) => return (keys, true),
+            Ok(Some(Item::Key(key))) => {
+                let name = key.name.into_owned();
+                let entry = key.value.into_entry(&name, key.deadline_ms, 0);
+                let mut saved = b"REDIS0012".to_vec();
+                assert_eq!(rdb::put_entry(&entry, &STYLE, 0, usize::MAX, &mut saved), None);
+                let mut again = Decoder::new(0, false);
+                again.push(&saved, 0);
+                assert!(again.next(limits).is_ok(), "the version is known");
+                match again.next(limits) {
+                    Ok(Some(Item::Key(again))) => assert_eq!(again.name, name),
+                    _ => panic!("what was saved is not read"),
+                }
+                keys.push(saved);
+            }
+            Ok(Some(_)) => {}
+            Err(error) => {
+                assert!(error.pos <= data.len() as u64);
+                return (keys, false);
+            }
         }
     }
 }

@@ -139,9 +139,10 @@ impl<'a> Ctx<'a> {
     }
 
     /// Makes the client wait: its command runs again when a key may serve it. The handler has replied nothing
-    /// and returns at once. In a transaction nothing waits: the reply is that of a timeout.
+    /// and returns at once. In a transaction or script nothing waits: the reply is that of a timeout.
     pub fn block(&mut self, wait: Wait) {
-        if self.client.flags.has(ClientFlags::IN_EXEC) {
+        let at_once = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
+        if self.client.flags.has_any(at_once) {
             match wait.is_single {
                 true => self.client.reply.null(),
                 false => self.client.reply.null_array(),

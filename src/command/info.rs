@@ -276,21 +276,21 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     out.line("allocator_resident", rss);
     out.line("allocator_muzzy", 0);
     out.bytes("total_system_memory", reading.system_memory_bytes);
-    out.lines(&[
-        ("used_memory_lua", "0"),
-        ("used_memory_vm_eval", "0"),
-        ("used_memory_lua_human", "0B"),
-        ("used_memory_scripts_eval", "0"),
-        ("number_of_cached_scripts", "0"),
-        ("number_of_functions", "0"),
-        ("number_of_libraries", "0"),
-        ("used_memory_vm_functions", "0"),
-        ("used_memory_vm_total", "0"),
-        ("used_memory_vm_total_human", "0B"),
-        ("used_memory_functions", "0"),
-        ("used_memory_scripts", "0"),
-        ("used_memory_scripts_human", "0B"),
-    ]);
+    let scripts = server.scripting.usage();
+    out.line("used_memory_lua", scripts.vm_eval_bytes);
+    out.line("used_memory_vm_eval", scripts.vm_eval_bytes);
+    out.line("used_memory_lua_human", human(scripts.vm_eval_bytes));
+    out.line("used_memory_scripts_eval", scripts.scripts_bytes);
+    out.line("number_of_cached_scripts", scripts.scripts);
+    out.line("number_of_functions", scripts.functions);
+    out.line("number_of_libraries", scripts.libraries);
+    out.line("used_memory_vm_functions", scripts.vm_functions_bytes);
+    out.bytes("used_memory_vm_total", scripts.vm_bytes());
+    out.line("used_memory_functions", scripts.functions_bytes);
+    out.bytes(
+        "used_memory_scripts",
+        scripts.scripts_bytes + scripts.functions_bytes,
+    );
     out.bytes("maxmemory", config.maxmemory);
     let policy = config.get("maxmemory-policy").unwrap_or_default();
     out.line("maxmemory_policy", String::from_utf8_lossy(&policy));
@@ -448,7 +448,7 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     );
     out.line("evicted_keys", stats.evicted_keys);
     out.line("evicted_clients", stats.evicted_clients);
-    out.line("evicted_scripts", 0);
+    out.line("evicted_scripts", stats.evicted_scripts);
     let (exceeded_ms, current_ms) = server.eviction.exceeded_ms(server.now);
     out.line("total_eviction_exceeded_time", exceeded_ms);
     out.line("current_eviction_exceeded_time", current_ms);

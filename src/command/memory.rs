@@ -95,6 +95,7 @@ struct Breakdown {
     rehashing: u64,
     rehashing_count: usize,
     keys: u64,
+    scripts: crate::script::Usage,
 }
 
 impl Breakdown {
@@ -122,6 +123,7 @@ impl Breakdown {
                 .sum(),
             rehashing_count: rehashing.count(),
             keys: server.dbs.iter().map(|db| db.len() as u64).sum(),
+            scripts: server.scripting.usage(),
         }
     }
 
@@ -181,9 +183,9 @@ fn memory_stats(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     fields.int("clients.normal", memory.clients);
     fields.int("cluster.links", 0);
     fields.int("aof.buffer", 0);
-    fields.int("lua.caches", 0);
-    fields.int("functions.caches", 0);
-    fields.int("script.VMs", 0);
+    fields.int("lua.caches", memory.scripts.scripts_bytes);
+    fields.int("functions.caches", memory.scripts.functions_bytes);
+    fields.int("script.VMs", memory.scripts.vm_bytes());
     for (dbid, bytes) in &memory.tables {
         fields.name(&format!("db.{dbid}"));
         fields.reply.map(2);

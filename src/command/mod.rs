@@ -12,6 +12,7 @@ pub mod ctx;
 pub mod debug;
 pub mod dump;
 pub mod expire;
+pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod hash;
@@ -28,6 +29,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod registry;
 pub mod scan;
+pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod slowlog;
@@ -73,6 +75,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     memory::COMMANDS,
     persistence::COMMANDS,
     transaction::COMMANDS,
+    scripting::COMMANDS,
+    function::COMMANDS,
     acl::COMMANDS,
     pubsub::COMMANDS,
     tracking::COMMANDS,

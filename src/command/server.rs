@@ -1,6 +1,7 @@
 //! Commands about the server as a whole: its end, its role, its modules, and some art.
 
 use crate::command::ctx::int_arg;
+use crate::command::scripting::busy_error;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
@@ -57,6 +58,10 @@ fn shutdown(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         ctx.client.reply.ok();
         return Ok(());
+    }
+
+    if let Some(purpose) = ctx.server.scripting.busy.filter(|_| !nosave) {
+        return Err(busy_error(purpose));
     }
 
     let mut flags = ShutdownFlags::DEFAULT;

@@ -20,10 +20,10 @@ use crate::keyspace::object::hash::Found;
 use crate::keyspace::object::list::LargeList;
 use crate::keyspace::object::{List, Object, ObjectRef};
 use crate::resp::Args;
-use crate::state::Server;
 use crate::state::effects::Event;
 use crate::state::error::up_to_nul;
 use crate::state::keys::{Access, Key};
+use crate::state::{ClientFlags, Server};
 use crate::types::listpack::Item;
 use crate::types::quicklist::{End, Quicklist};
 
@@ -229,6 +229,8 @@ fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), Command
     let mut options = Options::parse(args, may_store, &may_read)?;
     let mut keeps_order = options.keeps_order();
     let key = ctx.key(args, 1);
+    // A key or a script must not depend on the order in which a set happens to be.
+    let is_for_others = options.store.is_some() || ctx.client.flags.has(ClientFlags::IN_SCRIPT);
     let (elements, window) = match ctx.lookup(key, Access::Read) {
         None => (Vec::new(), 0..0),
         Some(entry) => {
@@ -237,7 +239,7 @@ fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), Command
                 .filter(|object| !matches!(object, ObjectRef::Hash(_) | ObjectRef::Stream(_)));
             let object = sortable.ok_or(CommandError::WrongType)?;
             let is_set = object.kind() == Kind::Set;
-            if is_set && keeps_order && options.store.is_some() {
+            if is_set && keeps_order && is_for_others {
                 keeps_order = false;
                 options.alpha = true;
                 options.by = None;

@@ -14,6 +14,9 @@ use super::{Config, Param, Stage, ValueError};
 /// The version of Redis whose configuration and messages these are.
 pub const REDIS_VERSION: &str = "8.0.6";
 
+/// The same as a number, a byte for each part.
+pub const REDIS_VERSION_NUM: u32 = 0x0008_0006;
+
 const USER_TWICE: &str = "Duplicate user found. A user can only be defined once in config files";
 
 /// How deep files may include each other; a file that includes itself ends here.

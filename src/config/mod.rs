@@ -15,7 +15,10 @@ mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use file::{Command, ConfigFileError, Host, Loaded, Options, REDIS_VERSION, load, split_args};
+pub use file::{
+    Command, ConfigFileError, Host, Loaded, Options, REDIS_VERSION, REDIS_VERSION_NUM, load,
+    split_args,
+};
 pub use kinds::{Lines, MemoryLimit, Named, Stage, ValueError, parse_memory, quote};
 pub use params::{Config, PARAMS};
 pub use rewrite::{Rewrite, rewrite};

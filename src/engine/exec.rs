@@ -9,7 +9,7 @@ use crate::command::registry::{Command, Unknown};
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
 use crate::command::tracking::track_reads;
-use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, transaction};
+use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::error::up_to_nul;
@@ -112,10 +112,16 @@ impl Engine {
             self.exec_began = Some(self.last_clock);
         }
         self.call(client, args, id, first_key);
-        if client.flags.has(ClientFlags::BLOCKED) {
+        // A transaction whose script stands still has run: what is left of it goes on by itself.
+        let stands_still = client.flags.has(ClientFlags::SCRIPTING);
+        if client.flags.has(ClientFlags::BLOCKED)
+            || (stands_still && self.open_exec != Some(client.conn))
+        {
             return Step::Wait;
         }
-        if timed {
+        let heavy_since = self.heavy_since.take();
+        if timed || heavy_since.is_some() {
+            self.exec_began = self.exec_began.or(heavy_since);
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
             if !matches!(self.server.want, Some(Want::Sleep { .. })) {
                 self.server.want = Some(Want::Clock);
@@ -156,6 +162,7 @@ impl Engine {
                 room
             }
         };
+        self.server.scripting.is_oom = room == Room::Nowhere;
         let may_grow = self.flags_of(client, id).has(Flags::DENYOOM)
             || client.multi.is_some() && self.queues(id);
         if room == Room::Enough {
@@ -212,7 +219,8 @@ impl Engine {
     pub(super) fn run_exec(&mut self, client: &mut Client) {
         let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);
-        while !client.flags.has(ClientFlags::AWAITING)
+        let waits = ClientFlags::AWAITING.or(ClientFlags::SCRIPTING);
+        while !client.flags.has_any(waits)
             && self.server.want.is_none()
             && let Some((id, args)) = client.exec.pop_front()
         {
@@ -305,11 +313,29 @@ impl Engine {
         }
         if client.flags.has(ClientFlags::BLOCKED) {
             self.enqueue_blocked(client); // it counts when it is served
+        } else if client.flags.has(ClientFlags::SCRIPTING) {
+            if !self.server.monitors.is_empty() {
+                // In front of the commands that the script runs.
+                let source = Source::Client(client);
+                let argv = args.iter_from(0);
+                self.server.feed_monitors(source, client.dbid, argv);
+            }
+            match self.start_script(client, id) {
+                Some(result) => self.settle_call(client, id, result),
+                None => {
+                    if let Some(running) = &mut self.server.scripting.running {
+                        running.argv = OwnedArgs::new(args);
+                    }
+                    self.server.running = outer;
+                    return; // it stands still
+                }
+            }
         } else {
             self.settle_call(client, id, result);
         }
         let is_watched = !self.server.monitors.is_empty() && !is_again;
-        if client.flags.has(ClientFlags::IN_EXEC) {
+        let follows_later = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
+        if client.flags.has_any(follows_later) {
             if is_watched {
                 self.feed_monitors(client, args, id);
             }
@@ -343,7 +369,10 @@ impl Engine {
             true => REDACTED,
             false => args.bytes(at),
         });
-        let source = Source::Client(client);
+        let source = match client.flags.has(ClientFlags::IN_SCRIPT) {
+            true => Source::Script,
+            false => Source::Client(client),
+        };
         self.server.feed_monitors(source, client.dbid, argv);
     }
 
@@ -353,7 +382,8 @@ impl Engine {
         if !self.server.pushes.is_empty() {
             self.deliver_pushes(client);
         }
-        if self.server.waiters.has_ready() {
+        // In the middle of a script nobody is served: what it has pushed may not be all.
+        if self.server.waiters.has_ready() && self.server.scripting.busy.is_none() {
             self.serve_blocked();
             // The clients served may have had something to say to this one.
             if !self.server.pushes.is_empty() {
@@ -400,7 +430,9 @@ impl Engine {
         if let Err(error) = result {
             stats.failed_calls += 1;
             let line = error.line();
-            self.server.count_error(&line);
+            if !matches!(error, CommandError::Counted(_)) {
+                self.server.count_error(&line);
+            }
             client.reply.error_bytes(&line);
         }
     }
@@ -496,6 +528,11 @@ fn gate(
         return Err(CommandError::text(
             "ERR Command not allowed inside a transaction",
         ));
+    }
+    if let Some(purpose) = server.scripting.busy
+        && !command.spec.flags.has(Flags::ALLOW_BUSY)
+    {
+        return Err(scripting::busy_error(purpose));
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())?;
     if !server.users.get(client.user).is_unrestricted() {

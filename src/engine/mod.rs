@@ -8,6 +8,7 @@ mod blocking;
 mod exec;
 mod flush;
 mod run;
+mod script;
 mod tick;
 mod timing;
 
@@ -16,9 +17,10 @@ use std::collections::VecDeque;
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
+use crate::command::client::describe;
 use crate::command::{CommandError, CommandId, Registry, acl, config};
 use crate::config::Config;
-use crate::resp::ArgPos;
+use crate::resp::{ArgPos, Reply};
 use crate::state::eviction::Room;
 use crate::state::meter::{Finding, Meter};
 use crate::state::server::{Continuation, Process};
@@ -52,7 +54,7 @@ pub struct Engine {
     untimed: Vec<(CommandId, u64)>,
     /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
     timed_calls: Vec<timing::TimedCall>,
-    /// When the transaction began that is timed as a whole.
+    /// When the transaction or script began that is timed as a whole.
     exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
@@ -77,6 +79,16 @@ pub struct Engine {
     client_cron_cursor: usize,
     /// Whose transaction waits for the shell.
     open_exec: Option<ConnId>,
+    /// Where the replies to a script's commands are written.
+    script_reply: Reply,
+    /// The flags of the client in whose name a script's commands run.
+    script_saved_flags: ClientFlags,
+    /// The client whose script counts as busy.
+    script_conn: Option<ConnId>,
+    /// The same if it has gone meanwhile.
+    orphan: Option<Box<Client>>,
+    /// The script that has just ended took a while and began then.
+    heavy_since: Option<UnixMicros>,
     /// The room that eviction has made for the command that is about to run, while a clock reading tells how long
     /// that took; and how many keys went.
     timing_eviction: Option<u64>,
@@ -136,6 +148,11 @@ impl Engine {
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
             open_exec: None,
+            script_reply: Reply::default(),
+            script_saved_flags: ClientFlags::default(),
+            script_conn: None,
+            orphan: None,
+            heavy_since: None,
             timing_eviction: None,
             room_made: None,
             is_serving: false,
@@ -199,6 +216,12 @@ impl Engine {
     /// The clock at the start of a loop turn. Runs the ticks that are due.
     pub fn handle_time(&mut self, now: UnixMicros) {
         self.count_turn();
+        if self.server.scripting.busy.is_some() {
+            // For a script the time stands still, and so do the ticks.
+            self.last_clock = now;
+            self.continue_busy_script();
+            return;
+        }
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
@@ -283,6 +306,7 @@ impl Engine {
     pub fn wants_read(&self, conn: ConnId) -> bool {
         let waiting = ClientFlags::PAUSED
             .or(ClientFlags::AWAITING)
+            .or(ClientFlags::SCRIPTING)
             .or(ClientFlags::THROTTLED)
             .or(ClientFlags::CLOSE_AFTER_REPLY)
             .or(ClientFlags::CLOSE_ASAP);
@@ -341,10 +365,12 @@ impl Engine {
             return;
         };
         if self.server.logs(LogLevel::Verbose) {
-            let text = match reason {
-                CloseReason::Eof => format!("Client closed connection {}", client.addr),
-                CloseReason::Error => format!("Error on connection {}", client.addr),
+            let line = describe(&self.server, client, &self.registry);
+            let what = match reason {
+                CloseReason::Eof => "Client closed connection",
+                CloseReason::Error => "Error on connection",
             };
+            let text = format!("{what} {}", line.trim_end());
             self.server.log(LogLevel::Verbose, text);
         }
         self.forget(conn);
@@ -575,6 +601,7 @@ impl Engine {
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
+        self.adopt_orphan(conn);
         let client = self.server.clients.remove(conn);
         self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {

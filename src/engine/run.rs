@@ -17,6 +17,9 @@ use crate::state::{Client, ClientFlags, ConnId};
 /// The most commands that are parsed before the first of them runs, whatever `lookahead` says.
 const BATCH_MAX: usize = 64;
 
+/// Bytes of a request that is not understood which its log line shows.
+const SAMPLE_MAX: usize = 128;
+
 /// Arguments that the list of a batch's arguments keeps room for; what a huge command needed goes back.
 const ARGV_KEEP: usize = 16 * 1024;
 
@@ -110,9 +113,10 @@ impl Engine {
         if pending > limit && !client.is_closing() {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
             self.server.stats.query_buffer_limit_disconnections += 1;
+            let line = describe(&self.server, client, &self.registry);
             let text = format!(
-                "Closing client that reached max query buffer length: id={} addr={}",
-                client.id, client.addr
+                "Closing client that reached max query buffer length: {}",
+                line.trim_end()
             );
             self.server.log(LogLevel::Warning, text);
         }
@@ -156,6 +160,16 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
+        if client.flags.has(ClientFlags::SCRIPTING) {
+            let running = &self.server.scripting.running;
+            let in_exec = running.as_ref().is_some_and(|running| running.in_exec);
+            let Some(result) = self.resume_script(client) else {
+                return;
+            };
+            if !self.settle_script(client, result, in_exec) {
+                return;
+            }
+        }
         let waits = ClientFlags::AWAITING.or(ClientFlags::BLOCKED);
         // A transaction that has begun is run to its end, whoever is still there to hear of it.
         let is_mid_exec = !client.exec.is_empty() || self.open_exec == Some(client.conn);
@@ -382,13 +396,11 @@ impl Engine {
     fn protocol_error(&mut self, client: &mut Client, error: &ProtocolError, query: &[u8]) {
         if self.server.logs(LogLevel::Verbose) {
             let sample = &query[client.query_pos..client.query_end];
-            let sample = &sample[..sample.len().min(128)];
+            let line = describe(&self.server, client, &self.registry);
             let text = format!(
-                "Protocol error ({error}) from client: id={} addr={} fd={}. Query buffer during protocol error: '{}'",
-                client.id,
-                client.addr,
-                client.fd,
-                sample.escape_ascii()
+                "Protocol error ({error}) from client: {}. Query buffer during protocol error: {}",
+                line.trim_end(),
+                sample_of(sample)
             );
             self.server.log(LogLevel::Verbose, text);
         }
@@ -399,11 +411,50 @@ impl Engine {
     }
 }
 
+/// What a client sent, as far as a log line has room for it: both ends of a long text, and a point for each byte that
+/// is no letter or sign.
+fn sample_of(bytes: &[u8]) -> String {
+    let shown = |bytes: &[u8]| -> String {
+        let is_shown = |byte: &u8| (b' '..=b'~').contains(byte);
+        bytes
+            .iter()
+            .map(|byte| if is_shown(byte) { *byte as char } else { '.' })
+            .collect()
+    };
+    if bytes.len() < SAMPLE_MAX {
+        return format!("'{}'", shown(bytes));
+    }
+    let half = SAMPLE_MAX / 2;
+    format!(
+        "'{}' (... more {} bytes ...) '{}'",
+        shown(&bytes[..half]),
+        bytes.len() - SAMPLE_MAX,
+        shown(&bytes[bytes.len() - half..])
+    )
+}
+
 /// A request in a form that outlives its batch.
 fn park(request: &mut Request, argv: &[ArgPos]) -> Parked {
     Parked {
         argv: argv[request.argv.0..request.argv.1].to_vec(),
         big: std::mem::take(&mut request.big),
         len: request.len,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_shows_both_ends() {
+        assert_eq!(sample_of(b"$abc\r\n\xff~"), "'$abc...~'");
+        let long = [vec![b'a'; 100], vec![b'b'; 100]].concat();
+        let want = format!(
+            "'{}' (... more 72 bytes ...) '{}'",
+            "a".repeat(64),
+            "b".repeat(64)
+        );
+        assert_eq!(sample_of(&long), want);
     }
 }

@@ -77,6 +77,9 @@ pub(super) struct Ticked {
 impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
+        if self.server.scripting.busy.is_some() {
+            return Some(self.server.now); // it goes on at once
+        }
         let mut at = self.next_cron;
         if self.expire_backlog || !self.server.garbage.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));

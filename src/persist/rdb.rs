@@ -185,7 +185,7 @@ impl Decoder {
         let fail = |pos: u64, what: String| Err(FileError { pos, what });
         let item = match parsed {
             Ok(item) => item,
-            Err(Trouble::Rdb(RdbError::Truncated)) if self.beyond > 0 => {
+            Err(Trouble::Rdb(RdbError::Truncated) | Trouble::CutIn(_)) if self.beyond > 0 => {
                 self.needed = (bytes.len() * 2).max(64);
                 return Ok(None);
             }
@@ -194,6 +194,10 @@ impl Decoder {
                 return fail(end, "the file ends too early".to_owned());
             }
             Err(Trouble::Rdb(error)) => return fail(self.pos + used as u64, error.to_string()),
+            Err(Trouble::CutIn(key)) => {
+                let end = self.pos + bytes.len() as u64;
+                return fail(end, format!("the file ends too early, in key '{key}',"));
+            }
             Err(Trouble::Foreign(what)) => return fail(self.pos + used as u64, what),
         };
         let mut taken = used;
@@ -272,6 +276,8 @@ fn digits_of(head: &[u8; MAGIC_LEN], is_valkey: bool) -> Vec<u8> {
 /// Why an item could not be read.
 enum Trouble {
     Rdb(RdbError),
+    /// More bytes would be needed for the value of this key.
+    CutIn(String),
     /// It is sound, and nothing that is known here.
     Foreign(String),
 }
@@ -343,6 +349,9 @@ fn parse<'a>(
                 // What is empty ends where that is seen.
                 let value = match read_value(kind, is_valkey, &name, reader, limits) {
                     Err(Trouble::Rdb(RdbError::Empty)) => return Ok(Item::Empty(name)),
+                    Err(Trouble::Rdb(RdbError::Truncated)) => {
+                        return Err(Trouble::CutIn(shown(&name)));
+                    }
                     value => value?,
                 };
                 return Ok(Item::Key(Key {
@@ -364,13 +373,12 @@ fn read_value<'a>(
     reader: &mut Reader<'a>,
     limits: &Limits,
 ) -> Result<Value<'a>, Trouble> {
-    let shown = || name[..name.len().min(128)].escape_ascii().to_string();
     match kind {
         MODULE | MODULE_OLD => {
             let module = module_name(reader.number()?);
             Err(Trouble::Foreign(format!(
                 "a value of module '{module}', which is not there to keep it, in key '{}'",
-                shown()
+                shown(name)
             )))
         }
         VALKEY_HASH if is_valkey => Ok(value::decode_valkey_hash(reader, limits)?),
@@ -380,10 +388,18 @@ fn read_value<'a>(
             Err(RdbError::UnknownType(_)) => Err(Trouble::Foreign(format!(
                 "a value of type {kind}, which is not known here,"
             ))),
-            Err(error) => Err(Trouble::Foreign(format!("{error} in key '{}'", shown()))),
+            Err(error) => Err(Trouble::Foreign(format!(
+                "{error} in key '{}'",
+                shown(name)
+            ))),
             Ok(value) => Ok(value),
         },
     }
+}
+
+/// A key's name, or the start of it, as a message shows it.
+fn shown(name: &[u8]) -> String {
+    name[..name.len().min(128)].escape_ascii().to_string()
 }
 
 /// A module's name in its identifier: nine characters of six bits, above ten bits of its version.

@@ -155,6 +155,33 @@ impl OwnedArgs {
         owned
     }
 
+    /// Forgets the arguments and keeps their memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.argv.clear();
+        self.big.clear();
+    }
+
+    /// Adds an argument; says whether there was room for it.
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        let Ok(len) = u32::try_from(bytes.len()) else {
+            return false;
+        };
+        let pos = if bytes.len() >= BIG_BULK {
+            self.big.push(Bytes::copy_from_slice(bytes));
+            BIG_MARK | (self.big.len() - 1) as u32
+        } else {
+            let pos = self.bytes.len() as u32;
+            if pos >= BIG_MARK - BIG_BULK as u32 {
+                return false;
+            }
+            self.bytes.extend_from_slice(bytes);
+            pos
+        };
+        self.argv.push(ArgPos { pos, len });
+        true
+    }
+
     /// The arguments, as handlers take them.
     pub fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.argv, &self.big)

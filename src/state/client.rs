@@ -104,6 +104,10 @@ impl ClientFlags {
     pub const BLOCKED: ClientFlags = ClientFlags(1 << 14);
     /// A transaction's commands are being run.
     pub const IN_EXEC: ClientFlags = ClientFlags(1 << 15);
+    /// The script in front of `parked` stands still; on its way there, the handler has prepared one.
+    pub const SCRIPTING: ClientFlags = ClientFlags(1 << 30);
+    /// A script's commands are being run, in the name of its caller.
+    pub const IN_SCRIPT: ClientFlags = ClientFlags(1 << 31);
     /// Sees every command that runs (MONITOR).
     pub const MONITOR: ClientFlags = ClientFlags(1 << 24);
     /// Is told when keys change that it has read, or all keys of a kind (CLIENT TRACKING).

@@ -81,6 +81,11 @@ pub enum CommandError {
          restart the server."
     )]
     DebugNotAllowed,
+    #[error("NOSCRIPT No matching script. Please use EVAL.")]
+    NoScript,
+    /// The error of a command that a script called and did not catch: it has been counted there.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Counted(Vec<u8>),
     /// An error that only one place gives; the text holds its own code.
     #[error("{0}")]
     Text(Cow<'static, str>),
@@ -116,7 +121,7 @@ impl CommandError {
     pub fn line(&self) -> Cow<'_, [u8]> {
         let mut line: Cow<'_, [u8]> = match self {
             CommandError::Text(text) => Cow::Borrowed(text.as_bytes()),
-            CommandError::Bytes(bytes) => Cow::Borrowed(bytes),
+            CommandError::Bytes(bytes) | CommandError::Counted(bytes) => Cow::Borrowed(bytes),
             other => Cow::Owned(other.to_string().into_bytes()),
         };
         let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');

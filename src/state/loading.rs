@@ -8,6 +8,7 @@ use crate::border::{LogLevel, Order, Outcome};
 use crate::keyspace::eviction::Usage;
 use crate::persist::rdb::{Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
+use crate::script::machine::Purpose;
 use crate::state::persistence::Restraint;
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
@@ -207,7 +208,13 @@ impl Server {
             }
             Item::Function(code) => {
                 let code = code.into_owned();
-                self.libraries.push(code);
+                let loaded = self.ensure_machine(Purpose::Functions).and_then(|()| {
+                    let loaded = self.scripting.libraries.load(&code, loading.merges);
+                    loaded.map_err(CommandError::Bytes)
+                });
+                if let Err(error) = loaded {
+                    return fail(format!("a library of functions does not load: {error}"));
+                }
             }
             Item::Empty(name) => {
                 loading.figures.empty += 1;

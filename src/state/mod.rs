@@ -22,6 +22,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod push;
 pub mod rng;
+pub mod scripting;
 pub mod secret;
 pub mod server;
 pub mod slowlog;

@@ -281,7 +281,7 @@ impl Server {
             for dbid in 0..self.dbs.len() {
                 self.flush(dbid as u32, false);
             }
-            self.libraries.clear();
+            self.scripting.libraries.flush();
         }
         self.hold(false);
         self.begin_loading(merges, Then::Reload(waiter));

@@ -10,6 +10,7 @@ use crate::keyspace::db::Db;
 use crate::keyspace::eviction::{Usage, UsageClock};
 use crate::keyspace::garbage::Garbage;
 use crate::keyspace::table::HashSeed;
+use crate::script::Scripting;
 use crate::state::blocking::Waiters;
 use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
@@ -140,6 +141,8 @@ pub struct Server {
     pub pause: Option<Pause>,
     /// The pause was lifted by a command; held clients go on at the next tick.
     pub unpaused: bool,
+    /// Scripts, their states and caches.
+    pub scripting: Scripting,
     /// Clients to be told goodbye by the engine after this command.
     pub doomed: Vec<ConnId>,
     /// Who watches keys.
@@ -148,8 +151,6 @@ pub struct Server {
     pub waiters: Waiters,
     /// Files of data: saving and loading.
     pub persistence: Persistence,
-    /// Libraries of functions, as their code.
-    pub libraries: Vec<Vec<u8>>,
     /// Why commands are refused or wait at the moment.
     pub restraint: Restraint,
     /// Clients whose wait CLIENT UNBLOCK ends after this command; with an error or as at a timeout.
@@ -237,11 +238,11 @@ impl Server {
             next_client_id: 1,
             pause: None,
             unpaused: false,
+            scripting: Scripting::default(),
             doomed: Vec::new(),
             watchers: Watchers::default(),
             waiters: Waiters::default(),
             persistence: Persistence::new(now),
-            libraries: Vec::new(),
             restraint: Restraint::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),

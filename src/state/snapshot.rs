@@ -190,8 +190,9 @@ impl Server {
                 is_aof_base,
             },
         );
-        for code in &self.libraries {
-            rdb::put_function(&mut snapshot.buffer, code, self.config.rdbcompression);
+        for (_, library) in self.scripting.libraries.iter() {
+            let packs = self.config.rdbcompression;
+            rdb::put_function(&mut snapshot.buffer, &library.code, packs);
         }
         let policy = self.config.maxmemory_policy;
         let style = Style {

@@ -24,6 +24,8 @@ pub struct Stats {
     pub evicted_keys: u64,
     pub evicted_clients: u64,
     pub lazyfreed_objects: u64,
+    /// Scripts of EVAL that had to make room for others.
+    pub evicted_scripts: u64,
     pub unexpected_error_replies: u64,
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,

@@ -12,6 +12,7 @@
 
 pub mod grammar;
 pub mod pair;
+pub mod samples;
 
 use std::fmt;
 use std::fs::{self, File};

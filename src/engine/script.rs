@@ -1,0 +1,503 @@
+//! Scripts: running what EVAL and FCALL have prepared.
+//!
+//! A script runs until it asks for something ([`Event`]). A call of a command is run here and now, through the same
+//! gates and handlers as a client's. A tick, after many instructions, is where the engine asks the shell for the time;
+//! a script over the limit then stands still between turns, so that other clients are told that the server is busy, and
+//! may end it. What a script waits for is always an answer of the shell, so a replay goes the same way.
+
+use crate::acl::log::Context;
+use crate::border::{LogLevel, Want};
+use crate::command::spec::Flags;
+use crate::command::{CommandError, CommandId, permission};
+use crate::engine::Engine;
+use crate::resp::{Args, OwnedArgs, Reply};
+use crate::script::Running;
+use crate::script::convert::{self, Reply1};
+use crate::script::machine::{Answer, Event, Job, Machine, Purpose};
+use crate::state::{Client, ClientFlags, ConnId};
+use mlua::Value;
+
+/// With more calls of commands than this a script's duration is worth a clock reading.
+const CALLS_LIGHT: u32 = 64;
+
+/// Capacity that the buffer for replies to scripts keeps.
+const REPLY_KEEP: usize = 64 * 1024;
+
+/// How far a script came.
+enum Progress {
+    Ended(Result<Value, Value>),
+    /// It waits for the shell, or for others to be served.
+    StandsStill,
+}
+
+impl Engine {
+    /// Runs what the command `id` has prepared; the result is that of the command, once there is one.
+    pub(super) fn start_script(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+    ) -> Option<Result<(), CommandError>> {
+        let prepared = self.server.scripting.prepared.take()?;
+        self.server.scripting.running = Some(Running {
+            purpose: prepared.purpose,
+            name: prepared.name,
+            flags: prepared.flags,
+            is_read_only: prepared.is_read_only,
+            allows_oom: prepared.allows_oom,
+            is_oom: prepared.is_oom,
+            command: id,
+            started: self.last_clock,
+            elapsed_ms: 0,
+            in_exec: client.flags.has(ClientFlags::IN_EXEC),
+            dbid: client.dbid,
+            has_written: false,
+            calls: 0,
+            is_heavy: false,
+            awaits_reading: false,
+            awaits_clock: false,
+            is_killed: false,
+            argv: OwnedArgs::default(),
+        });
+        let job = Job {
+            function: prepared.function,
+            keys: prepared.keys,
+            argv: prepared.argv,
+            is_eval: prepared.purpose == Purpose::Eval,
+        };
+        self.run_script(client, Answer::Run(job))
+    }
+
+    /// Goes on with the script that stood still; the result is that of its command, once there is one.
+    pub(super) fn resume_script(
+        &mut self,
+        client: &mut Client,
+    ) -> Option<Result<(), CommandError>> {
+        let now = self.last_clock;
+        let threshold_ms = self.server.config.busy_reply_threshold;
+        let running = self.server.scripting.running.as_mut()?;
+        let elapsed_ms = now.since(running.started) / 1000;
+        running.elapsed_ms = elapsed_ms;
+        let is_slow = threshold_ms > 0 && elapsed_ms >= threshold_ms as u64;
+        if running.awaits_clock {
+            running.awaits_clock = false;
+            let seconds = now.since(self.server.started) as f64 / 1e6;
+            return self.run_script(client, Answer::Clock(seconds));
+        }
+        if running.awaits_reading {
+            let purpose = running.purpose;
+            running.awaits_reading = false;
+            let machine = self.server.scripting.machine(purpose).take()?;
+            self.enter_script(client);
+            let answer = self.call_for_script(client, &machine);
+            self.leave_script(client);
+            *self.server.scripting.machine(purpose) = Some(machine);
+            return self.run_script(client, answer?);
+        }
+        if is_slow && self.server.scripting.busy.is_none() {
+            self.become_busy(client, elapsed_ms);
+            return None;
+        }
+        let answer = match running.is_killed {
+            true => Answer::Kill,
+            false => Answer::Continue,
+        };
+        self.run_script(client, answer)
+    }
+
+    /// From now on others are told that a script runs.
+    fn become_busy(&mut self, client: &Client, elapsed_ms: u64) {
+        let Some(running) = &mut self.server.scripting.running else {
+            return;
+        };
+        let command = match running.purpose {
+            Purpose::Eval => "SCRIPT KILL",
+            Purpose::Functions => "FUNCTION KILL",
+        };
+        let text = format!(
+            "Slow script detected: still in execution after {elapsed_ms} milliseconds. You can try killing the script \
+             using the {command} command. Script name is: {}.",
+            running.name
+        );
+        self.server.scripting.busy = Some(running.purpose);
+        self.script_conn = Some(client.conn);
+        self.server.log(LogLevel::Warning, text);
+    }
+
+    /// A turn begins while a script counts as busy: it runs up to its next tick.
+    pub(super) fn continue_busy_script(&mut self) {
+        if let Some(mut client) = self.orphan.take() {
+            match self.resume_script(&mut client) {
+                None => self.orphan = Some(client),
+                Some(_) => {
+                    client.flags.set(ClientFlags::SCRIPTING, false);
+                    if self.open_exec == Some(client.conn) {
+                        self.open_exec = None;
+                    }
+                    self.run_exec(&mut client);
+                    self.follow_up(&mut client);
+                }
+            }
+            return;
+        }
+        if let Some(conn) = self.script_conn {
+            self.process(conn);
+            if self.server.scripting.busy.is_none() {
+                self.resumed.push_back(conn); // it was not read meanwhile
+            }
+        }
+        self.run_released();
+    }
+
+    /// The client whose script stands still is gone: the script goes on all the same.
+    pub(super) fn adopt_orphan(&mut self, conn: ConnId) {
+        let is_owner = self.server.clients.get(conn).is_some_and(|client| {
+            client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some()
+        });
+        if is_owner {
+            self.orphan = self.server.clients.remove(conn);
+            self.script_conn = None;
+        }
+    }
+
+    /// Lets the script go on until it ends or has to stand still.
+    fn run_script(
+        &mut self,
+        client: &mut Client,
+        answer: Answer,
+    ) -> Option<Result<(), CommandError>> {
+        let running = self.server.scripting.running.as_ref()?;
+        let (purpose, dbid) = (running.purpose, running.dbid);
+        let mut machine = self.server.scripting.machine(purpose).take()?;
+        self.enter_script(client);
+        let progress = self.serve_script(client, &mut machine, answer);
+        self.leave_script(client);
+        self.log_lines(&machine);
+        let result = match progress {
+            Progress::StandsStill => {
+                client.flags.set(ClientFlags::SCRIPTING, true);
+                None
+            }
+            Progress::Ended(result) => {
+                client.flags.set(ClientFlags::SCRIPTING, false);
+                client.dbid = dbid;
+                let result = self.end_script(client, &machine, result);
+                if let Some(running) = self.server.scripting.running.take() {
+                    client.last_command = Some(running.command);
+                    self.heavy_since = running.is_heavy.then_some(running.started);
+                }
+                self.server.scripting.busy = None;
+                self.script_conn = None;
+                Some(result)
+            }
+        };
+        *self.server.scripting.machine(purpose) = Some(machine);
+        result
+    }
+
+    /// The client speaks for the script: replies go to the script, in the protocol that it has chosen.
+    fn enter_script(&mut self, client: &mut Client) {
+        std::mem::swap(&mut client.reply, &mut self.script_reply);
+        let muting = ClientFlags::REPLY_OFF
+            .or(ClientFlags::REPLY_SKIP)
+            .or(ClientFlags::REPLY_SKIP_NEXT);
+        self.script_saved_flags = client.flags;
+        client.flags.set(muting, false);
+        client.flags.set(ClientFlags::IN_SCRIPT, true);
+        client.flags.set(ClientFlags::SCRIPTING, false);
+    }
+
+    fn leave_script(&mut self, client: &mut Client) {
+        std::mem::swap(&mut client.reply, &mut self.script_reply);
+        client.flags = self.script_saved_flags;
+        if self.script_reply.capacity() > REPLY_KEEP {
+            self.script_reply = Reply::default();
+        }
+    }
+
+    fn serve_script(
+        &mut self,
+        client: &mut Client,
+        machine: &mut Machine,
+        answer: Answer,
+    ) -> Progress {
+        let mut event = machine.resume(answer);
+        loop {
+            let answer = match event {
+                Event::Done(result) => return Progress::Ended(result),
+                Event::Call => match self.call_for_script(client, machine) {
+                    Some(answer) => answer,
+                    None => return Progress::StandsStill,
+                },
+                Event::MayCall => self.may_script_call(client, machine),
+                Event::Tick => {
+                    if let Some(running) = &mut self.server.scripting.running {
+                        running.is_heavy = true;
+                    }
+                    if self.server.scripting.busy.is_none() {
+                        self.ask(client, Want::Clock);
+                    }
+                    return Progress::StandsStill;
+                }
+                Event::Clock => {
+                    if let Some(running) = &mut self.server.scripting.running {
+                        running.awaits_clock = true;
+                    }
+                    self.ask(client, Want::Clock);
+                    return Progress::StandsStill;
+                }
+            };
+            event = machine.resume(answer);
+        }
+    }
+
+    fn ask(&mut self, client: &Client, want: Want) {
+        self.server.want = Some(want);
+        self.interrupted = Some(client.conn);
+    }
+
+    /// Runs the command that the script has asked for, unless process figures have to be read first.
+    fn call_for_script(&mut self, client: &mut Client, machine: &Machine) -> Option<Answer> {
+        let owned = machine.shared.args.take();
+        client.reply.set_resp3(machine.shared.resp3.get());
+        let refused = self.call_or_refuse(client, owned.args());
+        *machine.shared.args.borrow_mut() = owned;
+        let converted = match refused {
+            Ok(false) => {
+                self.ask(client, Want::Reading);
+                if let Some(running) = &mut self.server.scripting.running {
+                    running.awaits_reading = true;
+                }
+                return None;
+            }
+            Err(error) => {
+                let line = error.line();
+                self.server.count_error(&line);
+                machine.error_table(&line, true).map(Reply1::Error)
+            }
+            Ok(true) => match client.reply.single_slice() {
+                Some(bytes) => convert::to_lua(&machine.lua, bytes),
+                None => {
+                    let mut slices = Vec::new();
+                    client.reply.slices(&mut slices, usize::MAX);
+                    let bytes: Vec<u8> = slices
+                        .iter()
+                        .flat_map(|slice| slice.iter())
+                        .copied()
+                        .collect();
+                    convert::to_lua(&machine.lua, &bytes)
+                }
+            },
+        };
+        client.reply.discard();
+        Some(match converted {
+            Ok(Reply1::Value(value)) => Answer::Value(value),
+            Ok(Reply1::Error(table)) => Answer::Error(table),
+            Err(error) => match machine.error_table(format!("ERR {error}").as_bytes(), false) {
+                Ok(table) => Answer::Error(table),
+                Err(_) => Answer::Kill,
+            },
+        })
+    }
+
+    /// The gates that are a script's own; then the command runs. False if it needs a process reading first.
+    fn call_or_refuse(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+    ) -> Result<bool, CommandError> {
+        let Ok(command) = self.registry.find(args) else {
+            return Err(CommandError::text(
+                "ERR Unknown Redis command called from script",
+            ));
+        };
+        let (id, spec) = (command.id, command.spec);
+        let is_timed = args.len() > command.timed_above;
+        if spec.flags.has(Flags::NEEDS_READING) && !self.reading_is_fresh {
+            return Ok(false);
+        }
+        let refusal = self.refusal_for_script(client, id, args);
+        if let Err(error) = refusal {
+            self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
+            return Err(error);
+        }
+        if let Some(running) = &mut self.server.scripting.running {
+            running.has_written |= spec.flags.has(Flags::WRITE);
+            running.calls = running.calls.saturating_add(1);
+            running.is_heavy |= is_timed || running.calls > CALLS_LIGHT;
+        }
+        self.call(client, args, id, None);
+        self.share_time(id);
+        Ok(true)
+    }
+
+    fn refusal_for_script(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        let command = self.registry.get(id);
+        let (spec, is_subcommand) = (command.spec, command.container.is_some());
+        if !spec.accepts(args.len()) {
+            return Err(CommandError::text(
+                "ERR Wrong number of args calling Redis command from script",
+            ));
+        }
+        if spec.flags.has(Flags::NOSCRIPT) && !self.server.debug.deny_scripts_disabled {
+            return Err(CommandError::text(
+                "ERR This Redis command is not allowed from script",
+            ));
+        }
+        if spec.flags.has(Flags::WRITE) {
+            self.server.refuse_unsaved()?;
+        }
+        if let Some(running) = &self.server.scripting.running {
+            if spec.flags.has(Flags::WRITE) && running.is_read_only {
+                return Err(CommandError::text(
+                    "ERR Write commands are not allowed from read-only scripts.",
+                ));
+            }
+            // Who has begun to write may end it.
+            let is_held = running.is_oom && !running.allows_oom && !running.has_written;
+            if is_held && spec.flags.has(Flags::DENYOOM) {
+                return Err(CommandError::OutOfMemory);
+            }
+        }
+        self.server
+            .refuses_protected(client, spec.name, is_subcommand)?;
+        let user = self.server.users.get(client.user);
+        if user.is_unrestricted() {
+            return Ok(());
+        }
+        let Err(denial) = permission::check(user, command, args) else {
+            return Ok(());
+        };
+        let text = denial.text(user, command);
+        let registry = &self.registry;
+        let logged = permission::permit(
+            &mut self.server,
+            client,
+            registry,
+            command,
+            args,
+            Context::Script,
+        );
+        logged
+            .map_err(|_| CommandError::Bytes([&b"ERR ACL failure in script: "[..], &text].concat()))
+    }
+
+    /// Whether the caller may run the command that the script names.
+    fn may_script_call(&mut self, client: &Client, machine: &Machine) -> Answer {
+        let args = machine.shared.args.borrow();
+        let args = args.args();
+        let Ok(command) = self.registry.find(args) else {
+            let line = b"ERR Invalid command passed to redis.acl_check_cmd()";
+            return match machine.error_table(line, false) {
+                Ok(table) => Answer::Error(table),
+                Err(_) => Answer::Kill,
+            };
+        };
+        let user = self.server.users.get(client.user);
+        let is_allowed = permission::check(user, command, args).is_ok();
+        Answer::Value(Value::Boolean(is_allowed))
+    }
+
+    /// Hands on what the script has said for the log.
+    fn log_lines(&mut self, machine: &Machine) {
+        if machine.shared.logs.borrow().is_empty() {
+            return;
+        }
+        for (level, text) in machine.shared.logs.take() {
+            let level = match level {
+                0 => LogLevel::Debug,
+                1 => LogLevel::Verbose,
+                2 => LogLevel::Notice,
+                _ => LogLevel::Warning,
+            };
+            self.server.log(level, String::from_utf8_lossy(&text));
+        }
+    }
+
+    /// Replies what the script has returned.
+    fn end_script(
+        &mut self,
+        client: &mut Client,
+        machine: &Machine,
+        result: Result<Value, Value>,
+    ) -> Result<(), CommandError> {
+        let lua_failed = crate::command::scripting::lua_failed;
+        let (lua, is_resp3) = (&machine.lua, machine.shared.resp3.get());
+        let error = match result {
+            Ok(value) => {
+                let written = convert::write_reply(lua, &mut client.reply, &value, is_resp3);
+                match written.map_err(lua_failed)? {
+                    None => return Ok(()),
+                    Some(error) => convert::ErrorReply {
+                        place: None,
+                        ..error
+                    },
+                }
+            }
+            Err(Value::Table(table)) => {
+                let error = convert::error_of(lua, &table).map_err(lua_failed)?;
+                error.unwrap_or(convert::ErrorReply {
+                    line: b"ERR unknown error".to_vec(),
+                    is_counted: false,
+                    place: convert::place_of(lua, &table).map_err(lua_failed)?,
+                })
+            }
+            Err(_) => {
+                let name = self.script_name();
+                let text = format!("ERR Error running script {name}, execution failure");
+                return Err(CommandError::Bytes(text.into_bytes()));
+            }
+        };
+        let mut line = error.line;
+        if let Some((source, at)) = error.place {
+            let name = self.script_name();
+            line.extend_from_slice(format!(" script: {name}, on ").as_bytes());
+            line.extend_from_slice(&source);
+            line.extend_from_slice(format!(":{at}.").as_bytes());
+        }
+        match error.is_counted {
+            true => Err(CommandError::Counted(line)),
+            false => Err(CommandError::Bytes(line)),
+        }
+    }
+
+    fn script_name(&self) -> &str {
+        let running = &self.server.scripting.running;
+        running.as_ref().map_or("", |running| &running.name)
+    }
+
+    /// The script's command has ended, which stood still in between: what is left to do for its client. Says whether
+    /// the client can go on at once.
+    pub(super) fn settle_script(
+        &mut self,
+        client: &mut Client,
+        result: Result<(), CommandError>,
+        in_exec: bool,
+    ) -> bool {
+        if let Some(id) = client.last_command {
+            self.settle_call(client, id, result);
+            if in_exec {
+                self.share_time(id);
+            }
+        }
+        if in_exec {
+            return true;
+        }
+        self.follow_up(client);
+        let Some(parked) = client.parked.pop_front() else {
+            return true;
+        };
+        if let Some(started) = self.heavy_since.take() {
+            client.timing = Some(parked);
+            self.exec_began = Some(started);
+            self.ask(client, Want::Clock);
+            return false;
+        }
+        client.query_pos += parked.len;
+        true
+    }
+}
