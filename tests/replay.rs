@@ -12,8 +12,13 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use support::grammar::{Words, generated, rules};
 use support::{Address, Client, RETRACE, Rng, Server, count_from_env, request, seed};
@@ -135,6 +140,14 @@ fn random_command(rng: &mut Rng) -> Vec<String> {
         "DEBUG HTSTATS 0",
         "DEBUG DIGEST",
         "ECHO v",
+        "PUBLISH n v",
+        "PUBLISH n v",
+        "SPUBLISH n v",
+        "PUBSUB CHANNELS",
+        "PUBSUB NUMSUB n n",
+        "PUBSUB NUMPAT",
+        "CLIENT TRACKINGINFO",
+        "CLIENT LIST TYPE pubsub",
         "PING",
         "FLUSHDB",
         "NOSUCH k v",
@@ -218,6 +231,73 @@ fn load(address: &Address, seed: u64, count: usize) {
     }
 }
 
+/// A client that has itself told what others do, and does a little itself, until `is_over`. What it hears is not looked
+/// at: a slow one reads too little to hear all.
+fn listen(address: &Address, seed: u64, is_slow: bool, is_over: &AtomicBool) {
+    const COMMANDS: &[&str] = &[
+        "HELLO 3",
+        "HELLO 2",
+        "SUBSCRIBE n n n",
+        "PSUBSCRIBE __key* n*",
+        "SSUBSCRIBE n n",
+        "UNSUBSCRIBE n",
+        "UNSUBSCRIBE",
+        "PUNSUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "PUBLISH n v",
+        "MULTI",
+        "EXEC",
+        "CLIENT TRACKING ON",
+        "CLIENT TRACKING ON NOLOOP",
+        "CLIENT TRACKING ON OPTIN",
+        "CLIENT CACHING YES",
+        "CLIENT TRACKING ON BCAST PREFIX key:1",
+        "CLIENT TRACKING ON REDIRECT n",
+        "CLIENT TRACKING OFF",
+        "CLIENT TRACKINGINFO",
+        "CLIENT REPLY SKIP",
+        "CLIENT INFO",
+        "MGET k k k",
+        "HGETALL k",
+        "SET k v",
+        "BLPOP k 0.01",
+        "MONITOR",
+        "RESET",
+        "QUIT",
+    ];
+    let Address::Tcp(port) = *address else {
+        panic!("a TCP server is expected");
+    };
+    let mut rng = Rng::new(seed);
+    let mut space = vec![0; 64 * 1024];
+    let connect = || {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let patience = Some(Duration::from_millis(2));
+        stream.set_read_timeout(patience).expect("not zero");
+        stream
+    };
+    let mut stream = connect();
+    while !is_over.load(Ordering::Relaxed) {
+        let command: Vec<String> = rng
+            .pick(COMMANDS)
+            .split(' ')
+            .map(|word| match word {
+                "k" => format!("key:{}", rng.below(200)),
+                "n" => rng.below(100).to_string(),
+                other => other.to_owned(),
+            })
+            .collect();
+        let is_sent = stream.write_all(&request(&command)).is_ok();
+        let is_read = is_slow || !matches!(stream.read(&mut space), Ok(0));
+        if is_slow {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !is_sent || !is_read || rng.one_in(200) {
+            stream = connect();
+        }
+    }
+}
+
 /// Runs a mixed load on a server that records; returns the folder with `journal` in it, and keeps the server's end.
 fn record(args: &[&str], clients: usize, commands: usize, seed: u64) -> tempfile::TempDir {
     let keep = tempfile::tempdir().expect("a folder");
@@ -234,8 +314,20 @@ fn record(args: &[&str], clients: usize, commands: usize, seed: u64) -> tempfile
             })
         })
         .collect();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let listeners: Vec<_> = (0..6)
+        .map(|n| {
+            let (address, is_over) = (address.clone(), Arc::clone(&is_over));
+            let seed = seed.wrapping_add(1000 + n);
+            std::thread::spawn(move || listen(&address, seed, n == 0, &is_over))
+        })
+        .collect();
     for thread in threads {
         thread.join().expect("the load runs to its end");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for listener in listeners {
+        listener.join().expect("a listener sees the end");
     }
     server.terminate();
     keep
@@ -256,7 +348,17 @@ fn assert_identical(journal: &Path, seed: u64) -> String {
 fn a_mixed_load_of_many_clients_replays_identically() {
     let seed = seed();
     let commands = count_from_env("RETRACE_COMMANDS", 30_000);
-    let dir = record(&["--enable-debug-command", "yes"], 20, commands, seed);
+    let args = [
+        "--enable-debug-command",
+        "yes",
+        "--notify-keyspace-events",
+        "KEAmn",
+        "--tracking-table-max-keys",
+        "50",
+        "--client-output-buffer-limit",
+        "pubsub 1mb 256kb 1",
+    ];
+    let dir = record(&args, 20, commands, seed);
     println!("{}", assert_identical(&dir.path().join("journal"), seed));
 }
 

@@ -285,6 +285,14 @@ impl KeyspaceEvents {
         }
         Ok(KeyspaceEvents(flags))
     }
+
+    /// The letters of all flags, none hidden behind another: what parses to the same set.
+    pub fn letters(self) -> String {
+        let set = Self::LETTERS
+            .iter()
+            .filter(|(_, flag)| self.contains(*flag));
+        set.map(|(letter, _)| char::from(*letter)).collect()
+    }
 }
 
 impl std::fmt::Display for KeyspaceEvents {
@@ -320,7 +328,10 @@ impl Kind<KeyspaceEvents> for EventLetters {
         value.to_string().into_bytes()
     }
     fn lines(&self, value: &KeyspaceEvents, default: &KeyspaceEvents) -> Lines {
-        one_line(quote(value.to_string().as_bytes()), value != default)
+        let printed = value.to_string();
+        let is_exact = KeyspaceEvents::parse(printed.as_bytes()).as_ref() == Ok(value);
+        let text = if is_exact { printed } else { value.letters() };
+        one_line(quote(text.as_bytes()), value != default)
     }
     fn describe(&self) -> String {
         "letters out of Ag$lshzxeKEtmdn".into()

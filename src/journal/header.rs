@@ -2,7 +2,7 @@
 
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
 use crate::border::Boot;
-use crate::config::{Access, Config, PARAMS};
+use crate::config::{Access, Config, PARAMS, Param};
 use crate::state::UnixMicros;
 
 /// What a run started from, in a form that does not depend on how the engine holds it.
@@ -31,6 +31,11 @@ impl Header {
     /// Notes what an engine is about to start from.
     pub fn of(boot: &Boot) -> Header {
         let default = Config::default();
+        let exact = |param: &Param, config: &Config| match param.name {
+            // As CONFIG GET prints it, one letter hides another.
+            "notify-keyspace-events" => config.notify_keyspace_events.letters().into_bytes(),
+            _ => param.get(config),
+        };
         Header {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             config: PARAMS
@@ -38,8 +43,8 @@ impl Header {
                 .map(|param| {
                     (
                         param.name.to_owned(),
-                        param.get(&boot.config),
-                        param.get(&default),
+                        exact(param, &boot.config),
+                        exact(param, &default),
                     )
                 })
                 .filter(|(_, value, usual)| value != usual)
