@@ -201,9 +201,14 @@ impl Decoder {
             Err(Trouble::Foreign(what)) => return fail(self.pos + used as u64, what),
         };
         let mut taken = used;
+        let has_sum = matches!(item, Item::End) && version >= CHECKSUM_SINCE;
+        if has_sum && bytes.len() < used + CHECKSUM_LEN && self.beyond > 0 {
+            self.needed = used + CHECKSUM_LEN;
+            return Ok(None);
+        }
         self.crc.update(&bytes[..used]);
         if matches!(item, Item::End) {
-            if version >= CHECKSUM_SINCE {
+            if has_sum {
                 let Some(sum) = bytes[used..].first_chunk::<CHECKSUM_LEN>() else {
                     let end = self.pos + bytes.len() as u64;
                     return fail(end, "the file ends too early".to_owned());
@@ -572,6 +577,29 @@ mod tests {
                     key:numberSome(4000000000000) key:None ";
         for chunk in [1, 2, 3, 7, 64, file.len()] {
             assert_eq!(decode(&file, chunk).as_deref(), Ok(want), "{chunk}");
+        }
+    }
+
+    /// A file whose chunk ended between the end's mark and the checksum was refused as cut off.
+    #[test]
+    fn a_chunk_may_end_anywhere() {
+        let file = sample();
+        for first in 0..file.len() {
+            let mut decoder = Decoder::new(0, true);
+            let (now, later) = file.split_at(first);
+            decoder.push(now, later.len() as u64);
+            let mut is_whole = false;
+            loop {
+                match decoder.next(&limits()).expect("it is sound") {
+                    Some(Item::End) => break,
+                    Some(_) => {}
+                    None => {
+                        assert!(!is_whole, "it wants more than there is");
+                        decoder.push(later, 0);
+                        is_whole = true;
+                    }
+                }
+            }
         }
     }
 
