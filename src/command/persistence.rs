@@ -171,7 +171,8 @@ fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let is_synced = ctx.server.is_aof_synced();
     let is_enough = replicas == 0 && (local == 0 || is_synced);
-    if is_enough || ctx.client.flags.has(ClientFlags::IN_EXEC) {
+    let at_once = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
+    if is_enough || ctx.client.flags.has_any(at_once) {
         ctx.client.reply.array(2);
         ctx.client.reply.int(i64::from(is_synced));
         ctx.client.reply.int(0);

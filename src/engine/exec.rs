@@ -318,7 +318,10 @@ impl Engine {
             effects.settle_request(dbid, args, writes, dirty_before);
         }
 
-        if client.flags.has(ClientFlags::TRACKING) && command.spec.flags.has(Flags::READONLY) {
+        // A script reads by its calls, whatever keys it was given.
+        let is_script = client.flags.has(ClientFlags::SCRIPTING);
+        let reads = command.spec.flags.has(Flags::READONLY) && !is_script;
+        if reads && client.flags.has(ClientFlags::TRACKING) {
             track_reads(&mut self.server, client, command, args);
         }
         if client.flags.has(ClientFlags::BLOCKED) {
