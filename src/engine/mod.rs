@@ -230,6 +230,12 @@ impl Engine {
         self.server.effects.propagating && self.server.syncs_always()
     }
 
+    /// Whether no reply leaves any more: they would promise what cannot be kept.
+    #[inline]
+    pub fn withholds_replies(&self) -> bool {
+        self.server.aof.is_lost
+    }
+
     /// Whether the append-only file goes on in another file, which the shell is still to open.
     #[inline]
     pub fn is_opening_aof(&self) -> bool {
@@ -267,7 +273,7 @@ impl Engine {
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
-        self.server.aof.turn_bytes = 0;
+        self.server.aof.begin_turn();
         self.tick();
         self.settle_answers();
     }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::border::{LogLevel, Order, Outcome};
+use crate::border::{FileStep, LogLevel, Order, Outcome};
 use crate::config::ShutdownFlags;
 use crate::state::aof::AofState;
 use crate::state::loading::{Figures, Loading, Then};
@@ -142,6 +142,7 @@ impl Server {
         self.log(LogLevel::Notice, text);
         let target = self.config.dbfilename.clone();
         self.persistence.after = After::Reply;
+        self.stats.snapshots += 1;
         self.begin_snapshot(Purpose::Background, &target, None);
     }
 
@@ -224,9 +225,7 @@ impl Server {
                 Ok(())
             }
             Ended::Failed(why) => {
-                let path = self.config.dbfilename.escape_ascii();
-                let text = format!("Saving the data to {path} failed: {why}");
-                self.log(LogLevel::Warning, text);
+                self.log(LogLevel::Warning, self.why_not_saved(snapshot, &why));
                 if is_background {
                     self.log(LogLevel::Warning, "Background saving error");
                 }
@@ -242,6 +241,26 @@ impl Server {
             self.persistence.last_duration_secs = i64::try_from(secs).ok();
         }
         self.follow_save(snapshot.waiter, result);
+    }
+
+    fn why_not_saved(&self, snapshot: &Snapshot, why: &str) -> String {
+        let temp = snapshot.temp.escape_ascii();
+        let path = self.config.dbfilename.escape_ascii();
+        let dir = self.config.dir.escape_ascii();
+        match FileStep::split(why) {
+            (FileStep::Open, why) => format!(
+                "Failed opening the temp RDB file {temp} (in server root dir {dir}) for saving: {why}"
+            ),
+            (FileStep::Write, why) => {
+                format!("Write error while saving DB to the disk(rdbSaveRio): {why}")
+            }
+            (FileStep::Sync, why) => {
+                format!("Write error while saving DB to the disk(fsync): {why}")
+            }
+            (FileStep::Rename, why) => format!(
+                "Error moving temp DB file {temp} on the final destination {path} (in server root dir {dir}): {why}"
+            ),
+        }
     }
 
     /// Whether the last save succeeded decides whether writes are let through.
@@ -393,8 +412,13 @@ impl Server {
             let text = "Writing initial AOF. Exit anyway.";
             self.log(LogLevel::Warning, text);
         }
+        if self.is_rewriting() {
+            let text = "There is a child rewriting the AOF. Killing it!";
+            self.log(LogLevel::Warning, text);
+            self.kill_rewrite();
+        }
         if self.persistence.snapshot.is_some() {
-            let text = "There is a save that is still running. It is given up.";
+            let text = "There is a child saving an .rdb. Killing it!";
             self.log(LogLevel::Warning, text);
             self.abort_snapshot();
         }

@@ -71,6 +71,8 @@ pub struct Snapshot {
     phase: Phase,
     /// The shell's number for the file.
     file: u64,
+    /// The file's name until it is whole.
+    pub temp: Vec<u8>,
     /// Where the file comes in the end.
     target: Vec<u8>,
     /// Databases that were emptied before the walk was through with them.
@@ -133,9 +135,10 @@ impl Server {
             Purpose::AofBase => format!("temp-rewriteaof-bg-{}.aof", self.process.pid),
             _ => format!("temp-{}.rdb", self.process.pid),
         };
+        let temp = temp.into_bytes();
         self.orders.push_back(Order::OpenFile {
             file,
-            path: temp.into_bytes(),
+            path: temp.clone(),
             syncs_often: match purpose {
                 Purpose::AofBase => self.config.aof_rewrite_incremental_fsync,
                 _ => self.config.rdb_save_incremental_fsync,
@@ -151,6 +154,7 @@ impl Server {
             keys_done: 0,
             phase: Phase::Mending { db: 0, cursor: 0 },
             file,
+            temp,
             target: target.to_vec(),
             orphans: Vec::new(),
             buffer: Vec::new(),
