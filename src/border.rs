@@ -60,14 +60,17 @@ pub type Outcome = Result<Vec<u8>, String>;
 pub enum FileStep {
     Open,
     Write,
+    /// Some of it was written and taken back. The log has been told.
+    ShortWrite,
     Sync,
     Rename,
 }
 
 impl FileStep {
-    const ALL: [(FileStep, &str); 4] = [
+    const ALL: [(FileStep, &str); 5] = [
         (FileStep::Open, "open: "),
         (FileStep::Write, "write: "),
+        (FileStep::ShortWrite, "short write: "),
         (FileStep::Sync, "fsync: "),
         (FileStep::Rename, "rename: "),
     ];

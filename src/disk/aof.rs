@@ -23,6 +23,13 @@ pub struct AofFile {
     syncs: bool,
 }
 
+/// Why bytes were not written, and how many of them the file has kept all the same.
+struct Failure {
+    step: FileStep,
+    error: io::Error,
+    kept: usize,
+}
+
 impl AofFile {
     /// Appends a batch; says what the engine has to know about it, if anything.
     pub fn append(&mut self, batch: &Batch) -> Option<Outcome> {
@@ -33,9 +40,9 @@ impl AofFile {
         if self.pending.is_empty() && !self.has_failed {
             match self.write(&batch.bytes) {
                 Ok(()) => return self.settle(),
-                Err((error, done)) => {
-                    self.pending.extend_from_slice(&batch.bytes[done..]);
-                    return self.fail(FileStep::Write, &error);
+                Err(failure) => {
+                    self.pending.extend_from_slice(&batch.bytes[failure.kept..]);
+                    return self.fail(failure.step, &failure.error);
                 }
             }
         }
@@ -48,9 +55,9 @@ impl AofFile {
         let pending = std::mem::take(&mut self.pending);
         match self.write(&pending) {
             Ok(()) => self.settle(),
-            Err((error, done)) => {
-                self.pending = pending[done..].to_vec();
-                self.fail(FileStep::Write, &error)
+            Err(failure) => {
+                self.pending = pending[failure.kept..].to_vec();
+                self.fail(failure.step, &failure.error)
             }
         }
     }
@@ -74,12 +81,16 @@ impl AofFile {
         (!is_known).then(|| Err(step.failed(&plain(error))))
     }
 
-    /// Writes all of it, or says why not and how much of it the file has kept.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
+    /// Writes all of it, or says why not.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let Some(file) = &mut self.file else {
             return match bytes.is_empty() {
                 true => Ok(()),
-                false => Err((ErrorKind::NotFound.into(), 0)),
+                false => Err(Failure {
+                    step: FileStep::Write,
+                    error: ErrorKind::NotFound.into(),
+                    kept: 0,
+                }),
             };
         };
         let mut done = 0;
@@ -94,6 +105,10 @@ impl AofFile {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => break error,
             }
+        };
+        let step = match done {
+            0 => FileStep::Write,
+            _ => FileStep::ShortWrite,
         };
         // Half a command at the end would have to be cut off if the server stopped now.
         if done > 0 {
@@ -112,7 +127,11 @@ impl AofFile {
             }
         }
         self.written += done as u64;
-        Err((error, done))
+        Err(Failure {
+            step,
+            error,
+            kept: done,
+        })
     }
 
     /// Appends the last bytes, without the promise that they are on disk; says what the engine has to know.

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::resp::{ArgPos, OwnedArgs, Reply};
 use crate::state::aof::Batch;
 use crate::state::eviction::Room;
-use crate::state::loading::RunCommand;
+use crate::state::loading::{Ran, RunCommand};
 use crate::state::meter::{Finding, Meter};
 use crate::state::persistence::Answer;
 use crate::state::server::{Continuation, Process};
@@ -242,8 +242,44 @@ impl Engine {
         self.server.aof.is_opening()
     }
 
-    /// Gives loading a way to run the commands of an append-only file.
+    /// Gives loading a way to run the commands of an append-only file. Where one is a script, that runs to its end
+    /// before loading goes on.
     fn with_loader(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
+        self.load_up_to_script(load);
+        while self.server.loading_awaits_script() && self.server.scripting.running.is_none() {
+            self.run_loaded_script(|engine, client| {
+                let id = client.last_command?;
+                engine.start_script(client, id)
+            });
+        }
+    }
+
+    /// Goes on with the script that loading waits for, and with loading once that is through.
+    fn run_loaded_script(
+        &mut self,
+        run: impl FnOnce(&mut Engine, &mut Client) -> Option<Result<(), CommandError>>,
+    ) {
+        let Some(mut client) = self.loading_client.take() else {
+            return;
+        };
+        let result = run(self, &mut client);
+        self.loading_client = Some(client);
+        if result.is_some() || self.server.scripting.running.is_none() {
+            // What it has changed is in the file already.
+            self.server.flush_effects(false);
+            self.server.end_loaded_script();
+            self.load_up_to_script(|server, run| server.advance_loading(run));
+        }
+    }
+
+    /// The script that loading waits for can go on.
+    pub(super) fn resume_loaded_script(&mut self) {
+        self.run_loaded_script(Engine::resume_script);
+        self.with_loader(|_, _| {});
+        self.settle_answers();
+    }
+
+    fn load_up_to_script(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
         if self.server.persistence.loading.is_none() {
             return;
         }
@@ -457,8 +493,10 @@ impl Engine {
     }
 
     fn go_on(&mut self) {
-        if let Some(conn) = self.interrupted.take() {
-            self.process(conn);
+        match self.interrupted.take() {
+            Some(LOADER) => self.resume_loaded_script(),
+            Some(conn) => self.process(conn),
+            None => {}
         }
         self.run_released();
     }
@@ -690,9 +728,12 @@ impl Engine {
     }
 }
 
+/// The number that stands for what is loaded, in place of a connection's.
+pub(crate) const LOADER: ConnId = ConnId(u32::MAX);
+
 /// In whose name the commands of an append-only file run: nobody reads the replies, and nothing waits.
 fn loading_client(now: UnixMicros) -> Box<Client> {
-    let mut client = Box::new(Client::new(ConnId(u32::MAX), 0, now));
+    let mut client = Box::new(Client::new(LOADER, 0, now));
     client.flags.set(ClientFlags::IN_EXEC, true);
     client.reply.set_muted(true);
     client
@@ -704,10 +745,10 @@ fn run_loaded(
     registry: &Registry,
     client: &mut Client,
     words: &[&[u8]],
-) -> Result<(), String> {
+) -> Result<Ran, String> {
     let Some(name) = words.first() else {
         client.dbid = 0;
-        return Ok(());
+        return Ok(Ran::Whole);
     };
     let mut owned = OwnedArgs::default();
     if !words.iter().all(|word| owned.push(word)) {
@@ -742,5 +783,8 @@ fn run_loaded(
     client
         .flags
         .set(ClientFlags::AWAITING.or(ClientFlags::BLOCKED), false);
-    Ok(())
+    Ok(match server.scripting.prepared {
+        Some(_) => Ran::Script,
+        None => Ran::Whole,
+    })
 }

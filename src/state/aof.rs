@@ -385,8 +385,6 @@ impl Server {
             let sum = payload::crc64(&bytes);
             bytes.extend_from_slice(&sum.to_le_bytes());
         }
-        self.aof.base_bytes = bytes.len() as u64;
-        self.aof.current_bytes = self.aof.base_bytes;
         let (ticket, path) = (self.next_ticket(), self.aof_path(&base.name));
         self.orders.push_back(Order::WriteWhole {
             ticket,
@@ -519,7 +517,8 @@ impl Server {
                     }
                     _ => {
                         let text = format!("Error writing to the AOF file: {why}");
-                        self.fail_aof(Flaw::Write, why, &text);
+                        let is_told = step == FileStep::ShortWrite;
+                        self.fail_aof(Flaw::Write, why, if is_told { "" } else { &text });
                         if is_always {
                             let text = "Can't recover from AOF write error when the AOF fsync policy is 'always'. \
                                         Exiting...";
@@ -564,7 +563,9 @@ impl Server {
         if self.aof.flaws.iter().any(|(known, _)| *known == flaw) {
             return;
         }
-        self.log(LogLevel::Warning, text);
+        if !text.is_empty() {
+            self.log(LogLevel::Warning, text);
+        }
         self.aof.flaws.push((flaw, why.to_owned()));
         self.restraint.set(Restraint::AOF_FAILED, true);
         if self.aof.is_first || self.config.appendfsync == Appendfsync::Always {
