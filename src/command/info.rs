@@ -312,9 +312,7 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
         ("mem_clients_slaves", "0"),
     ]);
     out.line("mem_clients_normal", of_clients);
-    out.lines(&[
-        ("mem_cluster_links", "0"),
-    ]);
+    out.lines(&[("mem_cluster_links", "0")]);
     out.line("mem_aof_buffer", server.aof.turn_bytes);
     out.line("mem_allocator", "mimalloc");
     let rehashing = server.dbs.iter().filter(|db| db.table.is_rehashing());

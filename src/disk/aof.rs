@@ -112,10 +112,12 @@ impl AofFile {
         };
         // Half a command at the end would have to be cut off if the server stopped now.
         if done > 0 {
-            warn!(
-                "Short write while writing to the AOF file: (nwritten={done}, expected={})",
-                bytes.len()
-            );
+            if !self.has_failed {
+                warn!(
+                    "Short write while writing to the AOF file: (nwritten={done}, expected={})",
+                    bytes.len()
+                );
+            }
             let len = file.metadata().map(|about| about.len());
             match len.and_then(|len| file.set_len(len.saturating_sub(done as u64))) {
                 Ok(()) => done = 0,

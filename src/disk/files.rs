@@ -187,8 +187,13 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
                 answer(ticket, ended);
             }
             Job::Sync { file, ticket } => {
-                let synced = file.sync_data().map(|()| 0);
-                answer(ticket, synced.map_err(|error| (FileStep::Sync, error)));
+                let synced = file.sync_data();
+                // What cannot be forced to disk at all, like a device, need not be.
+                let synced = synced.or_else(|error| match error.kind() {
+                    ErrorKind::InvalidInput => Ok(()),
+                    _ => Err((FileStep::Sync, error)),
+                });
+                answer(ticket, synced.map(|()| 0));
             }
             Job::Remove { paths, ticket } => {
                 paths.iter().for_each(|path| super::remove(path));
@@ -223,12 +228,7 @@ impl Open {
         Ok(self.len)
     }
 
-    fn end(
-        &mut self,
-        has_checksum: bool,
-        computes: bool,
-        target: &Path,
-    ) -> Result<u64, Failure> {
+    fn end(&mut self, has_checksum: bool, computes: bool, target: &Path) -> Result<u64, Failure> {
         if has_checksum {
             let digest = std::mem::replace(&mut self.digest, payload::digest());
             let sum = if computes { digest.finalize() } else { 0 };

@@ -553,7 +553,14 @@ fn gate(
     if let Some(purpose) = server.scripting.busy
         && !command.spec.flags.has(Flags::ALLOW_BUSY)
     {
-        return Err(scripting::busy_error(purpose));
+        // A script of an append-only file is a part of loading.
+        let is_loading = server.restraint.has(Restraint::LOADING);
+        return Err(
+            match is_loading && !command.spec.flags.has(Flags::LOADING) {
+                true => CommandError::Loading,
+                false => scripting::busy_error(purpose),
+            },
+        );
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())?;
     if !server.users.get(client.user).is_unrestricted() {

@@ -137,7 +137,10 @@ impl Shell {
         loop {
             if let Some(code) = exit {
                 self.write_aof();
-                self.aof.sync();
+                // What the end comes from need not be told twice.
+                if !self.driver.engine().withholds_replies() {
+                    self.aof.sync();
+                }
                 self.files.finish();
                 return Ok(code);
             }
@@ -186,10 +189,6 @@ impl Shell {
             exit = self.obey_orders();
         }
         self.write_aof();
-        // A reply would tell of what is not on disk.
-        if self.driver.engine().withholds_replies() {
-            return Ok(exit.or_else(|| self.obey_orders()));
-        }
         self.flush();
         let exit = exit.or_else(|| self.obey_orders());
         // Writing may have made room for more commands, and no edge will come for what waits already.
@@ -364,6 +363,10 @@ impl Shell {
 
     /// Offers every client its replies.
     fn flush(&mut self) {
+        // A reply would tell of what is not on disk.
+        if self.driver.engine().withholds_replies() {
+            return;
+        }
         if !self.unflushed.is_empty() {
             let mut unflushed = std::mem::replace(
                 &mut self.unflushed,

@@ -399,7 +399,6 @@ impl Server {
         if self.aof.state == AofState::Off {
             return self.rewrite_if_scheduled();
         }
-        self.aof.is_first = false;
         for (flaw, _) in self.aof.flaws.clone() {
             match flaw {
                 Flaw::Write => self.orders.push_back(Order::RetryAof),
@@ -472,7 +471,10 @@ impl Server {
         if self.aof.manifest_ticket == Some(ticket) {
             self.aof.manifest_ticket = None;
             match outcome {
-                Ok(_) => self.mend_aof(Flaw::Manifest),
+                Ok(_) => {
+                    self.mend_aof(Flaw::Manifest);
+                    self.aof_has_started();
+                }
                 // The shell has said more in the log.
                 Err(why) if self.aof.is_open => {
                     let text = format!("Error writing the AOF manifest file: {why}");
@@ -539,8 +541,16 @@ impl Server {
             let text = "The AOF lacks what could not be written, until it is written anew";
             self.fail_aof(Flaw::Gap, &why, text);
         }
-        if std::mem::take(&mut self.aof.is_listed_next) {
-            self.write_manifest();
+        match std::mem::take(&mut self.aof.is_listed_next) {
+            true => self.write_manifest(),
+            false => self.aof_has_started(),
+        }
+    }
+
+    /// When the server starts, this is what it has waited for.
+    fn aof_has_started(&mut self) {
+        if std::mem::take(&mut self.aof.is_first) {
+            self.orders.push_back(Order::Ready);
         }
     }
 

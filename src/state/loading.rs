@@ -827,7 +827,8 @@ impl Server {
                 match aof {
                     Some(aof) if self.config.appendonly => {
                         let bytes = (aof.base_bytes, aof.bytes);
-                        self.resume_aof(aof.manifest, bytes, aof.truncate_to);
+                        // Clients are served as soon as there is a file to append to.
+                        return self.resume_aof(aof.manifest, bytes, aof.truncate_to);
                     }
                     // It was switched on meanwhile.
                     None if self.config.appendonly => self.start_aof(),

@@ -104,7 +104,7 @@ pub struct Persistence {
     pub last_save_ok: bool,
     /// How long the last background save took.
     pub last_duration_secs: Option<i64>,
-    /// Saves that were begun.
+    /// Saves that were asked for and begun.
     pub saves: u64,
     /// What the last load found.
     pub loaded: Figures,
@@ -159,7 +159,7 @@ impl Server {
         self.persistence.last_try_secs = self.now.secs();
         let target = self.config.dbfilename.clone();
         self.persistence.after = after;
-        self.persistence.saves += 1;
+        self.persistence.saves += u64::from(after == After::Reply);
         self.begin_snapshot(Purpose::Foreground, &target, waiter);
     }
 
