@@ -12,7 +12,7 @@ mod script;
 mod tick;
 mod timing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
@@ -82,6 +82,8 @@ pub struct Engine {
     client_cron_cursor: usize,
     /// Whose transaction waits for the shell.
     open_exec: Option<ConnId>,
+    /// What transactions that wait for the shell have left for their end.
+    suspended: BTreeMap<ConnId, exec::Suspended>,
     /// Where the replies to a script's commands are written.
     script_reply: Reply,
     /// The flags of the client in whose name a script's commands run.
@@ -153,6 +155,7 @@ impl Engine {
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
             open_exec: None,
+            suspended: BTreeMap::new(),
             script_reply: Reply::default(),
             script_saved_flags: ClientFlags::default(),
             script_conn: None,
@@ -227,7 +230,7 @@ impl Engine {
     /// Whether replies leave when what they tell of is on disk, and not before.
     #[inline]
     pub fn syncs_always(&self) -> bool {
-        self.server.effects.propagating && self.server.syncs_always()
+        self.server.effects.propagating() && self.server.syncs_always()
     }
 
     /// Whether the append-only file goes on in another file, which the shell is still to open.
@@ -677,6 +680,16 @@ impl Engine {
         }
         if self.open_exec == Some(conn) {
             self.open_exec = None;
+        }
+        // What its transaction has done by now has happened; one whose script goes on without it ends later.
+        let goes_on = self
+            .orphan
+            .as_ref()
+            .is_some_and(|orphan| orphan.conn == conn);
+        if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
+            let others = std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
+            self.server.flush_effects(true);
+            self.server.effects.propagated.extend(others);
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

@@ -14,6 +14,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::{self, Reply1};
 use crate::script::machine::{Answer, Event, Job, Machine, Purpose};
+use crate::state::effects::Targets;
 use crate::state::{Client, ClientFlags, ConnId};
 use mlua::Value;
 
@@ -130,11 +131,8 @@ impl Engine {
                 None => self.orphan = Some(client),
                 Some(_) => {
                     client.flags.set(ClientFlags::SCRIPTING, false);
-                    if self.open_exec == Some(client.conn) {
-                        self.open_exec = None;
-                    }
                     self.run_exec(&mut client);
-                    self.follow_up(&mut client);
+                    self.end_exec(&mut client);
                 }
             }
             return;
@@ -259,7 +257,9 @@ impl Engine {
     fn call_for_script(&mut self, client: &mut Client, machine: &Machine) -> Option<Answer> {
         let owned = machine.shared.args.take();
         client.reply.set_resp3(machine.shared.resp3.get());
+        self.server.effects.allowed = Targets::from_script(machine.shared.repl.get());
         let refused = self.call_or_refuse(client, owned.args());
+        self.server.effects.allowed = Targets::ALL;
         *machine.shared.args.borrow_mut() = owned;
         let converted = match refused {
             Ok(false) => {

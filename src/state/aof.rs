@@ -11,7 +11,7 @@ use crate::config::{Appendfsync, REDIS_VERSION};
 use crate::persist::aof;
 use crate::persist::manifest::{AofFile, Manifest};
 use crate::persist::{payload, rdb};
-use crate::state::effects::Propagated;
+use crate::state::effects::{Propagated, Targets};
 use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
@@ -150,6 +150,9 @@ impl Server {
     /// Sends what commands have caused on its way; more than one effect of one command or transaction goes as a
     /// transaction.
     pub fn flush_effects(&mut self, is_one: bool) {
+        if self.scripting.busy.is_some() {
+            return; // a script stands still, and what waits here is a part of what it does
+        }
         let propagated = std::mem::take(&mut self.effects.propagated);
         if self.aof.state != AofState::Off && !self.restraint.has(Restraint::LOADING) {
             self.append(&propagated, is_one);
@@ -171,12 +174,15 @@ impl Server {
         }
         let wraps = is_one && propagated.len() > 1;
         for (index, effect) in propagated.iter().enumerate() {
+            if wraps && index == 0 {
+                aof::put_command(&mut aof.buffer, &["MULTI"]);
+            }
+            if effect.targets.and(Targets::AOF).is_none() {
+                continue;
+            }
             if aof.dbid != Some(effect.dbid) {
                 aof.dbid = Some(effect.dbid);
                 aof::put_select(&mut aof.buffer, effect.dbid);
-            }
-            if wraps && index == 0 {
-                aof::put_command(&mut aof.buffer, &["MULTI"]);
             }
             aof::put_command(&mut aof.buffer, &effect.argv);
         }
@@ -338,7 +344,7 @@ impl Server {
             return;
         }
         self.aof.state = AofState::Starting;
-        self.effects.propagating = true;
+        self.effects.listening = self.effects.listening.or(Targets::AOF);
         if self.persistence.snapshot.is_some() {
             self.aof.is_scheduled = true;
             let text = "AOF was enabled but there is already another background operation. An AOF background was \
@@ -359,7 +365,7 @@ impl Server {
         self.aof.state = AofState::Off;
         self.aof.is_scheduled = false;
         self.aof.sync = None;
-        self.effects.propagating = false;
+        self.effects.listening = self.effects.listening.without(Targets::AOF);
         let bytes = std::mem::take(&mut self.aof.buffer);
         self.aof.is_opening = false;
         self.orders.push_back(Order::CloseAof { before: bytes });
@@ -371,7 +377,7 @@ impl Server {
     pub fn resume_aof(&mut self, manifest: Manifest, bytes: (u64, u64), truncate_to: Option<u64>) {
         self.aof.manifest = manifest;
         self.aof.state = AofState::On;
-        self.effects.propagating = true;
+        self.effects.listening = self.effects.listening.or(Targets::AOF);
         (self.aof.base_bytes, self.aof.current_bytes) = bytes;
         let name = self.config.appendfilename.clone();
         let is_new = self.aof.manifest.files().next().is_none();
@@ -386,6 +392,12 @@ impl Server {
         if is_new_file {
             let text = format!(
                 "Creating AOF incr file {} on server start",
+                file.name.escape_ascii()
+            );
+            self.log(LogLevel::Notice, text);
+        } else {
+            let text = format!(
+                "Opening AOF incr file {} on server start",
                 file.name.escape_ascii()
             );
             self.log(LogLevel::Notice, text);
