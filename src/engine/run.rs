@@ -187,7 +187,9 @@ impl Engine {
                 return;
             }
             self.open_exec = None;
+            self.is_timing = client.timing.is_some();
             self.follow_up(client);
+            self.is_timing = false;
             if client.timing.is_some() {
                 self.server.want = Some(Want::Clock);
                 self.interrupted = Some(client.conn);
