@@ -119,12 +119,19 @@ impl Engine {
         if timed && self.is_exec(id) {
             self.exec_began = Some(self.last_clock);
         }
+        let is_sampled = timed && self.server.hotkeys.times_next();
+        self.is_timing = timed;
         self.call(client, args, id, first_key);
+        self.is_timing = false;
         // A transaction whose script stands still has run: what is left of it goes on by itself.
         let stands_still = client.flags.has(ClientFlags::SCRIPTING);
         if client.flags.has(ClientFlags::BLOCKED)
             || (stands_still && self.open_exec != Some(client.conn))
         {
+            if is_sampled && let Some(running) = &mut self.server.scripting.running {
+                running.is_heavy = true;
+                running.is_sampled = true;
+            }
             return Step::Wait;
         }
         let heavy_since = self.heavy_since.take();
@@ -136,6 +143,7 @@ impl Engine {
             }
             self.interrupted = Some(client.conn);
             self.clock_is_fresh = false;
+            self.timing_is_sampled = is_sampled;
             return Step::Timing;
         }
         self.clock_is_fresh = false;
@@ -199,7 +207,7 @@ impl Engine {
         }
     }
 
-    fn is_exec(&self, id: CommandId) -> bool {
+    pub(super) fn is_exec(&self, id: CommandId) -> bool {
         let command = self.registry.get(id);
         command.container.is_none() && command.spec.name == transaction::EXEC.name
     }
@@ -244,12 +252,18 @@ impl Engine {
                 client.reply.error_bytes(&line);
                 continue;
             }
+            let hotkeys = &self.server.hotkeys;
+            let is_watched = hotkeys.times();
+            let is_sampled = hotkeys.times_next() && self.clock_is_fresh;
             self.call(client, args.args(), id, None);
-            if !self.is_timed(id, args.args()) {
+            if !(is_watched || self.is_timed(id, args.args())) {
                 self.share_time(id);
                 continue;
             }
-            let call = self.timed_call(client, id, args.args());
+            let call = match is_sampled {
+                true => self.sampled_call(client, id, args.args()),
+                false => self.timed_call(client, id, args.args()),
+            };
             self.timed_calls.push(call);
             self.clock_is_fresh = false;
             if self.server.want.is_none() {
@@ -354,6 +368,7 @@ impl Engine {
             first_key,
         };
         let dirty_before = ctx.server.effects.dirty;
+        let replied_before = ctx.client.reply.written();
         let dbid = ctx.client.dbid;
         let result = handler(&mut ctx, args);
         if self.server.effects.propagating() {
@@ -382,6 +397,7 @@ impl Engine {
                 None => {
                     if let Some(running) = &mut self.server.scripting.running {
                         running.argv = OwnedArgs::new(args);
+                        running.replied_before = replied_before;
                     }
                     self.server.running = outer;
                     return; // it stands still
@@ -389,6 +405,11 @@ impl Engine {
             }
         } else {
             self.settle_call(client, id, result);
+        }
+        let is_part = ClientFlags::BLOCKED.or(ClientFlags::IN_SCRIPT);
+        if self.server.hotkeys.is_active() && !client.flags.has_any(is_part) {
+            let replied = client.reply.written().saturating_sub(replied_before);
+            self.weigh_call(id, args, replied);
         }
         let is_watched = !self.server.monitors.is_empty() && !is_again;
         let follows_later = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);

@@ -57,6 +57,10 @@ pub struct Engine {
     untimed: Vec<(CommandId, u64)>,
     /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
     timed_calls: Vec<timing::TimedCall>,
+    /// A command runs, or is followed up, behind which a clock is read.
+    is_timing: bool,
+    /// The command that waits for a clock reading behind it is sampled by those who watch what keys cost.
+    timing_is_sampled: bool,
     /// When the transaction or script began that is timed as a whole.
     exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
@@ -140,6 +144,8 @@ impl Engine {
             http_warned: None,
             untimed: Vec::new(),
             timed_calls: Vec::new(),
+            is_timing: false,
+            timing_is_sampled: false,
             exec_began: None,
             commands_before: 0,
             timing_tick: None,
@@ -448,6 +454,7 @@ impl Engine {
             self.server.startup_memory = reading.used_memory;
         }
         self.server.peak_memory = self.server.peak_memory.max(reading.used_memory);
+        self.server.end_due_hotkeys();
         self.reading_is_fresh = true;
         self.go_on();
         self.reading_is_fresh = false;

@@ -58,6 +58,8 @@ impl Engine {
             awaits_clock: false,
             is_killed: false,
             argv: OwnedArgs::default(),
+            replied_before: 0,
+            is_sampled: false,
         });
         let job = Job {
             function: prepared.function,
@@ -181,6 +183,15 @@ impl Engine {
                 let result = self.end_script(client, &machine, result);
                 if let Some(running) = self.server.scripting.running.take() {
                     client.last_command = Some(running.command);
+                    let args = running.argv.args();
+                    // One that has not stood still is weighed with its command.
+                    if self.server.hotkeys.is_active() && !args.is_empty() {
+                        let line = result.as_ref().err().map(|error| error.line().len());
+                        let written = client.reply.written() + line.map_or(0, |len| len + 3);
+                        let replied = written.saturating_sub(running.replied_before);
+                        self.weigh_call(running.command, args, replied);
+                        self.timing_is_sampled = running.is_sampled;
+                    }
                     self.heavy_since = running.is_heavy.then_some(running.started);
                 }
                 self.server.scripting.busy = None;

@@ -203,7 +203,7 @@ impl Engine {
             self.server.stats.expire_cycle_cpu_us += elapsed_us;
             self.server.sample_latency("expire-cycle", elapsed_us);
         }
-        if now >= self.next_reading {
+        if now >= self.next_reading || self.server.hotkeys.is_due(self.server.now) {
             self.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
             self.server.want = Some(Want::Reading);
         }

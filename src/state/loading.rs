@@ -763,6 +763,17 @@ impl Server {
 
     fn loading_failed(&mut self, loading: &Loading, why: &str) {
         let path = loading.path.escape_ascii();
+        if self.logs(LogLevel::Verbose) {
+            let Figures {
+                keys,
+                expired,
+                empty,
+            } = loading.figures;
+            let text = format!(
+                "Loading of {path} ends behind {keys} keys, {expired} expired and {empty} empty ones -> {why}."
+            );
+            self.log(LogLevel::Verbose, text);
+        }
         match loading.then {
             Then::Start => {
                 let text = format!(
