@@ -611,6 +611,42 @@ fn a_torn_end_is_cut_off_and_everything_else_is_told() {
 }
 
 #[test]
+fn a_torn_transaction_is_cut_off_as_a_whole() {
+    let server = Server::start(APPENDING);
+    let mut client = server.connect();
+    client.run("SET a 1");
+    let part = "appendonlydir/appendonly.aof.1.incr.aof";
+    let begun = fs::read(server.path(part)).expect("a file").len();
+    for command in ["MULTI", "SET b 2", "SET c 3", "EXEC"] {
+        client.run(command);
+    }
+    let whole = fs::read(server.path(part)).expect("a file");
+    let exec = request(&["EXEC"]).len();
+    let without_exec = whole.len() - exec;
+    for cut in [begun + 15, without_exec, whole.len() - 1, begun + 1] {
+        let dir = copy_aof(server.dir.path());
+        fs::write(dir.path().join(part), &whole[..cut]).expect("a file");
+        let next = Server::start_in(dir, APPENDING);
+        let mut client = loaded(&next);
+        assert_eq!(client.run("DBSIZE"), Value::Int(1), "cut at {cut}");
+        assert_eq!(fs::read(next.path(part)).expect("a file").len(), begun);
+        let log = next.log();
+        let reverts = log.contains(
+            "# Revert incomplete MULTI/EXEC transaction in AOF file appendonly.aof.1.incr.aof",
+        );
+        // Only where whole commands end, as the real server says it.
+        assert_eq!(reverts, cut == begun + 15 || cut == without_exec, "{log}");
+        let cuts =
+            format!("!!! Truncating the AOF appendonly.aof.1.incr.aof at offset {begun} !!!");
+        assert!(log.contains(&cuts), "{log}");
+        // What is appended next counts.
+        client.run("SET d 1");
+        let again = Server::start_in(copy_aof(next.dir.path()), APPENDING);
+        assert_eq!(loaded(&again).run("DBSIZE"), Value::Int(2));
+    }
+}
+
+#[test]
 fn appending_is_switched_on_and_off_while_the_server_runs() {
     let server = Server::start(QUIET);
     let mut client = server.connect();

@@ -12,7 +12,7 @@ mod script;
 mod tick;
 mod timing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
@@ -57,6 +57,10 @@ pub struct Engine {
     untimed: Vec<(CommandId, u64)>,
     /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
     timed_calls: Vec<timing::TimedCall>,
+    /// A command runs, or is followed up, behind which a clock is read.
+    is_timing: bool,
+    /// The command that waits for a clock reading behind it is sampled by those who watch what keys cost.
+    timing_is_sampled: bool,
     /// When the transaction or script began that is timed as a whole.
     exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
@@ -82,6 +86,8 @@ pub struct Engine {
     client_cron_cursor: usize,
     /// Whose transaction waits for the shell.
     open_exec: Option<ConnId>,
+    /// What transactions that wait for the shell have left for their end.
+    suspended: BTreeMap<ConnId, exec::Suspended>,
     /// Where the replies to a script's commands are written.
     script_reply: Reply,
     /// The flags of the client in whose name a script's commands run.
@@ -138,6 +144,8 @@ impl Engine {
             http_warned: None,
             untimed: Vec::new(),
             timed_calls: Vec::new(),
+            is_timing: false,
+            timing_is_sampled: false,
             exec_began: None,
             commands_before: 0,
             timing_tick: None,
@@ -153,6 +161,7 @@ impl Engine {
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
             open_exec: None,
+            suspended: BTreeMap::new(),
             script_reply: Reply::default(),
             script_saved_flags: ClientFlags::default(),
             script_conn: None,
@@ -227,7 +236,7 @@ impl Engine {
     /// Whether replies leave when what they tell of is on disk, and not before.
     #[inline]
     pub fn syncs_always(&self) -> bool {
-        self.server.effects.propagating && self.server.syncs_always()
+        self.server.effects.propagating() && self.server.syncs_always()
     }
 
     /// Whether no reply leaves any more: they would promise what cannot be kept.
@@ -487,6 +496,7 @@ impl Engine {
             self.server.startup_memory = reading.used_memory;
         }
         self.server.peak_memory = self.server.peak_memory.max(reading.used_memory);
+        self.server.end_due_hotkeys();
         self.reading_is_fresh = true;
         self.go_on();
         self.reading_is_fresh = false;
@@ -721,6 +731,16 @@ impl Engine {
         }
         if self.open_exec == Some(conn) {
             self.open_exec = None;
+        }
+        // What its transaction has done by now has happened; one whose script goes on without it ends later.
+        let goes_on = self
+            .orphan
+            .as_ref()
+            .is_some_and(|orphan| orphan.conn == conn);
+        if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
+            let others = std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
+            self.server.flush_effects(true);
+            self.server.effects.propagated.extend(others);
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

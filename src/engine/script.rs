@@ -14,6 +14,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::{self, Reply1};
 use crate::script::machine::{Answer, Event, Job, Machine, Purpose};
+use crate::state::effects::Targets;
 use crate::state::{Client, ClientFlags, ConnId};
 use mlua::Value;
 
@@ -57,6 +58,8 @@ impl Engine {
             awaits_clock: false,
             is_killed: false,
             argv: OwnedArgs::default(),
+            replied_before: 0,
+            is_sampled: false,
         });
         let job = Job {
             function: prepared.function,
@@ -130,11 +133,8 @@ impl Engine {
                 None => self.orphan = Some(client),
                 Some(_) => {
                     client.flags.set(ClientFlags::SCRIPTING, false);
-                    if self.open_exec == Some(client.conn) {
-                        self.open_exec = None;
-                    }
                     self.run_exec(&mut client);
-                    self.follow_up(&mut client);
+                    self.end_exec(&mut client);
                 }
             }
             return;
@@ -186,6 +186,15 @@ impl Engine {
                 let result = self.end_script(client, &machine, result);
                 if let Some(running) = self.server.scripting.running.take() {
                     client.last_command = Some(running.command);
+                    let args = running.argv.args();
+                    // One that has not stood still is weighed with its command.
+                    if self.server.hotkeys.is_active() && !args.is_empty() {
+                        let line = result.as_ref().err().map(|error| error.line().len());
+                        let written = client.reply.written() + line.map_or(0, |len| len + 3);
+                        let replied = written.saturating_sub(running.replied_before);
+                        self.weigh_call(running.command, args, replied);
+                        self.timing_is_sampled = running.is_sampled;
+                    }
                     self.heavy_since = running.is_heavy.then_some(running.started);
                 }
                 self.server.scripting.busy = None;
@@ -262,7 +271,9 @@ impl Engine {
     fn call_for_script(&mut self, client: &mut Client, machine: &Machine) -> Option<Answer> {
         let owned = machine.shared.args.take();
         client.reply.set_resp3(machine.shared.resp3.get());
+        self.server.effects.allowed = Targets::from_script(machine.shared.repl.get());
         let refused = self.call_or_refuse(client, owned.args());
+        self.server.effects.allowed = Targets::ALL;
         *machine.shared.args.borrow_mut() = owned;
         let converted = match refused {
             Ok(false) => {

@@ -14,7 +14,7 @@ use crate::config::{Appendfsync, REDIS_VERSION};
 use crate::persist::aof;
 use crate::persist::manifest::{AofFile, Manifest};
 use crate::persist::{payload, rdb};
-use crate::state::effects::Propagated;
+use crate::state::effects::{Propagated, Targets};
 use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
@@ -194,6 +194,9 @@ impl Server {
     /// Sends what commands have caused on its way; more than one effect of one command or transaction goes as a
     /// transaction.
     pub fn flush_effects(&mut self, is_one: bool) {
+        if self.scripting.busy.is_some() {
+            return; // a script stands still, and what waits here is a part of what it does
+        }
         let propagated = std::mem::take(&mut self.effects.propagated);
         if self.aof.state != AofState::Off && !self.restraint.has(Restraint::LOADING) {
             self.append(&propagated, is_one);
@@ -214,12 +217,15 @@ impl Server {
         }
         let wraps = is_one && propagated.len() > 1;
         for (index, effect) in propagated.iter().enumerate() {
+            if wraps && index == 0 {
+                aof::put_command(&mut aof.buffer, &["MULTI"]);
+            }
+            if effect.targets.and(Targets::AOF).is_none() {
+                continue;
+            }
             if aof.dbid != Some(effect.dbid) {
                 aof.dbid = Some(effect.dbid);
                 aof::put_select(&mut aof.buffer, effect.dbid);
-            }
-            if wraps && index == 0 {
-                aof::put_command(&mut aof.buffer, &["MULTI"]);
             }
             aof::put_command(&mut aof.buffer, &effect.argv);
         }
@@ -299,7 +305,7 @@ impl Server {
             return;
         }
         self.aof.state = AofState::Starting;
-        self.effects.propagating = true;
+        self.effects.listening = self.effects.listening.or(Targets::AOF);
         if self.is_rewriting() {
             // It began without a file for what comes behind it.
             let text = "AOF was enabled but there is already an AOF rewriting in background. Stopping background AOF \
@@ -324,7 +330,7 @@ impl Server {
         self.kill_rewrite();
         self.aof.state = AofState::Off;
         self.aof.is_scheduled = false;
-        self.effects.propagating = false;
+        self.effects.listening = self.effects.listening.without(Targets::AOF);
         self.close_aof();
         for flaw in [Flaw::Write, Flaw::Sync, Flaw::Manifest, Flaw::Gap] {
             self.mend_aof(flaw);
@@ -336,7 +342,7 @@ impl Server {
     pub fn resume_aof(&mut self, manifest: Manifest, bytes: (u64, u64), truncate_to: Option<u64>) {
         self.aof.manifest = manifest;
         self.aof.state = AofState::On;
-        self.effects.propagating = true;
+        self.effects.listening = self.effects.listening.or(Targets::AOF);
         (self.aof.base_bytes, self.aof.current_bytes) = bytes;
         let name = self.config.appendfilename.clone();
         let is_new = self.aof.manifest.files().next().is_none();
@@ -351,6 +357,12 @@ impl Server {
         if is_new_file {
             let text = format!(
                 "Creating AOF incr file {} on server start",
+                file.name.escape_ascii()
+            );
+            self.log(LogLevel::Notice, text);
+        } else {
+            let text = format!(
+                "Opening AOF incr file {} on server start",
                 file.name.escape_ascii()
             );
             self.log(LogLevel::Notice, text);

@@ -498,7 +498,13 @@ impl Server {
             Ok(None) if !commands.is_at_end() => return Ok(Step::More),
             Ok(None) => match aof.open.take() {
                 None => return Ok(Step::End),
-                Some((pos, _)) => pos,
+                Some((pos, _)) => {
+                    let name = aof.name.escape_ascii();
+                    let text =
+                        format!("Revert incomplete MULTI/EXEC transaction in AOF file {name}");
+                    self.log(LogLevel::Warning, text);
+                    pos
+                }
             },
             Err(Flaw::Cut { pos }) => aof.open.take().map_or(pos, |(begun, _)| begun),
             Err(Flaw::Format { pos }) => {
@@ -528,7 +534,7 @@ impl Server {
         );
         self.log(
             LogLevel::Warning,
-            format!("Truncating the AOF {name} at offset {cut}"),
+            format!("!!! Truncating the AOF {name} at offset {cut} !!!"),
         );
         self.log(
             LogLevel::Warning,
@@ -694,10 +700,10 @@ impl Server {
         let kind = if is_base { "base" } else { "incr" };
         let secs = self.now.since(loading.started) as f64 / 1e6;
         let name = aof.name.escape_ascii().to_string();
-        self.log(
-            LogLevel::Notice,
-            format!("DB loaded from {kind} file {name}: {secs:.3} seconds"),
-        );
+        if loading.file_bytes > 0 {
+            let text = format!("DB loaded from {kind} file {name}: {secs:.3} seconds");
+            self.log(LogLevel::Notice, text);
+        }
         // What follows is of another connection: it begins with database 0.
         if let Err(why) = run(self, &[]) {
             return self.loading_failed(&loading, &why);
@@ -790,6 +796,17 @@ impl Server {
 
     fn loading_failed(&mut self, loading: &Loading, why: &str) {
         let path = loading.path.escape_ascii();
+        if self.logs(LogLevel::Verbose) {
+            let Figures {
+                keys,
+                expired,
+                empty,
+            } = loading.figures;
+            let text = format!(
+                "Loading of {path} ends behind {keys} keys, {expired} expired and {empty} empty ones -> {why}."
+            );
+            self.log(LogLevel::Verbose, text);
+        }
         match loading.then {
             Then::Start => {
                 let text = format!(

@@ -46,6 +46,13 @@ pub struct Stats {
     pub cron_us: u64,
 }
 
+impl Stats {
+    /// All bytes that came in and went out.
+    pub fn net_bytes(&self) -> u64 {
+        self.net_input_bytes.wrapping_add(self.net_output_bytes)
+    }
+}
+
 /// One command's figures.
 #[derive(Clone, Debug, Default)]
 pub struct CommandStats {
