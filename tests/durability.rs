@@ -391,6 +391,7 @@ fn save_points_and_reloads() {
     wait_for("the save point", || {
         (info(&mut client, "rdb_saves") == "1").then_some(())
     });
+    wait_for_save(&mut client);
     assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "0");
     fill(&mut client);
     let want = digest(&mut client);
