@@ -361,7 +361,7 @@ fn appending_begins_with_a_whole_base_or_not_at_all() {
     let manifest = "appendonlydir/appendonly.aof.manifest";
     assert!(!server.path(manifest).exists());
     fs::remove_dir(server.path(&temp)).expect("it is empty");
-    if info(&mut client, "aof_rewrites_consecutive_failures") >= "3".to_owned() {
+    if info(&mut client, "aof_rewrites_consecutive_failures").as_str() >= "3" {
         client.run("BGREWRITEAOF");
     }
     wait_for_rewrite(&mut client);
