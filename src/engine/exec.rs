@@ -12,6 +12,7 @@ use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
+use crate::state::effects::Propagated;
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
@@ -29,6 +30,13 @@ pub(super) enum Step {
     Timing,
     /// It could not run yet.
     Wait,
+}
+
+/// What an interrupted transaction leaves for its end.
+pub(super) struct Suspended {
+    /// EXEC as it came.
+    argv: OwnedArgs,
+    pub(super) effects: Vec<Propagated>,
 }
 
 /// Clients that speak HTTP are logged no more often than this.
@@ -266,6 +274,42 @@ impl Engine {
         client.last_command = exec;
     }
 
+    /// A transaction waits for the shell: what it has caused so far waits with it, as others may run meanwhile.
+    fn suspend_exec(&mut self, client: &Client, args: Args<'_>) {
+        let suspended = Suspended {
+            argv: OwnedArgs::new(args),
+            effects: std::mem::take(&mut self.server.effects.propagated),
+        };
+        self.suspended.insert(client.conn, suspended);
+    }
+
+    /// The same once more.
+    pub(super) fn suspend_again(&mut self, client: &Client) {
+        if let Some(suspended) = self.suspended.get_mut(&client.conn) {
+            let propagated = &mut self.server.effects.propagated;
+            suspended.effects.append(propagated);
+        }
+    }
+
+    /// A transaction that had to wait for the shell has come to its end.
+    pub(super) fn end_exec(&mut self, client: &mut Client) {
+        if self.open_exec == Some(client.conn) {
+            self.open_exec = None;
+        }
+        if let Some(mut suspended) = self.suspended.remove(&client.conn) {
+            let propagated = &mut self.server.effects.propagated;
+            suspended.effects.append(propagated);
+            *propagated = suspended.effects;
+            let id = client.last_command.filter(|id| self.is_exec(*id));
+            if let Some(id) = id
+                && !self.server.monitors.is_empty()
+            {
+                self.feed_monitors(client, suspended.argv.args(), id);
+            }
+        }
+        self.follow_up(client);
+    }
+
     fn is_paused(&self, client: &Client, id: CommandId) -> bool {
         let Some(pause) = self.server.pause else {
             return false;
@@ -327,7 +371,7 @@ impl Engine {
         let replied_before = ctx.client.reply.written();
         let dbid = ctx.client.dbid;
         let result = handler(&mut ctx, args);
-        if self.server.effects.propagating {
+        if self.server.effects.propagating() {
             let writes = command.spec.flags.has(Flags::WRITE);
             let effects = &mut self.server.effects;
             effects.settle_request(dbid, args, writes, dirty_before);
@@ -375,19 +419,23 @@ impl Engine {
             }
             return; // the rest follows once, behind the last command
         }
-        let is_exec = !client.exec.is_empty();
-        if is_exec {
+        if !client.exec.is_empty() {
             self.run_exec(client);
+            // One that waits for the shell, if only behind its last command, is followed up afterwards.
+            if self.server.want.is_some() {
+                self.open_exec = Some(client.conn);
+            }
+            if self.server.want.is_some() || !client.exec.is_empty() {
+                self.suspend_exec(client, args);
+                self.running = None;
+                self.server.running = outer;
+                return;
+            }
         }
         if is_watched {
             self.feed_monitors(client, args, id);
         }
-        // A transaction that waits for the shell, if only behind its last command, is followed up afterwards.
-        if is_exec && self.server.want.is_some() {
-            self.open_exec = Some(client.conn);
-        } else if client.exec.is_empty() {
-            self.follow_up(client);
-        }
+        self.follow_up(client);
         self.running = None;
         self.server.running = outer;
     }
@@ -574,7 +622,14 @@ fn gate(
     if let Some(purpose) = server.scripting.busy
         && !command.spec.flags.has(Flags::ALLOW_BUSY)
     {
-        return Err(scripting::busy_error(purpose));
+        // A script of an append-only file is a part of loading.
+        let is_loading = server.restraint.has(Restraint::LOADING);
+        return Err(
+            match is_loading && !command.spec.flags.has(Flags::LOADING) {
+                true => CommandError::Loading,
+                false => scripting::busy_error(purpose),
+            },
+        );
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())?;
     if !server.users.get(client.user).is_unrestricted() {

@@ -9,11 +9,12 @@ use crate::acl::log::Context;
 use crate::border::{LogLevel, Want};
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, permission};
-use crate::engine::Engine;
+use crate::engine::{Engine, LOADER};
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::{self, Reply1};
 use crate::script::machine::{Answer, Event, Job, Machine, Purpose};
+use crate::state::effects::Targets;
 use crate::state::{Client, ClientFlags, ConnId};
 use mlua::Value;
 
@@ -132,14 +133,14 @@ impl Engine {
                 None => self.orphan = Some(client),
                 Some(_) => {
                     client.flags.set(ClientFlags::SCRIPTING, false);
-                    if self.open_exec == Some(client.conn) {
-                        self.open_exec = None;
-                    }
                     self.run_exec(&mut client);
-                    self.follow_up(&mut client);
+                    self.end_exec(&mut client);
                 }
             }
             return;
+        }
+        if self.script_conn == Some(LOADER) {
+            return self.resume_loaded_script();
         }
         if let Some(conn) = self.script_conn {
             self.process(conn);
@@ -270,7 +271,9 @@ impl Engine {
     fn call_for_script(&mut self, client: &mut Client, machine: &Machine) -> Option<Answer> {
         let owned = machine.shared.args.take();
         client.reply.set_resp3(machine.shared.resp3.get());
+        self.server.effects.allowed = Targets::from_script(machine.shared.repl.get());
         let refused = self.call_or_refuse(client, owned.args());
+        self.server.effects.allowed = Targets::ALL;
         *machine.shared.args.borrow_mut() = owned;
         let converted = match refused {
             Ok(false) => {
@@ -353,6 +356,10 @@ impl Engine {
             return Err(CommandError::text(
                 "ERR Wrong number of args calling Redis command from script",
             ));
+        }
+        // What is loaded was let through when it was written.
+        if client.conn == LOADER {
+            return Ok(());
         }
         if spec.flags.has(Flags::NOSCRIPT) && !self.server.debug.deny_scripts_disabled {
             return Err(CommandError::text(

@@ -7,6 +7,8 @@ use crate::state::histogram::Histogram;
 pub struct Stats {
     pub connections_received: u64,
     pub commands_processed: u64,
+    /// Snapshots that were begun in the background.
+    pub snapshots: u64,
     pub rejected_connections: u64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
