@@ -94,8 +94,8 @@ fn sort_keys(args: Args<'_>) -> Keys {
 fn georadius_keys(args: Args<'_>) -> Keys {
     let mut keys = vec![(1, READ)];
     let is_store = |at: &usize| args.is(*at, "STORE") || args.is(*at, "STOREDIST");
-    let places = (5..args.len().saturating_sub(1)).filter(is_store);
-    keys.extend(places.last().map(|at| (at + 1, OVERWRITE)));
+    let mut places = (5..args.len().saturating_sub(1)).filter(is_store);
+    keys.extend(places.next_back().map(|at| (at + 1, OVERWRITE)));
     keys
 }
 
