@@ -73,6 +73,16 @@ fn command_row(out: &mut String, registry: &Registry, command: &Command) {
     }
 }
 
+/// What the tables cannot say.
+const NOTES: &str = "
+## Notes
+
+- `HOTKEYS`: figures of a key are at least what it cost, and exact while fewer than 16 keys for each one that is told were
+  used. A key's time is told in whole microseconds of the server's clock, which is read around each sampled command: with
+  `CPU` and no `SAMPLE`, that costs each command two readings. Bytes of a request are those of its form as an array of
+  strings. `SLOTS` is refused outside of a cluster. What the watch itself takes is not told in `INFO hotkeys`.
+";
+
 #[test]
 fn the_compatibility_table_agrees_with_the_registry() {
     let registry = Registry::new(&[]).expect("no renames, no trouble");
@@ -92,6 +102,7 @@ fn the_compatibility_table_agrees_with_the_registry() {
         }
         command_row(&mut out, &registry, command);
     }
+    out.push_str(NOTES);
     check("compatibility.md", &out);
 }
 

@@ -15,7 +15,7 @@ use retrace::persist::aof::{Commands, Part};
 use std::fs;
 use std::path::Path;
 use support::grammar::{Words, generated, rules};
-use support::pair::{OPTIONS, fail_with};
+use support::pair::{OPTIONS, fail_with, words};
 use support::{Client, Server, count_from_env, oracle_server, request, seed_from_env};
 
 /// What stands between the commands, so that it is known what each has appended.
@@ -54,21 +54,44 @@ fn shown(words: &[&[u8]]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn run(client: &mut Client, commands: &[Vec<Vec<u8>>]) {
-    for batch in commands.chunks(50) {
+/// One command, or several that belong together: a transaction.
+type Unit = Vec<Vec<Vec<u8>>>;
+
+fn run(client: &mut Client, units: &[Unit]) {
+    for (batch, units) in units.chunks(50).enumerate() {
         let mut bytes = Vec::new();
-        for (index, command) in batch.iter().enumerate() {
+        for (index, unit) in units.iter().enumerate() {
+            let index = batch * 50 + index;
             bytes.extend(request(&["SET", MARK, &index.to_string()]));
-            bytes.extend(request(command));
+            bytes.extend(unit.iter().flat_map(|command| request(command)));
         }
         client.send(&bytes);
-        for _ in 0..batch.len() * 2 {
+        let replies: usize = units.iter().map(|unit| unit.len() + 1).sum();
+        for _ in 0..replies {
             client.read();
         }
     }
 }
 
-fn compare(family: &str) {
+/// Whether the other server's file can be held against ours.
+fn is_fit(command: &[Vec<u8>]) -> bool {
+    let name = command[0].to_ascii_uppercase();
+    // Connections of their own would be needed for what waits.
+    !matches!(
+        &name[..],
+        b"SELECT" | b"SWAPDB" | b"MOVE" | b"DEBUG" | b"HELLO"
+    ) && !name.starts_with(b"BL")
+        && !name.starts_with(b"BZ")
+        && !name.starts_with(b"BR")
+}
+
+/// The real server's command for an approximate MINID that trims nothing removes everything when it is repeated.
+fn is_known_to_differ(command: &[Vec<u8>]) -> bool {
+    command.iter().any(|arg| arg == b"~")
+}
+
+/// Runs the units on both servers, and finds what they have appended for each.
+fn compare_units(what: &str, units: &[Unit]) {
     let args: Vec<&str> = OPTIONS
         .iter()
         .copied()
@@ -78,47 +101,121 @@ fn compare(family: &str) {
         return;
     };
     let ours = Server::start(&args);
+    for server in [&ours, &real] {
+        run(&mut server.connect(), units);
+    }
+    let (got, want) = (appended(ours.dir.path()), appended(real.dir.path()));
+    assert_eq!(want.len(), units.len(), "the real server's file");
+    let mut differences = Vec::new();
+    for (index, unit) in units.iter().enumerate() {
+        let (got, want) = (got.get(index), want.get(index));
+        if got != want && !unit.iter().any(|command| is_known_to_differ(command)) {
+            let shown: Vec<String> = unit
+                .iter()
+                .map(|command| shown(&command.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+                .collect();
+            differences.push(format!(
+                "{what} {index}: {}\n    ours {got:?}\n    real {want:?}",
+                shown.join(" | ")
+            ));
+        }
+    }
+    fail_with(differences, what);
+}
+
+fn compare(family: &str) {
     let seed = seed_from_env().unwrap_or(1);
     let count = count_from_env("RETRACE_COMMANDS", 3_000);
     println!("RETRACE_SEED={seed}");
     let rules = rules(family);
     let mut words = Words::new(seed);
-    let is_fit = |command: &Vec<Vec<u8>>| {
-        let name = command[0].to_ascii_uppercase();
-        // Connections of their own would be needed for what waits.
-        !matches!(
-            &name[..],
-            b"SELECT" | b"SWAPDB" | b"MOVE" | b"DEBUG" | b"HELLO"
-        ) && !name.starts_with(b"BL")
-            && !name.starts_with(b"BZ")
-            && !name.starts_with(b"BR")
-    };
-    let commands: Vec<Vec<Vec<u8>>> = std::iter::repeat_with(|| generated(&rules, &mut words))
-        .filter(is_fit)
+    let units: Vec<Unit> = std::iter::repeat_with(|| generated(&rules, &mut words))
+        .filter(|command| is_fit(command))
         .take(count)
+        .map(|command| vec![command])
         .collect();
-    for server in [&ours, &real] {
-        run(&mut server.connect(), &commands);
+    compare_units(family, &units);
+}
+
+/// Commands of all families; of those that wait or choose at random, none.
+const FAMILIES: [&str; 9] = [
+    "strings",
+    "keys",
+    "bits",
+    "hyperloglogs",
+    "lists",
+    "hashes",
+    "sets",
+    "zsets",
+    "streams",
+];
+
+/// Makes units out of several commands of all families each.
+fn compare_several(what: &str, make: impl Fn(&mut Words, Vec<Vec<Vec<u8>>>) -> Unit) {
+    let seed = seed_from_env().unwrap_or(1);
+    let count = count_from_env("RETRACE_COMMANDS", 3_000);
+    println!("RETRACE_SEED={seed}");
+    let rules: Vec<String> = FAMILIES.iter().flat_map(|family| rules(family)).collect();
+    let mut words = Words::new(seed);
+    let mut units = Vec::new();
+    while units.len() < count {
+        let len = words.rng.below(4);
+        let commands = std::iter::repeat_with(|| generated(&rules, &mut words))
+            .filter(|command| is_fit(command) && !is_known_to_differ(command))
+            .take(len)
+            .collect();
+        units.push(make(&mut words, commands));
     }
-    let (got, want) = (appended(ours.dir.path()), appended(real.dir.path()));
-    assert_eq!(want.len(), commands.len(), "the real server's file");
-    let mut differences = Vec::new();
-    for (index, command) in commands.iter().enumerate() {
-        // The real server's command for an approximate MINID that trims nothing removes everything when it is repeated.
-        let is_known = command.iter().any(|arg| arg == b"~");
-        let (got, want) = (got.get(index), want.get(index));
-        if is_known {
-            continue;
+    compare_units(what, &units);
+}
+
+#[test]
+fn transactions() {
+    let word = |text: &str| vec![text.as_bytes().to_vec()];
+    compare_several("transactions", |_, commands| {
+        let mut unit = vec![word("MULTI")];
+        unit.extend(commands);
+        unit.push(word("EXEC"));
+        unit
+    });
+}
+
+/// Calls the commands that its arguments hold: for each what `redis.set_repl` is to be, how many words it has, its words.
+const CALLER: &str = "local i = 1 while i <= #ARGV do redis.set_repl(tonumber(ARGV[i])) local n = tonumber(ARGV[i + 1]) \
+                      local c = {} for j = 1, n do c[j] = ARGV[i + 1 + j] end redis.pcall(unpack(c)) i = i + 2 + n end";
+
+#[test]
+fn scripts() {
+    compare_several("scripts", |words, commands| {
+        let mut script: Vec<Vec<u8>> = ["EVAL", CALLER, "0"]
+            .iter()
+            .map(|word| word.as_bytes().to_vec())
+            .collect();
+        for command in commands {
+            let targets = if words.rng.one_in(3) {
+                words.rng.below(4)
+            } else {
+                3
+            };
+            script.push(targets.to_string().into_bytes());
+            script.push(command.len().to_string().into_bytes());
+            script.extend(command);
         }
-        if got != want {
-            let words: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-            differences.push(format!(
-                "{family} {index}: {}\n    ours {got:?}\n    real {want:?}",
-                shown(&words)
-            ));
-        }
-    }
-    fail_with(differences, family);
+        vec![script]
+    });
+}
+
+/// What the grammars do not have: databases, messages, functions, flushes, scripts in transactions, commands that wait
+/// served by transactions.
+#[test]
+fn conversations() {
+    let text = include_str!("propagation.txt");
+    let units: Vec<Unit> = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split(" | ").map(words).collect())
+        .collect();
+    compare_units("conversations", &units);
 }
 
 #[test]

@@ -192,6 +192,11 @@ impl<'a> Ctx<'a> {
 
     /// What goes to the AOF and the replicas in place of the request.
     pub fn propagate(&mut self, argv: &[&[u8]]) {
+        self.server.effects.substitute(self.client.dbid, argv);
+    }
+
+    /// The same, even if the request is that of a script which does not want its commands to go there.
+    pub fn propagate_anyway(&mut self, argv: &[&[u8]]) {
         self.server.effects.rewritten = true;
         self.server.effects.propagate(self.client.dbid, argv);
     }

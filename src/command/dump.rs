@@ -4,12 +4,14 @@
 //! May not: know the format (`persist`).
 use bytes::Bytes;
 
+use crate::border::LogLevel;
 use crate::command::ctx::int_arg;
 use crate::command::generic::is_lfu;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
 
 use crate::persist::payload;
+use crate::persist::rdb::shown;
 use crate::persist::reader::Reader;
 use crate::persist::value::{self, Limits, Value};
 use crate::resp::Args;
@@ -176,7 +178,7 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = decode(ctx, args.bytes(3))?;
+    let value = decode(ctx, key, args.bytes(3))?;
 
     let was_there = options.replaces
         && ctx
@@ -210,8 +212,12 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The value in a payload.
-fn decode<'a>(ctx: &Ctx<'_>, payload: &'a [u8]) -> Result<Value<'a>, CommandError> {
+/// The value in a payload for a key.
+fn decode<'a>(
+    ctx: &mut Ctx<'_>,
+    key: Key<'_>,
+    payload: &'a [u8],
+) -> Result<Value<'a>, CommandError> {
     let checks_crc = !ctx.server.debug.skip_checksum;
     let bytes = payload::open(payload, checks_crc)
         .map_err(|error| CommandError::text(format!("ERR {error}")))?;
@@ -221,10 +227,19 @@ fn decode<'a>(ctx: &Ctx<'_>, payload: &'a [u8]) -> Result<Value<'a>, CommandErro
         ctx.server.hash_seed,
     );
     let mut reader = Reader::new(bytes);
-    reader
+    let value = reader
         .byte()
-        .and_then(|kind| value::decode(kind, &mut reader, &limits))
-        .map_err(|_| CommandError::text("ERR Bad data format"))
+        .and_then(|kind| value::decode(kind, &mut reader, &limits));
+    value.map_err(|error| {
+        // The reply does not say what is wrong with it.
+        if ctx.server.logs(LogLevel::Verbose) {
+            let pos = bytes.len() - reader.remaining();
+            let name = shown(key.bytes);
+            let line = format!("RESTORE of key '{name}' is refused at byte {pos} -> {error}.");
+            ctx.server.log(LogLevel::Verbose, line);
+        }
+        CommandError::text("ERR Bad data format")
+    })
 }
 
 /// A key was replaced by one that has expired already: it is gone.

@@ -137,7 +137,7 @@ fn geoadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = ctx.key(args, 1);
     let scored = pairs.iter().map(|(member, hash)| (*member, *hash as f64));
     add_pairs(ctx, key, scored, options)?;
-    if ctx.server.effects.propagating && ctx.server.effects.dirty != dirty_before {
+    if ctx.server.effects.propagating() && ctx.server.effects.dirty != dirty_before {
         let scores: Vec<String> = pairs.iter().map(|(_, hash)| hash.to_string()).collect();
         let mut argv: Vec<&[u8]> = vec![b"ZADD"];
         argv.extend((1..index).map(|at| args.bytes(at)));

@@ -50,7 +50,7 @@ fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         text: String::new(),
     };
     for section in SECTIONS {
-        if section.is_wanted(args) {
+        if section.is_wanted(args) && (section.is_there)(out.server()) {
             if !out.text.is_empty() {
                 out.text.push_str("\r\n");
             }
@@ -76,6 +76,8 @@ struct Section {
     title: &'static str,
     shown: Shown,
     write: fn(&mut Report<'_, '_>, bool),
+    /// Whether there is anything to say at the moment.
+    is_there: fn(&Server) -> bool,
 }
 
 impl Section {
@@ -84,7 +86,13 @@ impl Section {
             title,
             shown,
             write,
+            is_there: |_| true,
         }
+    }
+
+    const fn shown_if(mut self, is_there: fn(&Server) -> bool) -> Self {
+        self.is_there = is_there;
+        self
     }
 
     fn is_called(&self, name: &[u8]) -> bool {
@@ -123,6 +131,8 @@ const SECTIONS: &[Section] = &[
     Section::new("Cluster", Shown::Default, cluster),
     Section::new("Keyspace", Shown::Default, keyspace),
     Section::new("Keysizes", Shown::Default, keysizes),
+    Section::new("Hotkeys", Shown::Default, hotkeys)
+        .shown_if(|server| server.hotkeys.session().is_some()),
     Section::new("Debug", Shown::Named, debug),
 ];
 
@@ -260,7 +270,8 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
     let peak = server.peak_memory.max(used);
     let of_clients: usize = out.clients().map(Client::memory_bytes).sum();
     let of_tables: usize = server.dbs.iter().map(|db| db.table.memory_bytes()).sum();
-    let overhead = server.startup_memory + of_clients as u64 + of_tables as u64;
+    let of_watch = server.hotkeys.memory_bytes();
+    let overhead = server.startup_memory + (of_clients + of_tables + of_watch) as u64;
     let dataset = used.saturating_sub(overhead);
     let net = used.saturating_sub(server.startup_memory);
     let fragmented = i128::from(rss) - i128::from(used);
@@ -312,11 +323,9 @@ fn memory(out: &mut Report<'_, '_>, _: bool) {
         ("mem_clients_slaves", "0"),
     ]);
     out.line("mem_clients_normal", of_clients);
-    out.lines(&[
-        ("mem_cluster_links", "0"),
-        ("mem_aof_buffer", "0"),
-        ("mem_allocator", "mimalloc"),
-    ]);
+    out.lines(&[("mem_cluster_links", "0")]);
+    out.line("mem_aof_buffer", server.aof.turn_bytes);
+    out.line("mem_allocator", "mimalloc");
     let rehashing = server.dbs.iter().filter(|db| db.table.is_rehashing());
     let rehashing: usize = rehashing.map(|db| db.table.memory_bytes()).sum();
     out.line("mem_overhead_db_hashtable_rehashing", rehashing);
@@ -478,9 +487,10 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("pubsub_channels", server.pubsub.len(Scope::Channel));
     out.line("pubsub_patterns", server.pubsub.len(Scope::Pattern));
     out.line("pubsubshard_channels", server.pubsub.len(Scope::Shard));
+    out.line("latest_fork_usec", 0);
+    // A snapshot in the background stands for a fork: who watches for one finds the other.
+    out.line("total_forks", stats.snapshots);
     out.lines(&[
-        ("latest_fork_usec", "0"),
-        ("total_forks", "0"),
         ("migrate_cached_sockets", "0"),
         ("slave_expires_tracked_keys", "0"),
         ("active_defrag_hits", "0"),
@@ -662,6 +672,12 @@ fn size_label(class: usize) -> String {
             format!("{}{unit}", 1u64 << (bits % 10))
         }
     }
+}
+
+/// The watch over what keys cost, once there has been one.
+fn hotkeys(out: &mut Report<'_, '_>, _: bool) {
+    let is_active = u8::from(out.server().hotkeys.is_active());
+    out.line("hotkeys-tracking-active", is_active);
 }
 
 fn debug(out: &mut Report<'_, '_>, _: bool) {

@@ -96,6 +96,8 @@ struct Breakdown {
     rehashing_count: usize,
     keys: u64,
     scripts: crate::script::Usage,
+    /// What watching hot keys takes.
+    hotkeys: u64,
 }
 
 impl Breakdown {
@@ -124,6 +126,7 @@ impl Breakdown {
             rehashing_count: rehashing.count(),
             keys: server.dbs.iter().map(|db| db.len() as u64).sum(),
             scripts: server.scripting.usage(),
+            hotkeys: server.hotkeys.memory_bytes() as u64,
         }
     }
 
@@ -132,7 +135,7 @@ impl Breakdown {
     }
 
     fn overhead(&self) -> u64 {
-        self.startup + self.clients + self.tables_bytes()
+        self.startup + self.clients + self.tables_bytes() + self.hotkeys
     }
 
     fn dataset(&self) -> u64 {

@@ -16,6 +16,7 @@ pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod hash;
+pub mod hotkeys;
 pub mod hyperloglog;
 pub mod info;
 pub mod introspection;
@@ -65,6 +66,7 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     config::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,
+    hotkeys::COMMANDS,
     server::COMMANDS,
     client::COMMANDS,
     introspection::COMMANDS,

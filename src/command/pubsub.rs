@@ -7,6 +7,7 @@ use crate::command::spec::{Arg, ArgKind, Channels, Flags, Group, KeyFlags, KeySp
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
+use crate::state::effects::Targets;
 use crate::state::pubsub::Scope;
 use crate::types::glob::glob_match;
 
@@ -242,6 +243,7 @@ pub const PUBLISH: Spec = Spec {
 /// `PUBLISH channel message`
 fn publish(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = ctx.server.publish(args.bytes(1), args.bytes(2));
+    ctx.server.effects.forced = Targets::REPLICAS;
     ctx.client.reply.len(receivers);
     Ok(())
 }
@@ -267,6 +269,7 @@ pub const SPUBLISH: Spec = Spec {
 /// `SPUBLISH shardchannel message`
 fn spublish(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = ctx.server.publish_shard(args.bytes(1), args.bytes(2));
+    ctx.server.effects.forced = Targets::REPLICAS;
     ctx.client.reply.len(receivers);
     Ok(())
 }

@@ -252,11 +252,20 @@ fn set_id_argv(key: &[u8], name: &[u8], group: &Group) -> Vec<Vec<u8>> {
     ]
 }
 
-/// Propagates these commands in place of the request, which itself never goes out.
+/// Propagates these commands, which tell what the request has come to.
 fn propagate_instead(ctx: &mut Ctx<'_>, commands: &[Vec<Vec<u8>>]) {
     ctx.server.effects.rewritten = true;
     for argv in commands {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         ctx.propagate(&argv);
+    }
+}
+
+/// The same where the request itself never goes out, and so not even a script can hold the commands back.
+fn propagate_outcome(ctx: &mut Ctx<'_>, commands: &[Vec<Vec<u8>>]) {
+    ctx.server.effects.rewritten = true;
+    for argv in commands {
+        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+        ctx.propagate_anyway(&argv);
     }
 }

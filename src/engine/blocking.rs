@@ -75,9 +75,10 @@ impl Engine {
             let (server, registry) = (&mut self.server, &self.registry);
             match permit(server, client, registry, command, args, Context::Toplevel) {
                 Ok(()) => {
+                    let is_sampled = self.server.hotkeys.times_next();
                     self.call(client, args, id, None);
                     if !client.flags.has(ClientFlags::BLOCKED) {
-                        self.time_served(client, id, args);
+                        self.time_served(client, id, args, is_sampled);
                     }
                 }
                 Err(error) => self.refuse(client, Some(id), &error),

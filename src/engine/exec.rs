@@ -12,6 +12,7 @@ use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
+use crate::state::effects::Propagated;
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
@@ -29,6 +30,13 @@ pub(super) enum Step {
     Timing,
     /// It could not run yet.
     Wait,
+}
+
+/// What an interrupted transaction leaves for its end.
+pub(super) struct Suspended {
+    /// EXEC as it came.
+    argv: OwnedArgs,
+    pub(super) effects: Vec<Propagated>,
 }
 
 /// Clients that speak HTTP are logged no more often than this.
@@ -111,12 +119,19 @@ impl Engine {
         if timed && self.is_exec(id) {
             self.exec_began = Some(self.last_clock);
         }
+        let is_sampled = timed && self.server.hotkeys.times_next();
+        self.is_timing = timed;
         self.call(client, args, id, first_key);
+        self.is_timing = false;
         // A transaction whose script stands still has run: what is left of it goes on by itself.
         let stands_still = client.flags.has(ClientFlags::SCRIPTING);
         if client.flags.has(ClientFlags::BLOCKED)
             || (stands_still && self.open_exec != Some(client.conn))
         {
+            if is_sampled && let Some(running) = &mut self.server.scripting.running {
+                running.is_heavy = true;
+                running.is_sampled = true;
+            }
             return Step::Wait;
         }
         let heavy_since = self.heavy_since.take();
@@ -128,6 +143,7 @@ impl Engine {
             }
             self.interrupted = Some(client.conn);
             self.clock_is_fresh = false;
+            self.timing_is_sampled = is_sampled;
             return Step::Timing;
         }
         self.clock_is_fresh = false;
@@ -191,7 +207,7 @@ impl Engine {
         }
     }
 
-    fn is_exec(&self, id: CommandId) -> bool {
+    pub(super) fn is_exec(&self, id: CommandId) -> bool {
         let command = self.registry.get(id);
         command.container.is_none() && command.spec.name == transaction::EXEC.name
     }
@@ -236,12 +252,18 @@ impl Engine {
                 client.reply.error_bytes(&line);
                 continue;
             }
+            let hotkeys = &self.server.hotkeys;
+            let is_watched = hotkeys.times();
+            let is_sampled = hotkeys.times_next() && self.clock_is_fresh;
             self.call(client, args.args(), id, None);
-            if !self.is_timed(id, args.args()) {
+            if !(is_watched || self.is_timed(id, args.args())) {
                 self.share_time(id);
                 continue;
             }
-            let call = self.timed_call(client, id, args.args());
+            let call = match is_sampled {
+                true => self.sampled_call(client, id, args.args()),
+                false => self.timed_call(client, id, args.args()),
+            };
             self.timed_calls.push(call);
             self.clock_is_fresh = false;
             if self.server.want.is_none() {
@@ -250,6 +272,42 @@ impl Engine {
         }
         client.flags.set(ClientFlags::IN_EXEC, false);
         client.last_command = exec;
+    }
+
+    /// A transaction waits for the shell: what it has caused so far waits with it, as others may run meanwhile.
+    fn suspend_exec(&mut self, client: &Client, args: Args<'_>) {
+        let suspended = Suspended {
+            argv: OwnedArgs::new(args),
+            effects: std::mem::take(&mut self.server.effects.propagated),
+        };
+        self.suspended.insert(client.conn, suspended);
+    }
+
+    /// The same once more.
+    pub(super) fn suspend_again(&mut self, client: &Client) {
+        if let Some(suspended) = self.suspended.get_mut(&client.conn) {
+            let propagated = &mut self.server.effects.propagated;
+            suspended.effects.append(propagated);
+        }
+    }
+
+    /// A transaction that had to wait for the shell has come to its end.
+    pub(super) fn end_exec(&mut self, client: &mut Client) {
+        if self.open_exec == Some(client.conn) {
+            self.open_exec = None;
+        }
+        if let Some(mut suspended) = self.suspended.remove(&client.conn) {
+            let propagated = &mut self.server.effects.propagated;
+            suspended.effects.append(propagated);
+            *propagated = suspended.effects;
+            let id = client.last_command.filter(|id| self.is_exec(*id));
+            if let Some(id) = id
+                && !self.server.monitors.is_empty()
+            {
+                self.feed_monitors(client, suspended.argv.args(), id);
+            }
+        }
+        self.follow_up(client);
     }
 
     fn is_paused(&self, client: &Client, id: CommandId) -> bool {
@@ -310,9 +368,10 @@ impl Engine {
             first_key,
         };
         let dirty_before = ctx.server.effects.dirty;
+        let replied_before = ctx.client.reply.written();
         let dbid = ctx.client.dbid;
         let result = handler(&mut ctx, args);
-        if self.server.effects.propagating {
+        if self.server.effects.propagating() {
             let writes = command.spec.flags.has(Flags::WRITE);
             let effects = &mut self.server.effects;
             effects.settle_request(dbid, args, writes, dirty_before);
@@ -338,6 +397,7 @@ impl Engine {
                 None => {
                     if let Some(running) = &mut self.server.scripting.running {
                         running.argv = OwnedArgs::new(args);
+                        running.replied_before = replied_before;
                     }
                     self.server.running = outer;
                     return; // it stands still
@@ -345,6 +405,11 @@ impl Engine {
             }
         } else {
             self.settle_call(client, id, result);
+        }
+        let is_part = ClientFlags::BLOCKED.or(ClientFlags::IN_SCRIPT);
+        if self.server.hotkeys.is_active() && !client.flags.has_any(is_part) {
+            let replied = client.reply.written().saturating_sub(replied_before);
+            self.weigh_call(id, args, replied);
         }
         let is_watched = !self.server.monitors.is_empty() && !is_again;
         let follows_later = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
@@ -354,19 +419,23 @@ impl Engine {
             }
             return; // the rest follows once, behind the last command
         }
-        let is_exec = !client.exec.is_empty();
-        if is_exec {
+        if !client.exec.is_empty() {
             self.run_exec(client);
+            // One that waits for the shell, if only behind its last command, is followed up afterwards.
+            if self.server.want.is_some() {
+                self.open_exec = Some(client.conn);
+            }
+            if self.server.want.is_some() || !client.exec.is_empty() {
+                self.suspend_exec(client, args);
+                self.running = None;
+                self.server.running = outer;
+                return;
+            }
         }
         if is_watched {
             self.feed_monitors(client, args, id);
         }
-        // A transaction that waits for the shell, if only behind its last command, is followed up afterwards.
-        if is_exec && self.server.want.is_some() {
-            self.open_exec = Some(client.conn);
-        } else if client.exec.is_empty() {
-            self.follow_up(client);
-        }
+        self.follow_up(client);
         self.running = None;
         self.server.running = outer;
     }
@@ -553,7 +622,14 @@ fn gate(
     if let Some(purpose) = server.scripting.busy
         && !command.spec.flags.has(Flags::ALLOW_BUSY)
     {
-        return Err(scripting::busy_error(purpose));
+        // A script of an append-only file is a part of loading.
+        let is_loading = server.restraint.has(Restraint::LOADING);
+        return Err(
+            match is_loading && !command.spec.flags.has(Flags::LOADING) {
+                true => CommandError::Loading,
+                false => scripting::busy_error(purpose),
+            },
+        );
     }
     server.refuses_protected(client, command.spec.name, command.container.is_some())?;
     if !server.users.get(client.user).is_unrestricted() {

@@ -12,7 +12,7 @@ mod script;
 mod tick;
 mod timing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::resp::{ArgPos, OwnedArgs, Reply};
 use crate::state::aof::Batch;
 use crate::state::eviction::Room;
-use crate::state::loading::RunCommand;
+use crate::state::loading::{Ran, RunCommand};
 use crate::state::meter::{Finding, Meter};
 use crate::state::persistence::Answer;
 use crate::state::server::{Continuation, Process};
@@ -57,6 +57,10 @@ pub struct Engine {
     untimed: Vec<(CommandId, u64)>,
     /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
     timed_calls: Vec<timing::TimedCall>,
+    /// A command runs, or is followed up, behind which a clock is read.
+    is_timing: bool,
+    /// The command that waits for a clock reading behind it is sampled by those who watch what keys cost.
+    timing_is_sampled: bool,
     /// When the transaction or script began that is timed as a whole.
     exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
@@ -82,6 +86,8 @@ pub struct Engine {
     client_cron_cursor: usize,
     /// Whose transaction waits for the shell.
     open_exec: Option<ConnId>,
+    /// What transactions that wait for the shell have left for their end.
+    suspended: BTreeMap<ConnId, exec::Suspended>,
     /// Where the replies to a script's commands are written.
     script_reply: Reply,
     /// The flags of the client in whose name a script's commands run.
@@ -138,6 +144,8 @@ impl Engine {
             http_warned: None,
             untimed: Vec::new(),
             timed_calls: Vec::new(),
+            is_timing: false,
+            timing_is_sampled: false,
             exec_began: None,
             commands_before: 0,
             timing_tick: None,
@@ -153,6 +161,7 @@ impl Engine {
             last_rate_sample: boot.now,
             client_cron_cursor: 0,
             open_exec: None,
+            suspended: BTreeMap::new(),
             script_reply: Reply::default(),
             script_saved_flags: ClientFlags::default(),
             script_conn: None,
@@ -227,7 +236,13 @@ impl Engine {
     /// Whether replies leave when what they tell of is on disk, and not before.
     #[inline]
     pub fn syncs_always(&self) -> bool {
-        self.server.effects.propagating && self.server.syncs_always()
+        self.server.effects.propagating() && self.server.syncs_always()
+    }
+
+    /// Whether no reply leaves any more: they would promise what cannot be kept.
+    #[inline]
+    pub fn withholds_replies(&self) -> bool {
+        self.server.aof.is_lost
     }
 
     /// Whether the append-only file goes on in another file, which the shell is still to open.
@@ -236,8 +251,44 @@ impl Engine {
         self.server.aof.is_opening()
     }
 
-    /// Gives loading a way to run the commands of an append-only file.
+    /// Gives loading a way to run the commands of an append-only file. Where one is a script, that runs to its end
+    /// before loading goes on.
     fn with_loader(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
+        self.load_up_to_script(load);
+        while self.server.loading_awaits_script() && self.server.scripting.running.is_none() {
+            self.run_loaded_script(|engine, client| {
+                let id = client.last_command?;
+                engine.start_script(client, id)
+            });
+        }
+    }
+
+    /// Goes on with the script that loading waits for, and with loading once that is through.
+    fn run_loaded_script(
+        &mut self,
+        run: impl FnOnce(&mut Engine, &mut Client) -> Option<Result<(), CommandError>>,
+    ) {
+        let Some(mut client) = self.loading_client.take() else {
+            return;
+        };
+        let result = run(self, &mut client);
+        self.loading_client = Some(client);
+        if result.is_some() || self.server.scripting.running.is_none() {
+            // What it has changed is in the file already.
+            self.server.flush_effects(false);
+            self.server.end_loaded_script();
+            self.load_up_to_script(|server, run| server.advance_loading(run));
+        }
+    }
+
+    /// The script that loading waits for can go on.
+    pub(super) fn resume_loaded_script(&mut self) {
+        self.run_loaded_script(Engine::resume_script);
+        self.with_loader(|_, _| {});
+        self.settle_answers();
+    }
+
+    fn load_up_to_script(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
         if self.server.persistence.loading.is_none() {
             return;
         }
@@ -267,7 +318,7 @@ impl Engine {
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
-        self.server.aof.turn_bytes = 0;
+        self.server.aof.begin_turn();
         self.tick();
         self.settle_answers();
     }
@@ -445,14 +496,17 @@ impl Engine {
             self.server.startup_memory = reading.used_memory;
         }
         self.server.peak_memory = self.server.peak_memory.max(reading.used_memory);
+        self.server.end_due_hotkeys();
         self.reading_is_fresh = true;
         self.go_on();
         self.reading_is_fresh = false;
     }
 
     fn go_on(&mut self) {
-        if let Some(conn) = self.interrupted.take() {
-            self.process(conn);
+        match self.interrupted.take() {
+            Some(LOADER) => self.resume_loaded_script(),
+            Some(conn) => self.process(conn),
+            None => {}
         }
         self.run_released();
     }
@@ -678,15 +732,28 @@ impl Engine {
         if self.open_exec == Some(conn) {
             self.open_exec = None;
         }
+        // What its transaction has done by now has happened; one whose script goes on without it ends later.
+        let goes_on = self
+            .orphan
+            .as_ref()
+            .is_some_and(|orphan| orphan.conn == conn);
+        if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
+            let others = std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
+            self.server.flush_effects(true);
+            self.server.effects.propagated.extend(others);
+        }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);
         }
     }
 }
 
+/// The number that stands for what is loaded, in place of a connection's.
+pub(crate) const LOADER: ConnId = ConnId(u32::MAX);
+
 /// In whose name the commands of an append-only file run: nobody reads the replies, and nothing waits.
 fn loading_client(now: UnixMicros) -> Box<Client> {
-    let mut client = Box::new(Client::new(ConnId(u32::MAX), 0, now));
+    let mut client = Box::new(Client::new(LOADER, 0, now));
     client.flags.set(ClientFlags::IN_EXEC, true);
     client.reply.set_muted(true);
     client
@@ -698,10 +765,10 @@ fn run_loaded(
     registry: &Registry,
     client: &mut Client,
     words: &[&[u8]],
-) -> Result<(), String> {
+) -> Result<Ran, String> {
     let Some(name) = words.first() else {
         client.dbid = 0;
-        return Ok(());
+        return Ok(Ran::Whole);
     };
     let mut owned = OwnedArgs::default();
     if !words.iter().all(|word| owned.push(word)) {
@@ -736,5 +803,8 @@ fn run_loaded(
     client
         .flags
         .set(ClientFlags::AWAITING.or(ClientFlags::BLOCKED), false);
-    Ok(())
+    Ok(match server.scripting.prepared {
+        Some(_) => Ran::Script,
+        None => Ran::Whole,
+    })
 }

@@ -183,11 +183,13 @@ impl Engine {
         if is_mid_exec {
             self.run_exec(client); // the shell has answered a command in the middle of a transaction
             if !client.exec.is_empty() || self.server.want.is_some() {
+                self.suspend_again(client);
                 self.interrupted = Some(client.conn);
                 return;
             }
-            self.open_exec = None;
-            self.follow_up(client);
+            self.is_timing = client.timing.is_some();
+            self.end_exec(client);
+            self.is_timing = false;
             if client.timing.is_some() {
                 self.server.want = Some(Want::Clock);
                 self.interrupted = Some(client.conn);

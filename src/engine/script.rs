@@ -9,11 +9,12 @@ use crate::acl::log::Context;
 use crate::border::{LogLevel, Want};
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, permission};
-use crate::engine::Engine;
+use crate::engine::{Engine, LOADER};
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
+use crate::state::effects::Targets;
 use crate::state::{Client, ClientFlags, ConnId};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
@@ -56,6 +57,8 @@ impl Engine {
             awaits_clock: false,
             is_killed: false,
             argv: OwnedArgs::default(),
+            replied_before: 0,
+            is_sampled: false,
         });
         let is_resp3 = client.reply.is_resp3();
         self.run_script(client, Answer::Run { is_resp3 })
@@ -124,14 +127,14 @@ impl Engine {
                 None => self.orphan = Some(client),
                 Some(_) => {
                     client.flags.set(ClientFlags::SCRIPTING, false);
-                    if self.open_exec == Some(client.conn) {
-                        self.open_exec = None;
-                    }
                     self.run_exec(&mut client);
-                    self.follow_up(&mut client);
+                    self.end_exec(&mut client);
                 }
             }
             return;
+        }
+        if self.script_conn == Some(LOADER) {
+            return self.resume_loaded_script();
         }
         if let Some(conn) = self.script_conn {
             self.process(conn);
@@ -177,6 +180,15 @@ impl Engine {
                 let result = self.end_script(client, &machine, result);
                 if let Some(running) = self.server.scripting.running.take() {
                     client.last_command = Some(running.command);
+                    let args = running.argv.args();
+                    // One that has not stood still is weighed with its command.
+                    if self.server.hotkeys.is_active() && !args.is_empty() {
+                        let line = result.as_ref().err().map(|error| error.line().len());
+                        let written = client.reply.written() + line.map_or(0, |len| len + 3);
+                        let replied = written.saturating_sub(running.replied_before);
+                        self.weigh_call(running.command, args, replied);
+                        self.timing_is_sampled = running.is_sampled;
+                    }
                     self.heavy_since = running.is_heavy.then_some(running.started);
                 }
                 self.server.scripting.busy = None;
@@ -253,7 +265,9 @@ impl Engine {
     fn call_for_script(&mut self, client: &mut Client, machine: &Machine) -> Option<Answer> {
         let owned = machine.shared.args.take();
         client.reply.set_resp3(machine.shared.resp3.get());
+        self.server.effects.allowed = Targets::from_script(machine.shared.repl.get());
         let refused = self.call_or_refuse(client, owned.args());
+        self.server.effects.allowed = Targets::ALL;
         *machine.shared.args.borrow_mut() = owned;
         match refused {
             Ok(true) => {
@@ -322,6 +336,10 @@ impl Engine {
             return Err(CommandError::text(
                 "ERR Wrong number of args calling Redis command from script",
             ));
+        }
+        // What is loaded was let through when it was written.
+        if client.conn == LOADER {
+            return Ok(());
         }
         if spec.flags.has(Flags::NOSCRIPT) && !self.server.debug.deny_scripts_disabled {
             return Err(CommandError::text(

@@ -203,7 +203,7 @@ impl Engine {
             self.server.stats.expire_cycle_cpu_us += elapsed_us;
             self.server.sample_latency("expire-cycle", elapsed_us);
         }
-        if now >= self.next_reading {
+        if now >= self.next_reading || self.server.hotkeys.is_due(self.server.now) {
             self.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
             self.server.want = Some(Want::Reading);
         }
@@ -438,6 +438,7 @@ mod tests {
     use crate::keyspace::object::hash::OldDeadline;
     use crate::keyspace::object::{Hash, ObjectType};
     use crate::state::Client;
+    use crate::state::effects::Targets;
     use crate::state::keys::NewValue;
     use crate::state::pubsub::Scope;
 
@@ -560,7 +561,7 @@ mod tests {
             .pubsub
             .subscribe(&mut listener, Scope::Pattern, b"*");
         engine.server.clients.insert(Box::new(listener));
-        engine.server.effects.propagating = true;
+        engine.server.effects.listening = Targets::ALL;
         let fields = 3 * CYCLE_FIELDS as i64;
         // One hash loses all its fields, one all but one, one of another database none.
         for (dbid, name, stays, deadline) in [

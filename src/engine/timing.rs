@@ -6,6 +6,7 @@
 //! Lives here: the accounts, the slow log, the latency monitor. May not: run anything.
 
 use crate::command::CommandId;
+use crate::command::keys::keys_of;
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
 use crate::engine::Engine;
@@ -22,6 +23,8 @@ pub(super) struct TimedCall {
     argv: Vec<Vec<u8>>,
     addr: String,
     name: Vec<u8>,
+    /// The keys that its time is charged to, if it is sampled.
+    keys: Vec<Vec<u8>>,
 }
 
 impl Engine {
@@ -35,7 +38,15 @@ impl Engine {
     /// Whether a command gets a clock reading of its own.
     #[inline]
     pub(super) fn is_timed(&self, id: CommandId, args: Args<'_>) -> bool {
-        args.len() > self.registry.get(id).timed_above || self.times_all()
+        args.len() > self.registry.get(id).timed_above
+            || (self.times_all() | self.server.hotkeys.times()) && self.is_timed_for_others(id)
+    }
+
+    /// Whether a short command gets one all the same. While someone watches what keys cost, a sampled command does, and
+    /// transactions do, whose commands may be sampled.
+    #[cold]
+    fn is_timed_for_others(&self, id: CommandId) -> bool {
+        self.times_all() || self.server.hotkeys.times_next() || self.is_exec(id)
     }
 
     /// What the slow log would say of a command, with what is secret left out.
@@ -50,7 +61,34 @@ impl Engine {
             argv: trim_args(argv),
             addr: client.addr.clone(),
             name: client.name.clone(),
+            keys: Vec::new(),
         }
+    }
+
+    /// The same for a command that is sampled by those who watch what keys cost.
+    pub(super) fn sampled_call(&self, client: &Client, id: CommandId, args: Args<'_>) -> TimedCall {
+        let keys = self.keys_among(id, args).into_iter().map(<[u8]>::to_vec);
+        TimedCall {
+            keys: keys.collect(),
+            ..self.timed_call(client, id, args)
+        }
+    }
+
+    /// The keys that a request names.
+    fn keys_among<'a>(&self, id: CommandId, args: Args<'a>) -> Vec<&'a [u8]> {
+        let keys = keys_of(self.registry.get(id), args).unwrap_or_default();
+        keys.iter().map(|(at, _)| args.bytes(*at)).collect()
+    }
+
+    /// A command has run while someone watches what keys cost; `replied` is how many bytes its reply has.
+    #[cold]
+    pub(super) fn weigh_call(&mut self, id: CommandId, args: Args<'_>, replied: usize) {
+        let bytes = args.wire_bytes() + replied;
+        let mut hotkeys = std::mem::take(&mut self.server.hotkeys);
+        let mut rng = self.server.rng.clone();
+        hotkeys.ran(&mut rng, bytes as u64, || self.keys_among(id, args));
+        self.server.rng = rng;
+        self.server.hotkeys = hotkeys;
     }
 
     /// The clock was read: what it timed is settled.
@@ -96,11 +134,19 @@ impl Engine {
                 let bytes = &client.query[client.query_pos..client.query_end];
                 let args = Args::new(bytes, &done.argv, &done.big);
                 let whole_us = began.map_or(each_us, |began| now.since(began));
+                if std::mem::take(&mut self.timing_is_sampled) {
+                    let keys = self.keys_among(id, args);
+                    self.server.hotkeys.took(&keys, whole_us);
+                }
                 self.account(id, whole_us, |engine| engine.timed_call(client, id, args));
             }
             client.query_pos += done.len;
         }
         for call in calls {
+            if !call.keys.is_empty() {
+                let keys: Vec<&[u8]> = call.keys.iter().map(Vec::as_slice).collect();
+                self.server.hotkeys.took(&keys, each_us);
+            }
             self.account(call.id, each_us, |_| call);
         }
         if let Some(client) = client {
@@ -143,9 +189,19 @@ impl Engine {
     }
 
     /// A client was served, in the time of the command that served it.
-    pub(super) fn time_served(&mut self, client: &Client, id: CommandId, args: Args<'_>) {
-        if self.times_all() {
-            let call = self.timed_call(client, id, args);
+    pub(super) fn time_served(
+        &mut self,
+        client: &Client,
+        id: CommandId,
+        args: Args<'_>,
+        is_sampled: bool,
+    ) {
+        let is_watched = self.is_timing && self.server.hotkeys.times();
+        if self.times_all() || is_watched {
+            let call = match is_sampled && is_watched {
+                true => self.sampled_call(client, id, args),
+                false => self.timed_call(client, id, args),
+            };
             self.timed_calls.push(call);
         } else {
             self.share_time(id);

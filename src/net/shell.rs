@@ -137,7 +137,10 @@ impl Shell {
         loop {
             if let Some(code) = exit {
                 self.write_aof();
-                self.aof.sync();
+                // What the end comes from need not be told twice.
+                if !self.driver.engine().withholds_replies() {
+                    self.aof.sync();
+                }
                 self.files.finish();
                 return Ok(code);
             }
@@ -254,6 +257,14 @@ impl Shell {
         }
     }
 
+    /// Has a file forced to disk that nothing is appended to any more.
+    fn sync_old(&mut self, file: Option<std::fs::File>) {
+        if let Some(file) = file {
+            // Its answer says nothing: what is forced to disk later comes behind it.
+            self.order_file(Job::Sync { file, ticket: 0 });
+        }
+    }
+
     /// Gives the thread that writes files an order.
     fn order_file(&mut self, job: Job) {
         let waker = Arc::clone(&self.waker);
@@ -352,6 +363,10 @@ impl Shell {
 
     /// Offers every client its replies.
     fn flush(&mut self) {
+        // A reply would tell of what is not on disk.
+        if self.driver.engine().withholds_replies() {
+            return;
+        }
         if !self.unflushed.is_empty() {
             let mut unflushed = std::mem::replace(
                 &mut self.unflushed,
@@ -643,23 +658,17 @@ impl Shell {
                     path,
                     truncate_to,
                 } => {
-                    if let Some(old) = self.aof.replace(&before) {
-                        // Its answer says nothing: what is forced to disk later comes behind it.
-                        self.order_file(Job::Sync {
-                            file: old,
-                            ticket: 0,
-                        });
-                    }
-                    let outcome = self.aof.open(&path_of(&path), truncate_to);
+                    let outcome = self.aof.append_last(&before);
+                    self.tell_aof(outcome);
+                    let (old, outcome) = self.aof.switch(&path_of(&path), truncate_to);
+                    self.sync_old(old);
                     self.tell_aof(Some(outcome));
                 }
                 Order::CloseAof { before } => {
-                    if let Some(old) = self.aof.replace(&before) {
-                        self.order_file(Job::Sync {
-                            file: old,
-                            ticket: 0,
-                        });
-                    }
+                    // Nobody waits for what is written here, so nobody is told how it went.
+                    let _ = self.aof.append_last(&before);
+                    let old = self.aof.close();
+                    self.sync_old(old);
                 }
                 Order::SyncAof { ticket } => match self.aof.handle() {
                     Ok(file) => self.order_file(Job::Sync { file, ticket }),

@@ -16,14 +16,19 @@ use super::value::kind;
 use super::writer::Writer;
 use super::ziplist::{Ziplist, pack, zipmap};
 use crate::keyspace::object::Hash;
-use crate::keyspace::object::hash::{HashLimits, OldDeadline};
+use crate::keyspace::object::hash::{BadFields, HashLimits, OldDeadline};
 use crate::types::listpack::{Item, Listpack};
 
 /// The latest deadline that real servers can represent.
 const DEADLINE_MAX: i64 = (1 << 48) - 2;
 
-const BAD_DEADLINE: RdbError = RdbError::Corrupt("hash: a deadline is out of range");
-const TWICE: RdbError = RdbError::Corrupt("hash: a field comes twice");
+const BAD_DEADLINE: RdbError = RdbError::Corrupt("Hash field with a deadline out of range");
+const BAD_LISTPACK: &str = "Hash listpack integrity check failed";
+const BAD_ZIPLIST: &str = "Hash ziplist integrity check failed";
+const BAD_ZIPMAP: &str = "Zipmap integrity check failed";
+const TWICE_IN_LISTPACK: RdbError =
+    RdbError::Corrupt("Hash listpack integrity check failed: listpack with dup elements");
+const TWICE: RdbError = RdbError::Corrupt("Hash with dup elements");
 
 /// Writes a hash in the form of its encoding, or a piece of it.
 pub fn encode(hash: &Hash, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
@@ -62,27 +67,39 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &HashLimits) -> Result<
     if soonest.is_some_and(|at| !(0..=DEADLINE_MAX + 1).contains(&at)) {
         return Err(BAD_DEADLINE);
     }
-    let (list, has_deadlines) = match kind {
+    let (list, has_deadlines, bad) = match kind {
         kind::HASH => return plain(reader, limits),
         kind::HASH_DEADLINES => return with_deadlines(reader, soonest, limits),
         kind::HASH_DEADLINES_OLD => return with_deadlines(reader, None, limits),
-        kind::HASH_LISTPACK => (Listpack::from_bytes(&reader.string()?), false),
+        kind::HASH_LISTPACK => {
+            let list = Listpack::from_bytes(&reader.string()?);
+            (list, false, BAD_LISTPACK)
+        }
         kind::HASH_ZIPLIST => {
             let text = reader.string()?;
-            (Ziplist::new(&text).and_then(Ziplist::to_listpack), false)
+            let list = Ziplist::new(&text).and_then(Ziplist::to_listpack);
+            (list, false, BAD_ZIPLIST)
         }
         kind::HASH_ZIPMAP => {
             let text = reader.string()?;
-            let items = zipmap(&text).and_then(|texts| pack(texts.into_iter().map(Item::Str)));
-            (items, false)
+            // Real servers passed over empty values at times, but never over an empty zipmap.
+            let texts = zipmap(&text).filter(|texts| !texts.is_empty());
+            let list = texts.and_then(|texts| pack(texts.into_iter().map(Item::Str)));
+            (list, false, BAD_ZIPMAP)
         }
-        _ => (Listpack::from_bytes(&reader.string()?), true),
+        _ => {
+            let list = Listpack::from_bytes(&reader.string()?);
+            (list, true, BAD_LISTPACK)
+        }
     };
-    let list = list.ok_or(RdbError::Corrupt("listpack"))?;
+    let list = list.ok_or(RdbError::Corrupt(bad))?;
     if list.is_empty() {
         return Err(RdbError::Empty);
     }
-    let hash = Hash::from_listpack(list, has_deadlines).ok_or(RdbError::Corrupt("hash"))?;
+    let hash = Hash::from_listpack(list, has_deadlines).map_err(|flaw| match flaw {
+        BadFields::Twice if bad == BAD_LISTPACK => TWICE_IN_LISTPACK,
+        _ => RdbError::Corrupt(bad),
+    })?;
     let in_range = |at: i64| (0..=DEADLINE_MAX).contains(&at);
     if has_deadlines
         && !hash

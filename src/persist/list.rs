@@ -72,7 +72,9 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List
             _ => {
                 let text = reader.string()?;
                 let node = Ziplist::new(&text).and_then(Ziplist::to_listpack);
-                list.push_listpack(node.ok_or(RdbError::Corrupt("ziplist"))?);
+                list.push_listpack(
+                    node.ok_or(RdbError::Corrupt("Ziplist integrity check failed"))?,
+                );
             }
         }
     }
@@ -91,12 +93,23 @@ fn push_node(list: &mut Quicklist, reader: &mut Reader<'_>) -> Result<(), RdbErr
     let container = reader.number()?;
     let text = reader.string()?;
     match container {
+        // Real servers write none of these, and refuse them.
+        PLAIN if text.is_empty() => {
+            return Err(RdbError::Corrupt(
+                "Quicklist integrity check failed: empty element",
+            ));
+        }
         PLAIN => list.push_plain(Bytes::from(text.into_owned())),
         PACKED => {
-            let node = Listpack::from_bytes(&text).ok_or(RdbError::Corrupt("listpack"))?;
+            let node = Listpack::from_bytes(&text)
+                .ok_or(RdbError::Corrupt("Listpack integrity check failed"))?;
             list.push_listpack(node);
         }
-        _ => return Err(RdbError::Corrupt("quicklist")),
+        _ => {
+            return Err(RdbError::Corrupt(
+                "Quicklist integrity check failed: unknown container",
+            ));
+        }
     }
     Ok(())
 }

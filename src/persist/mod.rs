@@ -32,6 +32,6 @@ pub enum RdbError {
     UnknownType(u8),
     #[error("a value that may not be empty is")]
     Empty,
-    #[error("corrupt {0}")]
+    #[error("{0}")]
     Corrupt(&'static str),
 }

@@ -321,7 +321,8 @@ fn parse<'a>(
             }
             SELECT_DB => {
                 let dbid = reader.number()?;
-                let dbid = u32::try_from(dbid).map_err(|_| RdbError::Corrupt("database number"))?;
+                let dbid = u32::try_from(dbid)
+                    .map_err(|_| RdbError::Corrupt("Database number out of range"))?;
                 return Ok(Item::SelectDb(dbid));
             }
             SIZES => {
@@ -403,7 +404,7 @@ fn read_value<'a>(
 }
 
 /// A key's name, or the start of it, as a message shows it.
-fn shown(name: &[u8]) -> String {
+pub fn shown(name: &[u8]) -> String {
     name[..name.len().min(128)].escape_ascii().to_string()
 }
 

@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
     /// What is wrong with something that needs so many bytes, more than are at hand.
     fn lacking(&self, len: u64) -> RdbError {
         match len > self.beyond.saturating_add(self.rest.len() as u64) && self.beyond > 0 {
-            true => RdbError::Corrupt("length: the file is not that long"),
+            true => RdbError::Corrupt("Bad length: the file is not that long"),
             false => RdbError::Truncated,
         }
     }
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
             LEN_LONG => Length::Plain(match first {
                 LEN_32_MARK => u32::from_be_bytes(self.array()?).into(),
                 LEN_64_MARK => u64::from_be_bytes(self.array()?),
-                _ => return Err(RdbError::Corrupt("length")),
+                _ => return Err(RdbError::Corrupt("Unknown length encoding")),
             }),
             LEN_14 => Length::Plain(u64::from(low) << 8 | u64::from(self.byte()?)),
             _ => Length::Plain(low.into()),
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
     pub fn number(&mut self) -> Result<u64, RdbError> {
         match self.length()? {
             Length::Plain(value) => Ok(value),
-            Length::Encoded(_) => Err(RdbError::Corrupt("length")),
+            Length::Encoded(_) => Err(RdbError::Corrupt("Unknown length encoding")),
         }
     }
 
@@ -167,11 +167,13 @@ impl<'a> Reader<'a> {
                 let packed_len = self.count()?;
                 let len = self.number()?;
                 let packed = self.bytes(packed_len)?;
-                let len = usize::try_from(len).map_err(|_| RdbError::Corrupt("LZF string"))?;
-                let bytes = lzf::decompress(packed, len).ok_or(RdbError::Corrupt("LZF string"))?;
+                let len = usize::try_from(len)
+                    .map_err(|_| RdbError::Corrupt("Invalid LZF compressed string"))?;
+                let bytes = lzf::decompress(packed, len)
+                    .ok_or(RdbError::Corrupt("Invalid LZF compressed string"))?;
                 Text::Bytes(Cow::Owned(bytes))
             }
-            _ => return Err(RdbError::Corrupt("string encoding")),
+            _ => return Err(RdbError::Corrupt("Unknown RDB string encoding type")),
         })
     }
 
@@ -193,7 +195,7 @@ impl<'a> Reader<'a> {
             TEXT_NEG_INF => Ok(f64::NEG_INFINITY),
             len => {
                 let text = self.bytes(len.into())?;
-                parse_double(text.trim_ascii()).ok_or(RdbError::Corrupt("number"))
+                parse_double(text.trim_ascii()).ok_or(RdbError::Corrupt("Bad number"))
             }
         }
     }
@@ -277,7 +279,7 @@ mod tests {
         let packed = [0xc3, 1, 0x43, 0xe8, 0];
         assert_eq!(
             Reader::new(&packed).text(),
-            Err(RdbError::Corrupt("LZF string"))
+            Err(RdbError::Corrupt("Invalid LZF compressed string"))
         );
     }
 

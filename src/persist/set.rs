@@ -38,7 +38,8 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
     match kind {
         kind::SET_INTSET => {
             let text = reader.string()?;
-            let ints = Intset::from_bytes(&text).ok_or(RdbError::Corrupt("intset"))?;
+            let ints = Intset::from_bytes(&text)
+                .ok_or(RdbError::Corrupt("Intset integrity check failed"))?;
             if ints.is_empty() {
                 return Err(RdbError::Empty);
             }
@@ -49,7 +50,8 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
         }
         kind::SET_LISTPACK => {
             let text = reader.string()?;
-            let list = Listpack::from_bytes(&text).ok_or(RdbError::Corrupt("listpack"))?;
+            let list = Listpack::from_bytes(&text)
+                .ok_or(RdbError::Corrupt("Set listpack integrity check failed"))?;
             if list.is_empty() {
                 return Err(RdbError::Empty);
             }
@@ -80,7 +82,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
     }
 }
 
-const TWICE: RdbError = RdbError::Corrupt("set: a member comes twice");
+const TWICE: RdbError = RdbError::Corrupt("Duplicate set members detected");
 
 fn table_of<'a>(
     items: impl Iterator<Item = Item<'a>>,

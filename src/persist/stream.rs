@@ -88,17 +88,20 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>) -> Result<Stream, RdbError> {
     let mut stream = stream::Stream::default();
     for _ in 0..reader.count()? {
         let id = reader.string()?;
-        let id = <[u8; 16]>::try_from(&id[..]).map_err(|_| RdbError::Corrupt("stream: ID"))?;
+        let id = <[u8; 16]>::try_from(&id[..])
+            .map_err(|_| RdbError::Corrupt("Stream node key is no stream ID"))?;
         let bytes = reader.string()?;
         let block = Block::from_bytes(StreamId::from_bytes(id), &bytes);
-        let block = block.ok_or(RdbError::Corrupt("stream: block"))?;
+        let block = block.ok_or(RdbError::Corrupt("Stream listpack integrity check failed"))?;
         if !stream.log.push_block(block) {
-            return Err(RdbError::Corrupt("stream: order of blocks"));
+            return Err(RdbError::Corrupt("Stream nodes are out of order"));
         }
     }
     let log = &mut stream.log;
     if reader.number()? != log.len() {
-        return Err(RdbError::Corrupt("stream: number of entries"));
+        return Err(RdbError::Corrupt(
+            "Stream length inconsistent with its entries",
+        ));
     }
     log.last_id = id_of(reader)?;
     if kind == kind::STREAM {
@@ -109,13 +112,15 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>) -> Result<Stream, RdbError> {
         log.entries_added = reader.number()?;
     }
     if log.edge_id(true) > log.last_id {
-        return Err(RdbError::Corrupt("stream: last ID"));
+        return Err(RdbError::Corrupt("Stream entry behind the last ID"));
     }
     for _ in 0..reader.count()? {
         let name = reader.string()?;
         let group = decode_group(kind, reader, &stream.log)?;
         if stream.groups.insert(name[..].into(), group).is_some() {
-            return Err(RdbError::Corrupt("stream: a group comes twice"));
+            return Err(RdbError::Corrupt(
+                "Duplicated consumer group name loading the stream",
+            ));
         }
     }
     Ok(Stream::new(stream))
@@ -134,13 +139,15 @@ fn decode_group(kind: u8, reader: &mut Reader<'_>, log: &stream::Log) -> Result<
         let id = StreamId::from_bytes(reader.array()?);
         let delivery = (reader.millis()?, reader.number()?);
         if unowned.insert(id, delivery).is_some() {
-            return Err(RdbError::Corrupt("stream: a pending entry comes twice"));
+            return Err(RdbError::Corrupt(
+                "Duplicated global PEL entry loading stream consumer group",
+            ));
         }
     }
     for _ in 0..reader.count()? {
         let name = reader.string()?;
         if group.find(&name).is_some() {
-            return Err(RdbError::Corrupt("stream: a consumer comes twice"));
+            return Err(RdbError::Corrupt("Duplicate stream consumer detected"));
         }
         let seen_ms = reader.millis()?;
         let index = group.add_consumer(&name, seen_ms);
@@ -154,10 +161,15 @@ fn decode_group(kind: u8, reader: &mut Reader<'_>, log: &stream::Log) -> Result<
             let id = StreamId::from_bytes(reader.array()?);
             // Each entry is pending once, so it is gone from here when a second consumer names it.
             let delivery = unowned.remove(&id);
-            let (delivered_ms, deliveries) =
-                delivery.ok_or(RdbError::Corrupt("stream: a consumer's pending entry"))?;
+            let (delivered_ms, deliveries) = delivery.ok_or(RdbError::Corrupt(
+                "Consumer entry not found in group global PEL",
+            ))?;
             group.assign(id, index, delivered_ms, deliveries);
         }
+    }
+    // Only servers that write the latest type have a command that gives an entry back.
+    if kind != kind::STREAM_3 && !unowned.is_empty() {
+        return Err(RdbError::Corrupt("Stream CG PEL entry without consumer"));
     }
     for (id, (delivered_ms, deliveries)) in unowned {
         group.assign(id, NOBODY, delivered_ms, deliveries);

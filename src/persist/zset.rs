@@ -15,6 +15,9 @@ use crate::types::listpack::Listpack;
 /// Elements of a sorted set that are looked up at a time.
 const RUN: usize = 64;
 
+const BAD_LISTPACK: RdbError = RdbError::Corrupt("Zset listpack integrity check failed");
+const BAD_ZIPLIST: RdbError = RdbError::Corrupt("Zset ziplist integrity check failed");
+
 /// Writes a sorted set in the form of its encoding, or a piece of it.
 pub fn encode(zset: &ZSet, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
     if let ZSetRef::Listpack(list) = zset.view() {
@@ -44,11 +47,15 @@ pub fn encode(zset: &ZSet, piece: Piece, writer: &mut Writer<'_>) -> Option<u64>
 /// Reads a sorted set of any of its types.
 pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<ZSet, RdbError> {
     let pairs = match kind {
-        kind::ZSET_LISTPACK => Listpack::from_bytes(&reader.string()?),
-        kind::ZSET_ZIPLIST => Ziplist::new(&reader.string()?).and_then(Ziplist::to_listpack),
+        kind::ZSET_LISTPACK => Listpack::from_bytes(&reader.string()?).ok_or(BAD_LISTPACK),
+        kind::ZSET_ZIPLIST => {
+            let text = reader.string()?;
+            let pairs = Ziplist::new(&text).and_then(Ziplist::to_listpack);
+            pairs.ok_or(BAD_ZIPLIST)
+        }
         _ => return elements(kind, reader, limits),
     };
-    let pairs = pairs.ok_or(RdbError::Corrupt("listpack"))?;
+    let pairs = pairs?;
     if pairs.is_empty() {
         return Err(RdbError::Empty);
     }
@@ -57,7 +64,12 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<
         value: usize::MAX,
         ..*limits
     };
-    ZSet::from_listpack(pairs, &limits).ok_or(RdbError::Corrupt("sorted set"))
+    let bad = if kind == kind::ZSET_ZIPLIST {
+        BAD_ZIPLIST
+    } else {
+        BAD_LISTPACK
+    };
+    ZSet::from_listpack(pairs, &limits).ok_or(bad)
 }
 
 fn elements(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<ZSet, RdbError> {
@@ -70,14 +82,14 @@ fn elements(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<ZS
             _ => reader.double()?,
         };
         if score.is_nan() {
-            return Err(RdbError::Corrupt("sorted set: a score is not a number"));
+            return Err(RdbError::Corrupt("Zset with NAN score detected"));
         }
         elements.push((member, score));
     }
     let pairs = elements.iter().map(|(member, score)| (&member[..], *score));
     let zset = ZSet::from_elements(pairs, limits);
     if zset.len() != count {
-        return Err(RdbError::Corrupt("sorted set: a member comes twice"));
+        return Err(RdbError::Corrupt("Duplicate zset fields detected"));
     }
     Ok(zset)
 }

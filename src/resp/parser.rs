@@ -123,6 +123,13 @@ impl<'a> Args<'a> {
     pub fn total_bytes(&self) -> usize {
         self.argv.iter().map(|at| self.at(*at).len()).sum()
     }
+
+    /// Bytes of the request that these arguments make, as clients write it: an array of strings.
+    pub fn wire_bytes(&self) -> usize {
+        let head = |number: usize| 3 + number.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let args = self.argv.iter().map(|at| self.at(*at).len());
+        head(self.argv.len()) + args.map(|len| head(len) + len + 2).sum::<usize>()
+    }
 }
 
 /// A command's arguments in memory of their own, to be run later.

@@ -93,8 +93,11 @@ pub struct Running {
     /// It waits for a clock reading of its own.
     pub awaits_clock: bool,
     pub is_killed: bool,
-    /// The command as it came, kept once the script counts as busy.
+    /// The command as it came, kept once the script stands still, and where its reply began.
     pub argv: OwnedArgs,
+    pub replied_before: usize,
+    /// It is sampled by those who watch what keys cost.
+    pub is_sampled: bool,
 }
 
 /// All about scripts that handlers can reach.

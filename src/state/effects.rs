@@ -107,32 +107,99 @@ impl Event {
     }
 }
 
+/// Where to a command is propagated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Targets(u8);
+
+impl Targets {
+    pub const NONE: Targets = Targets(0);
+    pub const AOF: Targets = Targets(1);
+    pub const REPLICAS: Targets = Targets(2);
+    pub const ALL: Targets = Targets(3);
+
+    /// The targets with the numbers that `redis.set_repl` knows.
+    pub const fn from_script(flags: u8) -> Targets {
+        Targets(flags).and(Targets::ALL)
+    }
+
+    /// The targets that both name.
+    #[inline]
+    pub const fn and(self, other: Targets) -> Targets {
+        Targets(self.0 & other.0)
+    }
+
+    /// The targets that one of them names.
+    #[inline]
+    pub const fn or(self, other: Targets) -> Targets {
+        Targets(self.0 | other.0)
+    }
+
+    /// The targets without those of `other`.
+    pub const fn without(self, other: Targets) -> Targets {
+        Targets(self.0 & !other.0)
+    }
+
+    #[inline]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// A command as it goes to the AOF and to replicas, with the database it is meant for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Propagated {
+    pub targets: Targets,
     pub dbid: u32,
     pub argv: Vec<Vec<u8>>,
 }
 
 /// Waiting effects.
-#[derive(Default)]
 pub struct Effects {
     /// Changes since the last save, which INFO shows and `save` points count.
     pub dirty: u64,
-    /// Whether anyone reads `propagated`: without an AOF or a replica nothing is collected.
-    pub propagating: bool,
+    /// Who reads `propagated`: without an AOF or a replica nothing is collected.
+    pub listening: Targets,
     pub propagated: Vec<Propagated>,
     /// The handler has said what is to be propagated in place of the request.
     pub rewritten: bool,
+    /// The handler wants the request itself to go to these, whether or not it has changed anything.
+    pub forced: Targets,
+    /// Where to the commands of the script that runs may go, see `redis.set_repl`; to all while none runs.
+    pub allowed: Targets,
+}
+
+impl Default for Effects {
+    fn default() -> Effects {
+        Effects {
+            dirty: 0,
+            listening: Targets::NONE,
+            propagated: Vec::new(),
+            rewritten: false,
+            forced: Targets::NONE,
+            allowed: Targets::ALL,
+        }
+    }
 }
 
 impl Effects {
+    /// Whether anyone reads what is propagated.
+    #[inline]
+    pub fn propagating(&self) -> bool {
+        !self.listening.is_none()
+    }
+
     /// A command has run. If it changed something and has not said what stands for that, the request itself is what
     /// is propagated. `dirty_before` is the count of changes before it ran.
     pub fn settle_request(&mut self, dbid: u32, args: Args<'_>, writes: bool, dirty_before: u64) {
         let is_rewritten = std::mem::take(&mut self.rewritten);
+        let mut targets = std::mem::take(&mut self.forced);
         if writes && !is_rewritten && self.dirty != dirty_before {
+            targets = Targets::ALL;
+        }
+        let targets = targets.and(self.allowed).and(self.listening);
+        if !targets.is_none() {
             self.propagated.push(Propagated {
+                targets,
                 dbid,
                 argv: args.iter_from(0).map(<[u8]>::to_vec).collect(),
             });
@@ -145,10 +212,23 @@ impl Effects {
         !self.propagated.is_empty()
     }
 
-    /// Queues `argv` for the AOF and the replicas.
+    /// Queues `argv` for the AOF and the replicas, whatever a script has said about its commands: what it tells of
+    /// has happened beside them.
     pub fn propagate(&mut self, dbid: u32, argv: &[&[u8]]) {
-        if self.propagating {
+        self.push(Targets::ALL, dbid, argv);
+    }
+
+    /// Queues `argv` in place of the request, for those to whom the request may go.
+    pub fn substitute(&mut self, dbid: u32, argv: &[&[u8]]) {
+        self.rewritten = true;
+        self.push(self.allowed, dbid, argv);
+    }
+
+    fn push(&mut self, targets: Targets, dbid: u32, argv: &[&[u8]]) {
+        let targets = targets.and(self.listening);
+        if !targets.is_none() {
             self.propagated.push(Propagated {
+                targets,
                 dbid,
                 argv: argv.iter().map(|arg| arg.to_vec()).collect(),
             });

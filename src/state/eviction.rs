@@ -98,7 +98,7 @@ impl Server {
 
     /// Memory that is in use and does not count against the limit, because evicting keys would make it grow.
     pub fn uncounted_memory(&self) -> u64 {
-        0
+        self.aof.turn_bytes
     }
 
     /// Whether values of keys must be the keys' own, because each remembers its use.
@@ -115,8 +115,10 @@ impl Server {
     }
 
     fn evict_some(&mut self) -> Room {
-        // A pause keeps the data set as it is, and what is being loaded was there before.
-        let is_safe = !self.is_paused() && self.persistence.loading.is_none();
+        // A pause keeps the data set as it is, what is being loaded was there before, and a script that stands still
+        // shall find the keys that it has seen.
+        let is_busy = self.scripting.busy.is_some();
+        let is_safe = !self.is_paused() && !is_busy && self.persistence.loading.is_none();
         if self.config.maxmemory == 0 || !is_safe {
             return Room::Enough;
         }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod eviction;
 pub mod fields;
 pub mod histogram;
+pub mod hotkeys;
 pub mod keys;
 pub mod latency;
 pub mod loading;

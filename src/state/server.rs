@@ -17,6 +17,7 @@ use crate::state::client::{Client, ClientFlags, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::Effects;
 use crate::state::eviction::Eviction;
+use crate::state::hotkeys::Hotkeys;
 use crate::state::latency::Latency;
 use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
@@ -192,6 +193,8 @@ pub struct Server {
     pub startup_memory: u64,
     pub slowlog: SlowLog,
     pub latency: Latency,
+    /// Which keys cost most, while someone watches.
+    pub hotkeys: Hotkeys,
     /// The last process reading; fresh for commands that asked for one.
     pub reading: Reading,
     pub cron_loops: u64,
@@ -270,6 +273,7 @@ impl Server {
             startup_memory: 0,
             slowlog: SlowLog::default(),
             latency: Latency::default(),
+            hotkeys: Hotkeys::default(),
             reading: Reading::default(),
             cron_loops: 0,
             want: None,
@@ -395,6 +399,7 @@ impl Server {
                 stats.durations.record(each_ns, calls);
             }
             self.stats.command_us += elapsed_us;
+            self.hotkeys.spent(elapsed_us);
         }
     }
 
@@ -405,6 +410,7 @@ impl Server {
 
     /// Counters start again from zero.
     pub fn reset_stats(&mut self) {
+        self.carry_hotkeys();
         self.stats = Stats::default();
         self.eviction.reset_stats(self.now);
         self.error_stats.clear();

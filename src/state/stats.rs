@@ -7,6 +7,8 @@ use crate::state::histogram::Histogram;
 pub struct Stats {
     pub connections_received: u64,
     pub commands_processed: u64,
+    /// Snapshots that were begun in the background.
+    pub snapshots: u64,
     pub rejected_connections: u64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
@@ -42,6 +44,13 @@ pub struct Stats {
     pub cycle_commands_max: u64,
     /// Microseconds spent in ticks.
     pub cron_us: u64,
+}
+
+impl Stats {
+    /// All bytes that came in and went out.
+    pub fn net_bytes(&self) -> u64 {
+        self.net_input_bytes.wrapping_add(self.net_output_bytes)
+    }
 }
 
 /// One command's figures.

@@ -18,3 +18,4 @@ pub mod partial_sort;
 pub mod quicklist;
 pub mod size_class;
 pub mod stream;
+pub mod top_keys;

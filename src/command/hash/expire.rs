@@ -315,7 +315,7 @@ pub fn report_deleted(ctx: &mut Ctx<'_>, key: Key<'_>, fields: &[&[u8]]) {
     touch_times(ctx, key, Event::hash("hdel"), fields.len());
     ctx.server.stats.expired_subkeys += fields.len() as u64;
     for field in fields {
-        ctx.propagate(&[b"HDEL", key.bytes, field]);
+        ctx.propagate_anyway(&[b"HDEL", key.bytes, field]);
     }
     let dbid = ctx.client.dbid;
     ctx.server.delete_emptied_hash(dbid, key);

@@ -114,11 +114,10 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.server.store_object(dbid, key, hash.into_object());
     ctx.server.touch(dbid, key.bytes, Event::hash("hset"));
     let effects = &mut ctx.server.effects;
-    effects.rewritten = true;
     if replaces {
-        effects.propagate(dbid, &[b"DEL", key.bytes]);
+        effects.substitute(dbid, &[b"DEL", key.bytes]);
     }
-    effects.propagate(dbid, &argv);
+    effects.substitute(dbid, &argv);
     ctx.client.reply.ok();
     Ok(())
 }

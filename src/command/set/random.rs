@@ -120,7 +120,7 @@ fn pop_many(ctx: &mut Ctx<'_>, key: Key<'_>, count: usize) -> Result<(), Command
         for members in popped.chunks(BATCH) {
             let mut argv: Vec<&[u8]> = vec![b"SREM", key.bytes];
             argv.extend(members.iter().map(Vec::as_slice));
-            ctx.propagate(&argv);
+            ctx.propagate_anyway(&argv);
         }
     }
     let reply = &mut ctx.client.reply;

@@ -374,7 +374,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if trimmed > 0 {
         ctx.notify(key.bytes, Event::stream("xtrim"));
     }
-    if ctx.server.effects.propagating {
+    if ctx.server.effects.propagating() {
         propagate_add(ctx, args, key, &options, id, message)?;
     }
     reply_id(&mut ctx.client.reply, id);
@@ -532,7 +532,7 @@ fn xtrim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if trimmed > 0 {
         ctx.touch(key.bytes, Event::stream("xtrim"));
         super::count_changes(ctx, trimmed as usize - 1);
-        if ctx.server.effects.propagating && options.trim.is_approximate {
+        if ctx.server.effects.propagating() && options.trim.is_approximate {
             let argv = exact_argv(ctx, args, key, &options.trim)?;
             propagate_instead(ctx, &[argv.into_iter().flatten().collect()]);
         }

@@ -1,7 +1,7 @@
 //! XCLAIM and XAUTOCLAIM: pending entries change their consumers.
 
 use super::{
-    claim_argv, find, id_arg, no_group, parse_strict_id, propagate_instead, reply_entry, reply_id,
+    claim_argv, find, id_arg, no_group, parse_strict_id, propagate_outcome, reply_entry, reply_id,
     set_id_argv, start_arg,
 };
 use crate::command::ctx::int_arg;
@@ -191,7 +191,7 @@ fn xclaim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         .collect();
     let options = Options::parse(args, 5 + ids.len(), now_ms)?;
     let (key, name) = (ctx.key(args, 1), args.bytes(2));
-    let propagating = ctx.server.effects.propagating;
+    let propagating = ctx.server.effects.propagating();
     let found = ctx
         .server
         .object::<object::Stream>(ctx.client.dbid, key, Access::ReadWrite)?;
@@ -258,7 +258,7 @@ fn finish(ctx: &mut Ctx<'_>, claim: Claim<'_>, is_new: bool, changes: usize) {
     }
     super::count_changes(ctx, changes);
     super::pending_changed(ctx, key);
-    propagate_instead(ctx, &commands);
+    propagate_outcome(ctx, &commands);
 }
 
 pub const XAUTOCLAIM: Spec = Spec {
@@ -313,7 +313,7 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     group(ctx, args)?;
     let now_ms = ctx.server.now_ms;
     let (key, name) = (ctx.key(args, 1), args.bytes(2));
-    let propagating = ctx.server.effects.propagating;
+    let propagating = ctx.server.effects.propagating();
     let found = ctx
         .server
         .object::<object::Stream>(ctx.client.dbid, key, Access::ReadWrite)?;

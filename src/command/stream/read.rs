@@ -1,7 +1,7 @@
 //! XREAD and XREADGROUP.
 
 use super::{
-    claim_argv, find, invalid_id, no_group, parse_strict_id, propagate_instead, reply_entry,
+    claim_argv, find, invalid_id, no_group, parse_strict_id, propagate_outcome, reply_entry,
     reply_id, reply_pairs, set_id_argv,
 };
 use crate::command::ctx::{int_arg, timeout_ms_arg};
@@ -271,7 +271,7 @@ fn read_group(
     after: Option<StreamId>,
 ) -> Result<(), CommandError> {
     let now_ms = ctx.server.now_ms;
-    let propagating = ctx.server.effects.propagating;
+    let propagating = ctx.server.effects.propagating();
     let (name, consumer) = (
         args.bytes(options.group_at),
         args.bytes(options.group_at + 1),
@@ -374,7 +374,7 @@ fn read_group(
     }
     super::count_changes(ctx, (is_new_read || claimed > 0).into());
     super::pending_changed(ctx, key);
-    propagate_instead(ctx, &commands);
+    propagate_outcome(ctx, &commands);
     Ok(())
 }
 

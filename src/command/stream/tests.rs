@@ -6,6 +6,7 @@ use crate::command::Registry;
 use crate::config::Config;
 use crate::resp::parser::QueryView;
 use crate::resp::{Limits, Parser};
+use crate::state::effects::Targets;
 use crate::state::server::Process;
 use crate::state::{Client, ConnId, Server, UnixMicros};
 
@@ -16,7 +17,7 @@ fn propagated(script: &str) -> Vec<String> {
     let registry = Registry::new(&[]).expect("no command is renamed");
     let mut server = Server::new(Config::default(), Process::default(), 1, NOW);
     server.set_now(NOW);
-    server.effects.propagating = true;
+    server.effects.listening = Targets::ALL;
     let mut client = Client::new(ConnId(0), 1, NOW);
     let mut all = Vec::new();
     for line in script

@@ -84,6 +84,15 @@ pub enum OldDeadline {
     Clear,
 }
 
+/// Why a listpack is no hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadFields {
+    /// There are no whole pairs, or deadlines are no numbers or out of order.
+    Form,
+    /// A field comes twice.
+    Twice,
+}
+
 impl Default for Hash {
     fn default() -> Hash {
         Listpack::new().into()
@@ -132,12 +141,12 @@ impl Fields {
 }
 
 impl Hash {
-    /// A hash from the listpack of an RDB file or a DUMP payload, which has been checked to be sound; `None` if
-    /// it is not made of pairs, or of triples with deadlines in order, or if a field comes twice.
-    pub fn from_listpack(list: Listpack, has_deadlines: bool) -> Option<Hash> {
+    /// A hash from the listpack of an RDB file or a DUMP payload, which has been checked to be sound. It is
+    /// refused if it is not made of pairs, or of triples with deadlines in order, or if a field comes twice.
+    pub fn from_listpack(list: Listpack, has_deadlines: bool) -> Result<Hash, BadFields> {
         let step = if has_deadlines { TRIPLE } else { PAIR };
         if !list.len().is_multiple_of(step) {
-            return None;
+            return Err(BadFields::Form);
         }
         let hash = if has_deadlines {
             Hash::from(Timed::new(list))
@@ -152,8 +161,11 @@ impl Hash {
                 (None, Some(_)) => false,
                 (_, None) => true,
             };
-            if !in_order || !names.insert(field.to_vec()) {
-                return None;
+            if !in_order {
+                return Err(BadFields::Form);
+            }
+            if !names.insert(field.to_vec()) {
+                return Err(BadFields::Twice);
             }
             last = found.deadline_ms;
         }
@@ -166,8 +178,8 @@ impl Hash {
                 .all(|item| item.int().is_some_and(|deadline| deadline >= 0))
         };
         match hash.view() {
-            HashRef::ListpackEx(list) if !is_number(list) => None,
-            _ => Some(hash),
+            HashRef::ListpackEx(list) if !is_number(list) => Err(BadFields::Form),
+            _ => Ok(hash),
         }
     }
 
@@ -711,7 +723,7 @@ mod tests {
     fn assert_valid(hash: &Hash) {
         if let Some((list, has_deadlines)) = hash.packed() {
             assert!(is_sound(list.as_bytes()));
-            assert!(Hash::from_listpack(list.clone(), has_deadlines).is_some());
+            assert!(Hash::from_listpack(list.clone(), has_deadlines).is_ok());
         }
         if let HashRef::Table(fields) = hash.view() {
             fields.table.assert_valid();
@@ -867,7 +879,7 @@ mod tests {
             (&["a", "1", "5", "b", "2"], true, false),
         ] {
             let hash = Hash::from_listpack(list(items), has_deadlines);
-            assert_eq!(hash.is_some(), is_hash, "{items:?}");
+            assert_eq!(hash.is_ok(), is_hash, "{items:?}");
         }
     }
 }
