@@ -169,7 +169,6 @@ fn make(server: &Path, dir: &Path, has_aof: bool, requests: usize, make: Make) {
     if !has_aof {
         send(&[vec!["SAVE".to_owned()]]);
     }
-    drop(send);
     drop(server);
     for name in ["log", "socket"] {
         let _ = fs::remove_file(dir.join(name));
