@@ -489,9 +489,9 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("pubsub_channels", server.pubsub.len(Scope::Channel));
     out.line("pubsub_patterns", server.pubsub.len(Scope::Pattern));
     out.line("pubsubshard_channels", server.pubsub.len(Scope::Shard));
+    out.line("latest_fork_usec", 0);
+    out.line("total_forks", stats.background_snapshots);
     out.lines(&[
-        ("latest_fork_usec", "0"),
-        ("total_forks", "0"),
         ("migrate_cached_sockets", "0"),
         ("slave_expires_tracked_keys", "0"),
         ("active_defrag_hits", "0"),

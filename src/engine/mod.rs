@@ -277,6 +277,7 @@ impl Engine {
         self.last_clock = now;
         self.clock_is_fresh = false;
         self.server.aof.turn_bytes = 0;
+        self.server.begin_eviction_turn();
         self.tick();
         self.settle_answers();
     }

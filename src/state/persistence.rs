@@ -63,6 +63,8 @@ impl Restraint {
 pub enum After {
     /// The waiting client, if there is one, gets its reply.
     Reply,
+    /// The same for FLUSHALL, which has done its work whether or not the file could be written.
+    Flushed,
     /// The data is loaded again (DEBUG RELOAD), in place of what is there or beside it.
     Reload { flushes: bool, merges: bool },
     /// The server ends.
@@ -211,7 +213,7 @@ impl Server {
             Ended::Whole { .. } => {
                 self.log(LogLevel::Notice, "DB saved on disk");
                 let state = &mut self.persistence;
-                state.saves += 1;
+                state.saves += u64::from(state.after == After::Reply);
                 state.last_save_secs = self.now.secs();
                 self.effects.dirty = self.effects.dirty.saturating_sub(snapshot.dirty_before);
                 if is_background {
@@ -276,6 +278,7 @@ impl Server {
                 let text = "ERR Error saving the DB, check the server logs";
                 self.answer_later(waiter, Err(CommandError::text(text)));
             }
+            After::Flushed => self.answer_later(waiter, Ok(())),
             After::Reply => {
                 let result = result.map_err(|()| {
                     CommandError::text("ERR saving the data failed, check the server logs")
@@ -309,6 +312,7 @@ impl Server {
                 self.flush(dbid as u32, false);
             }
             self.scripting.libraries.flush();
+            self.invalidate_all();
         }
         self.hold(false);
         self.begin_loading(merges, Then::Reload(waiter), false);
@@ -320,6 +324,7 @@ impl Server {
             self.flush(dbid as u32, false);
         }
         self.scripting.libraries.flush();
+        self.invalidate_all();
         self.begin_loading(false, Then::LoadAof(waiter), true);
     }
 

@@ -128,6 +128,9 @@ pub enum Ended {
 impl Server {
     /// Begins a snapshot to `target`. There must be none.
     pub fn begin_snapshot(&mut self, purpose: Purpose, target: &[u8], waiter: Option<Waiter>) {
+        if purpose != Purpose::Foreground {
+            self.stats.background_snapshots += 1;
+        }
         let file = self.next_ticket();
         let temp = match purpose {
             Purpose::AofBase => format!("temp-rewriteaof-bg-{}.aof", self.process.pid),

@@ -26,6 +26,8 @@ pub struct Stats {
     pub lazyfreed_objects: u64,
     /// Scripts of EVAL that had to make room for others.
     pub evicted_scripts: u64,
+    /// Snapshots that began beside the clients' commands. INFO shows them where a real server shows its forks.
+    pub background_snapshots: u64,
     pub unexpected_error_replies: u64,
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,
