@@ -1,23 +1,29 @@
 //! Bench: how often a cache that evicts finds what it is asked for, beside real servers.
 //!
-//!     cargo bench --bench hit_ratio [-- ACCESSES]
+//!     cargo bench --bench hit_ratio [-- SECONDS]         300 without
 //!
-//! Drives Retrace and each of the servers on `PATH` (`redis-server`, `valkey-server`), or those that `RETRACE_PEERS` names
-//! (paths, separated by colons), with the same accesses: keys drawn from a Zipf distribution by a generator with a fixed
-//! seed, read, and written when they were missing. Each server gets the memory in which it holds the same number of keys, so
-//! that the figures compare decisions, not bytes. What is printed is the share of reads that found their key, after a
-//! first tenth that fills the cache.
+//! Drives Retrace and its peers (see `servers`) with the same accesses: keys drawn from a Zipf distribution by a generator
+//! with a fixed seed, read, and written when they were missing. Each server gets the memory in which it holds the same
+//! number of keys, so that the figures compare decisions, not bytes.
+//!
+//! Servers remember the last use by the second, so the accesses come at a pace at which a key stays for many seconds:
+//! as fast as possible, every key would have been used this second, and one as good as another. Every row and server
+//! has a process of its own, and all run at the same time. What is printed is the share of reads that found their key,
+//! after a first tenth, and how many keys were held on average.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "it starts servers and talks to them"
 )]
 
+mod servers;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use servers::Server;
 
 /// Different keys, and how many of them fit.
 const KEYS: usize = 100_000;
@@ -26,15 +32,19 @@ const FITTING: usize = 10_000;
 /// The exponent of the distribution: the n-th key is drawn 1 / n^EXPONENT times as often as the first.
 const EXPONENT: f64 = 0.99;
 
-const ACCESSES: usize = 1_000_000;
+const SECONDS: u64 = 300;
+const ACCESSES_A_SECOND: usize = 2000;
 
-/// Short runs that find the limit.
-const TRIALS: usize = 4;
+/// Accesses before the pace begins, which fill the cache. From the second half of these on, up to the end of the first
+/// tenth of the others, the limit is corrected after so many.
+const FILLING: usize = 200_000;
+const CORRECTING: usize = 2000;
 
 /// Reads that are sent together.
-const BATCH: usize = 32;
+const BATCH: usize = 20;
 
-const VALUE: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr";
+/// Long enough that what a server needs beside values makes little difference.
+const VALUE_LEN: usize = 400;
 
 const ROWS: &[(&str, u32)] = &[
     ("allkeys-lru", 5),
@@ -44,70 +54,29 @@ const ROWS: &[(&str, u32)] = &[
     ("allkeys-random", 5),
 ];
 
-struct Server {
-    name: String,
-    child: Child,
-    port: u16,
+struct Client {
+    stream: BufReader<TcpStream>,
+    value: String,
+    zipf: Zipf,
 }
-
-impl Server {
-    fn start(path: &Path) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
-        let child = Command::new(path)
-            .args(["--port", &port.to_string(), "--save", ""])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Server {
-            name: name.into_owned(),
-            child,
-            port,
-        }
-    }
-
-    fn connect(&self) -> Client {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
-                stream.set_nodelay(true).expect("a TCP socket");
-                return Client(BufReader::new(stream));
-            }
-            assert!(Instant::now() < deadline, "{} does not listen", self.name);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Client(BufReader<TcpStream>);
 
 impl Client {
     fn send(&mut self, lines: &str) {
-        self.0
-            .get_mut()
-            .write_all(lines.as_bytes())
-            .expect("the server takes it");
+        let stream = self.stream.get_mut();
+        stream.write_all(lines.as_bytes()).expect("it takes it");
     }
 
     /// One reply; none for a null.
     fn read(&mut self) -> Option<String> {
         let mut line = String::new();
-        self.0.read_line(&mut line).expect("a reply");
+        self.stream.read_line(&mut line).expect("a reply");
         assert!(!line.starts_with('-'), "{line}");
         let Some(len) = line.strip_prefix('$') else {
             return Some(line.trim_end().to_owned());
         };
         let len = usize::try_from(len.trim_end().parse::<i64>().expect("a length")).ok()?;
         let mut body = vec![0; len + 2];
-        self.0.read_exact(&mut body).expect("a whole reply");
+        self.stream.read_exact(&mut body).expect("a whole reply");
         body.truncate(len);
         Some(String::from_utf8_lossy(&body).into_owned())
     }
@@ -117,35 +86,42 @@ impl Client {
         self.read().unwrap_or_default()
     }
 
-    fn figure(&mut self, name: &str) -> u64 {
+    fn used_memory(&mut self) -> f64 {
         let text = self.ask("INFO memory");
         let mut lines = text.lines();
-        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = lines.find_map(|line| line.strip_prefix("used_memory:"));
         value
             .and_then(|value| value.parse().ok())
             .expect("a figure")
     }
 
-    /// Empties the server, and waits for the memory.
-    fn empty(&mut self) {
-        self.ask("CONFIG SET maxmemory 0");
-        self.ask("FLUSHALL SYNC");
-        while self.figure("lazyfree_pending_objects") > 0 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    fn keys_held(&mut self) -> f64 {
+        let reply = self.ask("DBSIZE");
+        reply.trim_start_matches(':').parse().expect("a number")
     }
 
-    fn write_all(&mut self, keys: impl Iterator<Item = usize>) {
-        let mut text = String::new();
-        let mut count = 0;
-        for key in keys {
-            text.push_str(&format!("SET key:{key} {VALUE}\r\n"));
-            count += 1;
-        }
+    /// Reads a batch of keys and writes those that were missing; says how many were there.
+    fn access(&mut self) -> usize {
+        let keys: Vec<usize> = (0..BATCH).map(|_| self.zipf.next()).collect();
+        let gets = keys.iter().map(|key| format!("GET key:{key}\r\n"));
+        let text: String = gets.collect();
         self.send(&text);
-        for _ in 0..count {
+        let mut missing = Vec::new();
+        for key in &keys {
+            if self.read().is_none() && !missing.contains(key) {
+                missing.push(*key);
+            }
+        }
+        let value = &self.value;
+        let sets = missing
+            .iter()
+            .map(|key| format!("SET key:{key} {value}\r\n"));
+        let text: String = sets.collect();
+        self.send(&text);
+        for _ in &missing {
             self.read();
         }
+        BATCH - missing.len()
     }
 }
 
@@ -180,86 +156,102 @@ impl Zipf {
     }
 }
 
-/// The share of reads that found their key, in percent, and how many keys there are at the end. The limit is what holds
-/// [`FITTING`] keys: guessed, tried in short runs and corrected.
-fn measure(server: &Server, (policy, samples): (&str, u32), accesses: usize) -> (f64, String) {
-    let mut client = server.connect();
-    client.empty();
-    let empty = client.figure("used_memory");
-    for start in (0..FITTING).step_by(100) {
-        client.write_all(start..start + 100);
-    }
-    let mut limit = client.figure("used_memory");
+/// The share of reads that found their key, in percent, and how many keys there were.
+fn measure(path: &Path, (policy, samples): (&str, u32), seconds: u64) -> (f64, f64) {
+    let server = Server::start(path);
+    let mut client = Client {
+        stream: BufReader::new(server.connect()),
+        value: "v".repeat(VALUE_LEN),
+        zipf: Zipf::new(),
+    };
     client.ask(&format!("CONFIG SET maxmemory-policy {policy}"));
     client.ask(&format!("CONFIG SET maxmemory-samples {samples}"));
-    for _ in 0..TRIALS {
-        let (_, held) = run(&mut client, limit, accesses / 5);
-        let held: f64 = held.trim_start_matches(':').parse().expect("a number");
-        let each = (limit - empty) as f64 / held;
-        limit = (limit as f64 + (FITTING as f64 - held) * each) as u64;
+    let mut limit = Limit::guess(&mut client);
+    for done in (0..FILLING).step_by(BATCH) {
+        if done >= FILLING / 2 && done % CORRECTING == 0 {
+            limit.correct(&mut client);
+        }
+        client.access();
     }
-    run(&mut client, limit, accesses)
-}
 
-/// One run under this limit.
-fn run(client: &mut Client, limit: u64, accesses: usize) -> (f64, String) {
-    client.empty();
-    client.ask(&format!("CONFIG SET maxmemory {limit}"));
-    let mut zipf = Zipf::new();
-    let (mut hits, mut reads) = (0, 0);
-    for batch in 0..accesses / BATCH {
-        let keys: Vec<usize> = (0..BATCH).map(|_| zipf.next()).collect();
-        let text: String = keys
-            .iter()
-            .map(|key| format!("GET key:{key}\r\n"))
-            .collect();
-        client.send(&text);
-        let mut missing = Vec::new();
-        for key in &keys {
-            if client.read().is_none() && !missing.contains(key) {
-                missing.push(*key);
+    let accesses = seconds as usize * ACCESSES_A_SECOND;
+    let start = Instant::now();
+    let (mut hits, mut reads, mut held) = (0, 0, Vec::new());
+    for done in (0..accesses).step_by(BATCH) {
+        let due = Duration::from_secs_f64(done as f64 / ACCESSES_A_SECOND as f64);
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
+        let found = client.access();
+        if done < accesses / 10 {
+            if done % CORRECTING == 0 {
+                limit.correct(&mut client);
             }
+            continue;
         }
-        if batch * BATCH > accesses / 10 {
-            hits += BATCH - missing.len();
-            reads += BATCH;
+        hits += found;
+        reads += BATCH;
+        if done % ACCESSES_A_SECOND == 0 {
+            held.push(client.keys_held());
         }
-        client.write_all(missing.into_iter());
     }
-    (hits as f64 * 100.0 / reads as f64, client.ask("DBSIZE"))
+    let mean = held.iter().sum::<f64>() / held.len() as f64;
+    (hits as f64 * 100.0 / reads as f64, mean)
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
+/// The limit at which a server holds [`FITTING`] keys: guessed from what as many keys take, then corrected.
+struct Limit {
+    bytes: f64,
+    bytes_a_key: f64,
+}
+
+impl Limit {
+    fn guess(client: &mut Client) -> Limit {
+        let empty = client.used_memory();
+        while client.keys_held() < FITTING as f64 {
+            client.access();
+        }
+        let bytes = client.used_memory();
+        let limit = Limit {
+            bytes,
+            bytes_a_key: (bytes - empty) / FITTING as f64,
+        };
+        client.ask(&format!("CONFIG SET maxmemory {bytes:.0}"));
+        limit
+    }
+
+    fn correct(&mut self, client: &mut Client) {
+        let missing = FITTING as f64 - client.keys_held();
+        self.bytes += missing * self.bytes_a_key / 2.0;
+        client.ask(&format!("CONFIG SET maxmemory {:.0}", self.bytes));
+    }
 }
 
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
-    let accesses = numbers.next().unwrap_or(ACCESSES);
-    let peers: Vec<PathBuf> = match std::env::var_os("RETRACE_PEERS") {
-        Some(paths) => std::env::split_paths(&paths).collect(),
-        None => ["redis-server", "valkey-server"]
-            .iter()
-            .filter_map(|name| on_path(name))
-            .collect(),
-    };
-    let own = std::env::var_os("RETRACE_SERVER").map(PathBuf::from);
-    let own = own.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_retrace")));
-    let mut servers = vec![Server::start(&own)];
-    servers.extend(peers.iter().map(|path| Server::start(path)));
+    let seconds = numbers.next().unwrap_or(SECONDS);
+    let paths = servers::paths();
+    let figures = std::thread::scope(|scope| {
+        let start = |row| {
+            let runs = paths
+                .iter()
+                .map(|path| scope.spawn(move || measure(path, row, seconds)));
+            runs.collect::<Vec<_>>()
+        };
+        let runs: Vec<Vec<_>> = ROWS.iter().map(|row| start(*row)).collect();
+        let join = |run: std::thread::ScopedJoinHandle<'_, _>| run.join().expect("a figure");
+        let rows = runs.into_iter();
+        rows.map(|row| row.into_iter().map(join).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    });
     print!("| hits, % (keys held) | samples |");
-    servers
-        .iter()
-        .for_each(|server| print!(" {} |", server.name));
-    println!("\n|---|---:|{}", "---:|".repeat(servers.len()));
-    for row in ROWS {
+    for path in &paths {
+        let name = path.file_name().unwrap_or_default();
+        print!(" {} |", name.to_string_lossy());
+    }
+    println!("\n|---|---:|{}", "---:|".repeat(paths.len()));
+    for (row, figures) in ROWS.iter().zip(figures) {
         print!("| {} | {} |", row.0, row.1);
-        for server in &servers {
-            let (share, keys) = measure(server, *row, accesses);
-            print!(" {share:.2} ({}) |", keys.trim_start_matches(':'));
+        for (share, keys) in figures {
+            print!(" {share:.2} ({keys:.0}) |");
         }
         println!();
     }

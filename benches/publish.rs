@@ -2,8 +2,7 @@
 //!
 //!     cargo bench --bench publish [-- SUBSCRIBERS [MESSAGES]]         1000 and 5000 without
 //!
-//! Starts Retrace and each of the servers on `PATH` (`redis-server`, `valkey-server`), or those that `RETRACE_PEERS` names
-//! (paths, separated by colons). To each in turn a publisher sends messages of 100 bytes, one at a time and in pipelines of
+//! Starts Retrace and its peers (see `servers`). To each in turn a publisher sends messages of 100 bytes, one at a time and in pipelines of
 //! 16, and the time is taken until every subscriber has read all of them. Printed are messages a second and, where the system
 //! tells it, the server's CPU time for each delivery: the median of the rounds. Only ratios from one run mean anything.
 #![allow(
@@ -12,86 +11,19 @@
     reason = "it starts servers and measures time"
 )]
 
+mod servers;
+
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use servers::{Server, median, order};
 
 const ROUNDS: usize = 3;
 const DEPTHS: [usize; 2] = [1, 16];
 const PAYLOAD: usize = 100;
 const CHANNEL: &str = "news";
-
-struct Server {
-    name: String,
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(path: &Path) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
-        let child = Command::new(path)
-            .args([
-                "--port",
-                &port.to_string(),
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "{} does not listen",
-                path.display()
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let name = path.file_name();
-        let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Server { name, child, port }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream
-    }
-
-    /// Nanoseconds that the process has run, all its threads together.
-    fn cpu_ns(&self) -> Option<u64> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
-        let of_task = |path: PathBuf| -> Option<u64> {
-            let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse().ok()
-        };
-        tasks.map(|task| of_task(task.ok()?.path())).sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
-}
 
 /// Connections that listen, in one poll.
 struct Listeners {
@@ -187,11 +119,6 @@ fn measure(
     )
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
     let subscribers = numbers.next().unwrap_or(1000);
@@ -202,26 +129,14 @@ fn main() {
         ..limit
     };
     let _ = setrlimit(Resource::Nofile, raised); // with too few files, connecting says so
-    let peers: Vec<PathBuf> = match std::env::var_os("RETRACE_PEERS") {
-        Some(paths) => std::env::split_paths(&paths).collect(),
-        None => ["redis-server", "valkey-server"]
-            .iter()
-            .filter_map(|name| on_path(name))
-            .collect(),
-    };
-    let mut servers = vec![Server::start(Path::new(env!("CARGO_BIN_EXE_retrace")))];
-    servers.extend(peers.iter().map(|path| Server::start(path)));
+    let servers = servers::start_all();
     println!("{subscribers} subscribers, {messages} messages of {PAYLOAD} bytes");
     println!("| server | pipeline | messages/s | server CPU ns/delivery |");
     println!("|---|---:|---:|---:|");
     for depth in DEPTHS {
         let mut figures = vec![(Vec::new(), Vec::new()); servers.len()];
         for round in 0..ROUNDS {
-            let mut order: Vec<usize> = (0..servers.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
+            for index in order(round, servers.len()) {
                 let (rate, cpu) = measure(&servers[index], subscribers, messages, depth);
                 figures[index].0.push(rate);
                 figures[index].1.extend(cpu);

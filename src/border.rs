@@ -55,6 +55,41 @@ pub enum Signal {
 /// The shell's answer to an [`Order`] that carries a ticket: what it found (often nothing), or what went wrong.
 pub type Outcome = Result<Vec<u8>, String>;
 
+/// Which step of an order for a file of data failed. The text of such an [`Outcome`] begins with the step's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileStep {
+    Open,
+    Write,
+    /// Some of it was written and taken back. The log has been told.
+    ShortWrite,
+    Sync,
+    Rename,
+}
+
+impl FileStep {
+    const ALL: [(FileStep, &str); 5] = [
+        (FileStep::Open, "open: "),
+        (FileStep::Write, "write: "),
+        (FileStep::ShortWrite, "short write: "),
+        (FileStep::Sync, "fsync: "),
+        (FileStep::Rename, "rename: "),
+    ];
+
+    /// The text of an outcome: this step failed, and why.
+    pub fn failed(self, why: &str) -> String {
+        let named = FileStep::ALL.iter().find(|(step, _)| *step == self);
+        format!("{}{why}", named.map_or("", |(_, name)| name))
+    }
+
+    /// Which step failed, and why. What names no step is about writing.
+    pub fn split(text: &str) -> (FileStep, &str) {
+        FileStep::ALL
+            .iter()
+            .find_map(|(step, name)| Some((*step, text.strip_prefix(name)?)))
+            .unwrap_or((FileStep::Write, text))
+    }
+}
+
 /// One thing that the engine learns.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input<'a> {

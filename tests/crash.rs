@@ -19,7 +19,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::{Client, RETRACE, Rng, Server, count_from_env, request, seed, skipped, wait_for};
+use support::durable::{copy, info, loaded};
+use support::{Client, RETRACE, Rng, Server, count_from_env, request, seed, skipped};
 
 /// Transactions that are sent at once.
 const BATCH: usize = 8;
@@ -148,35 +149,6 @@ struct Way {
     /// Whether what was answered is there whatever happens.
     keeps_answered: bool,
     has_aof: bool,
-}
-
-fn info(client: &mut Client, name: &str) -> String {
-    let text = client.run("INFO persistence").text();
-    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-    let found = lines.find(|(key, _)| *key == name);
-    found.map_or_else(String::new, |(_, value)| value.to_owned())
-}
-
-fn loaded(server: &Server) -> Client {
-    let mut client = server.connect();
-    wait_for("the data", || {
-        (client.run("PING").error().is_none() && info(&mut client, "loading") == "0").then_some(())
-    });
-    client
-}
-
-/// Copies what a server left, but for what the test itself has put there.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else if entry.file_name() != "port" && entry.file_name() != "log" {
-            fs::copy(entry.path(), target).expect("a file");
-        }
-    }
 }
 
 /// Writes, kills, restarts and compares, over and over.

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use support::durable::{copy_aof, info, loaded, wait_for_rewrite, wait_for_save};
 use support::grammar::{Words, generated, rules};
 use support::{
     Address, Client, RETRACE, Rng, Server, Value, oracle_program, request, seed, wait_for,
@@ -24,29 +25,6 @@ const QUIET: &[&str] = &["--save", "", "--enable-debug-command", "yes"];
 
 fn digest(client: &mut Client) -> String {
     client.run("DEBUG DIGEST").text()
-}
-
-/// One line of INFO.
-fn info(client: &mut Client, name: &str) -> String {
-    let text = client.run("INFO everything").text();
-    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-    let found = lines.find(|(key, _)| *key == name);
-    found.map_or_else(String::new, |(_, value)| value.to_owned())
-}
-
-/// A connection to a server that has loaded its data.
-fn loaded(server: &Server) -> Client {
-    let mut client = server.connect();
-    wait_for("the data", || {
-        (client.run("PING").error().is_none() && info(&mut client, "loading") == "0").then_some(())
-    });
-    client
-}
-
-fn wait_for_save(client: &mut Client) {
-    wait_for("the end of the save", || {
-        (info(client, "rdb_bgsave_in_progress") == "0").then_some(())
-    });
 }
 
 /// A server in a new folder with these files in it.
@@ -380,42 +358,6 @@ fn a_file_that_is_not_sound_is_told_in_one_line_and_stays() {
 }
 
 #[test]
-fn what_cannot_be_saved_is_not_changed_any_more() {
-    let server = Server::start(&["--save", "3600 1", "--enable-debug-command", "yes"]);
-    let mut client = server.connect();
-    client.run("SET a 1");
-    fs::create_dir(server.path("dump.rdb")).expect("a folder in the way");
-    client.run("BGSAVE");
-    wait_for_save(&mut client);
-    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
-    let refused = client.run("SET a 2");
-    assert!(
-        refused
-            .error()
-            .is_some_and(|text| text.starts_with("MISCONF Redis is configured to save"))
-    );
-    assert!(client.run("PING").error().is_some());
-    assert_eq!(client.run("GET a").text(), "1");
-    assert!(
-        client.run("SHUTDOWN").error().is_some(),
-        "the last save fails too"
-    );
-    client.run("CONFIG SET stop-writes-on-bgsave-error no");
-    assert_eq!(client.run("SET a 2").text(), "OK");
-    client.run("CONFIG SET stop-writes-on-bgsave-error yes");
-    fs::remove_dir(server.path("dump.rdb")).expect("it is empty");
-    client.run("BGSAVE");
-    wait_for_save(&mut client);
-    assert_eq!(client.run("SET a 3").text(), "OK");
-    let left: Vec<_> = fs::read_dir(server.dir.path())
-        .expect("a folder")
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with("temp-"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
-}
-
-#[test]
 fn the_data_is_saved_at_the_end_and_loaded_at_the_start() {
     for how in ["SIGTERM", "SHUTDOWN", "SHUTDOWN NOSAVE", "SHUTDOWN SAVE"] {
         let save = if how == "SHUTDOWN SAVE" { "" } else { "3600 1" };
@@ -449,6 +391,7 @@ fn save_points_and_reloads() {
     wait_for("the save point", || {
         (info(&mut client, "rdb_saves") == "1").then_some(())
     });
+    wait_for_save(&mut client);
     assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "0");
     fill(&mut client);
     let want = digest(&mut client);
@@ -512,27 +455,6 @@ const APPENDING: &[&str] = &[
     "--enable-debug-command",
     "yes",
 ];
-
-/// A copy of a server's folder of append-only files, in a new folder.
-fn copy_aof(from: &Path) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a folder");
-    let to = dir.path().join("appendonlydir");
-    fs::create_dir(&to).expect("a folder");
-    for entry in fs::read_dir(from.join("appendonlydir")).expect("a folder") {
-        let entry = entry.expect("a file");
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("a file");
-    }
-    dir
-}
-
-fn wait_for_rewrite(client: &mut Client) {
-    wait_for("the end of the rewrite", || {
-        let is_over = info(client, "aof_rewrite_in_progress") == "0"
-            && info(client, "aof_rewrite_scheduled") == "0";
-        is_over.then_some(())
-    });
-    assert_eq!(info(client, "aof_last_bgrewrite_status"), "ok");
-}
 
 #[test]
 fn what_was_appended_comes_back() {

@@ -233,3 +233,104 @@ fn events_of_geo() {
 fn events_of_streams() {
     compare_generated("streams");
 }
+
+/// Events that only later versions have, so that no real server is at hand: a value that was replaced as a whole says so
+/// before the command's own event, a key that took another's place behind it.
+#[test]
+fn replaced_values_are_told() {
+    let server = Server::start(OPTIONS);
+    let mut side = Side::new(&server);
+    let payload = {
+        side.control.run("HSET h f v");
+        match side.control.run("DUMP h") {
+            support::Value::Bulk(bytes) => bytes,
+            other => panic!("{other}"),
+        }
+    };
+    side.sender.run("FLUSHALL");
+    let set = ["CONFIG", "SET", "notify-keyspace-events", "EAoc"];
+    assert_eq!(side.control.call(&set).text(), "OK");
+    let shown = side.control.run("CONFIG GET notify-keyspace-events");
+    assert!(shown.to_string().contains("AEoc"), "{shown}");
+    let cases: &[(&str, &str)] = &[
+        ("SET s v", "set s"),
+        ("SET s w", "overwritten s, set s"),
+        ("SET s 1 EX 100", "overwritten s, set s, expire s"),
+        ("GETSET s 2", "overwritten s, set s"),
+        ("MSET s 1 t 2", "overwritten s, set s, set t"),
+        ("APPEND s x", "append s"),
+        ("INCR t", "incrby t"),
+        ("SETRANGE s 0 y", "setrange s"),
+        ("SETBIT s 0 1", "setbit s"),
+        ("BITOP AND s t t", "overwritten s, set s"),
+        ("RPUSH l 3 1 2", "rpush l"),
+        ("RPUSH l 4", "rpush l"),
+        (
+            "SORT l STORE s",
+            "overwritten s, type_changed s, sortstore s",
+        ),
+        (
+            "SETEX s 100 v",
+            "overwritten s, type_changed s, set s, expire s",
+        ),
+        ("SADD a 1 2", "sadd a"),
+        ("SUNIONSTORE a a", "overwritten a, sunionstore a"),
+        (
+            "SUNIONSTORE s a",
+            "overwritten s, type_changed s, sunionstore s",
+        ),
+        ("SDIFFSTORE s a a", "del s"),
+        (
+            "ZUNIONSTORE t 1 a",
+            "overwritten t, type_changed t, zunionstore t",
+        ),
+        (
+            "ZRANGESTORE l t 0 -1",
+            "overwritten l, type_changed l, zrangestore l",
+        ),
+        ("RENAME l t", "rename_from l, rename_to t, overwritten t"),
+        ("SET s v", "set s"),
+        ("COPY t s", ""),
+        (
+            "COPY t s REPLACE",
+            "copy_to s, overwritten s, type_changed s",
+        ),
+        ("COPY t u", "copy_to u"),
+        (
+            "RENAME a s",
+            "rename_from a, rename_to s, overwritten s, type_changed s",
+        ),
+        ("RENAME s a", "rename_from s, rename_to a"),
+        ("RENAMENX a t", ""),
+    ];
+    let hear = |side: &mut Side, command: Vec<Vec<u8>>| -> String {
+        let heard = side.events(&[command]).concat();
+        let event = |message: &String| {
+            let (_, rest) = message.split_once("__keyevent@0__:").expect("an event");
+            let parts = rest.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            parts
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        heard.iter().map(event).collect::<Vec<_>>().join(", ")
+    };
+    for (command, want) in cases {
+        assert_eq!(hear(&mut side, words(command)), *want, "{command}");
+    }
+    let restore = |key: &str, replace: bool| {
+        let mut command = words(&format!("RESTORE {key} 0"));
+        command.push(payload.clone());
+        command.extend(replace.then(|| b"REPLACE".to_vec()));
+        command
+    };
+    assert_eq!(hear(&mut side, restore("new", false)), "restore new");
+    let want = "restore new, overwritten new";
+    assert_eq!(hear(&mut side, restore("new", true)), want);
+    let want = "restore t, overwritten t, type_changed t";
+    assert_eq!(hear(&mut side, restore("t", true)), want);
+    // Not among `A`.
+    let set = ["CONFIG", "SET", "notify-keyspace-events", "EA"];
+    assert_eq!(side.control.call(&set).text(), "OK");
+    assert_eq!(hear(&mut side, words("SET t v")), "set t");
+}

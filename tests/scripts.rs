@@ -438,3 +438,45 @@ fn scripts_that_only_eval_brought_are_evicted_oldest_first() {
     let info = client.run("INFO memory").text();
     assert!(info.contains("number_of_cached_scripts:501\r\n"), "{info}");
 }
+
+/// Old scripts may make objects with finalizers, which the collector runs in the middle of whatever allocates. They
+/// once could have called the server while it was not theirs to call.
+#[test]
+fn finalizers_disturb_nobody() {
+    let server = Server::start(&["--save", "", "--lua-enable-deprecated-api", "yes"]);
+    let mut client = server.connect();
+    const LITTER: &str = "
+for i = 1, 200 do
+  local object = newproxy(true)
+  getmetatable(object).__gc = function()
+    local called = redis.pcall('incr', 'finalized')
+    if type(called) == 'table' then error(called.err) end
+    error('a finalizer fails')
+  end
+end
+return redis.call('incr', KEYS[1])";
+    for round in 1..=200 {
+        let said = eval(&mut client, LITTER, &["count"], &["some", "arguments"]);
+        assert_eq!(said, Value::Int(round));
+        client.call(&["EVAL", "return {ARGV, KEYS, {1, 2, 3}}", "1", "a", "b"]);
+        client.call(&["EVAL", "return redis.call('mget', 'a', 'b', 'c')", "0"]);
+    }
+    assert_eq!(client.run("PING").text(), "PONG");
+}
+
+#[test]
+fn long_replies_reach_a_script_and_leave_it() {
+    let server = Server::start(&["--save", ""]);
+    let mut client = server.connect();
+    let long = "v".repeat(100_000);
+    for key in ["a", "b"] {
+        client.call(&["SET", key, &long]);
+    }
+    let Value::Array(values) = eval(&mut client, "return redis.call('mget', 'a', 'b')", &[], &[])
+    else {
+        panic!("an array is expected");
+    };
+    assert!(values.iter().all(|value| value.text() == long));
+    let said = eval(&mut client, "return ARGV[1] .. KEYS[1]", &[&long], &[&long]);
+    assert_eq!(said.text().len(), 200_000);
+}

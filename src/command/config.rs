@@ -234,6 +234,12 @@ fn apply_here(server: &mut Server, changed: &[&'static Param], in_exec: bool) {
             false => server.stop_aof(),
         }
     }
+    if changed
+        .iter()
+        .any(|param| param.name == "aof-disable-auto-gc")
+    {
+        server.drop_history();
+    }
     if changed.iter().any(|param| param.name == "slowlog-max-len") {
         server.slowlog.trim(server.slowlog_len_max());
     }

@@ -78,6 +78,7 @@ const PACKED_THRESHOLD_MAX: u64 = (4 << 30) - (1 << 20);
 
 #[rustfmt::skip]
 const SUBCOMMANDS: &[Sub] = &[
+    sub("AOF-FLUSH-SLEEP", 3..=3, " <microseconds>", "How long to wait before what was changed is appended to the AOF.", aof_flush_sleep),
     sub("ASSERT", 2..=2, "", "End the process as a failed check would.", crash),
     sub("CHANGE-REPL-ID", 2..=2, "", "Take another replication ID.", change_repl_id),
     sub("CLIENT-EVICTION", 2..=2, "", "Show clients by the memory they use.", client_eviction),
@@ -154,6 +155,13 @@ fn active_expire(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> 
 
 fn pause_cron(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.server.debug.cron_paused = switch(args, 2);
+    ctx.client.reply.ok();
+    Ok(())
+}
+
+fn aof_flush_sleep(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let text = String::from_utf8_lossy(args.bytes(2));
+    ctx.server.debug.aof_flush_sleep_us = text.trim().parse().unwrap_or(0);
     ctx.client.reply.ok();
     Ok(())
 }

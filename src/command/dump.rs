@@ -180,6 +180,8 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let value = decode(ctx, key, args.bytes(3))?;
 
+    let before = ctx.server.db(dbid).get(key.hash, key.bytes);
+    let before = before.map(|entry| entry.kind());
     let was_there = options.replaces
         && ctx
             .server
@@ -201,8 +203,12 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let clock = options.clock(ctx);
     let entry = value.into_entry(key.bytes, deadline, clock);
+    let kind = entry.kind();
     ctx.server.insert(dbid, key, entry);
     ctx.touch(key.bytes, Event::generic("restore"));
+    if let Some(before) = before.filter(|_| was_there) {
+        ctx.server.announce_replaced(dbid, key.bytes, before, kind);
+    }
     if let Some(deadline) = deadline
         && !options.is_deadline
     {

@@ -58,10 +58,7 @@ fn call(ctx: &mut Ctx<'_>, args: Args<'_>, is_ro: bool) -> Result<(), CommandErr
         return Err(CommandError::text("ERR Function not found"));
     };
     let name = String::from_utf8_lossy(&found.name).into();
-    let (slot, flags) = (found.slot, found.flags);
-    let machine = &ctx.server.scripting.libraries.machine;
-    let function = machine.as_ref().and_then(|machine| machine.kept(slot));
-    let Some(function) = function else {
+    let (Some(function), flags) = (found.slot, found.flags) else {
         return Err(CommandError::text("ERR Function not found"));
     };
     let numkeys = match parse_i64(args.bytes(2)) {

@@ -249,7 +249,8 @@ fn rename_key(ctx: &mut Ctx<'_>, args: Args<'_>, overwrite: bool) -> Result<bool
     if from.bytes == to.bytes {
         return Ok(false);
     }
-    if ctx.lookup(to, Access::Write).is_some() {
+    let replaced = ctx.lookup(to, Access::Write).map(|entry| entry.kind());
+    if replaced.is_some() {
         if !overwrite {
             return Ok(false);
         }
@@ -258,10 +259,14 @@ fn rename_key(ctx: &mut Ctx<'_>, args: Args<'_>, overwrite: bool) -> Result<bool
     let Some(entry) = ctx.server.take(dbid, from) else {
         return Err(CommandError::NoSuchKey);
     };
+    let kind = entry.kind();
     ctx.server.insert(dbid, to, entry.rename(to.bytes));
     ctx.touch(from.bytes, Event::generic("rename_from"));
     ctx.server
         .touch_also(dbid, to.bytes, Event::generic("rename_to"));
+    if let Some(before) = replaced {
+        ctx.server.announce_replaced(dbid, to.bytes, before, kind);
+    }
     Ok(true)
 }
 
@@ -317,15 +322,21 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Ok(());
     };
     entry.set_lru(clock);
-    if ctx.server.lookup(to_db, to, Access::Write).is_some() {
+    let replaced = ctx.server.lookup(to_db, to, Access::Write);
+    let replaced = replaced.map(|entry| entry.kind());
+    if replaced.is_some() {
         if !replace {
             ctx.client.reply.int(0);
             return Ok(());
         }
         ctx.server.delete(to_db, to);
     }
+    let kind = entry.kind();
     ctx.server.insert(to_db, to, entry);
     ctx.server.touch(to_db, to.bytes, Event::generic("copy_to"));
+    if let Some(before) = replaced {
+        ctx.server.announce_replaced(to_db, to.bytes, before, kind);
+    }
     ctx.client.reply.int(1);
     Ok(())
 }

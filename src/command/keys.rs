@@ -38,6 +38,9 @@ pub fn keys_of(command: &Command, args: Args<'_>) -> Result<Keys, InvalidKeys> {
         "sort" => Ok(sort_keys(args)),
         "sort_ro" => Ok(vec![(1, READ)]),
         "migrate" => Ok(migrate_keys(args)),
+        "georadius" | "georadiusbymember" => {
+            keys_by_specs(command.spec, args).or_else(|_| Ok(georadius_keys(args)))
+        }
         _ => keys_by_specs(command.spec, args),
     }
 }
@@ -58,7 +61,7 @@ fn bitfield_flags(args: Args<'_>) -> KeyFlags {
     let mut at = 2;
     while at < args.len() {
         let width = match () {
-            _ if args.is(at, "GET") => 3,
+            _ if args.is(at, "GET") && at + 2 < args.len() => 3,
             _ if args.is(at, "OVERFLOW") => 2,
             _ => return READ_AND_UPDATE,
         };
@@ -84,6 +87,15 @@ fn sort_keys(args: Args<'_>) -> Keys {
         };
     }
     keys.extend(store);
+    keys
+}
+
+/// A GEORADIUS that ends with STORE names no key there: the last place before that which does is what it writes.
+fn georadius_keys(args: Args<'_>) -> Keys {
+    let mut keys = vec![(1, READ)];
+    let is_store = |at: &usize| args.is(*at, "STORE") || args.is(*at, "STOREDIST");
+    let mut places = (5..args.len().saturating_sub(1)).filter(is_store);
+    keys.extend(places.next_back().map(|at| (at + 1, OVERWRITE)));
     keys
 }
 
@@ -121,7 +133,9 @@ fn keys_by_specs(spec: &Spec, args: Args<'_>) -> Result<Keys, InvalidKeys> {
             return Err(InvalidKeys);
         }
         let places = (first..=last).step_by(step as usize);
-        keys.extend(places.map(|at| (at as usize, key_spec.flags)));
+        // That a spec may miss keys says nothing of those that it finds.
+        let flags = KeyFlags(key_spec.flags.0 & !KeyFlags::INCOMPLETE.0);
+        keys.extend(places.map(|at| (at as usize, flags)));
     }
     Ok(keys)
 }

@@ -57,6 +57,7 @@ pub const LATENCY_DOCTOR: Spec = Spec {
 fn doctor(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     let threshold = ctx.server.config.latency_monitor_threshold;
     let events = &ctx.server.latency.events;
+    let now_secs = ctx.server.now.secs();
     let mut text = String::new();
     if events.is_empty() && threshold == 0 {
         text.push_str(
@@ -70,7 +71,7 @@ fn doctor(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     } else {
         text.push_str("The monitor has seen latency spikes:\n\n");
         for (at, (event, series)) in events.iter().enumerate() {
-            let _ = writeln!(text, "{}. {event}: {}", at + 1, diagnosis(series));
+            let _ = writeln!(text, "{}. {event}: {}", at + 1, diagnosis(series, now_secs));
         }
         text.push_str("\nWhat may help:\n\n");
         for line in advice(ctx) {
@@ -82,17 +83,14 @@ fn doctor(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
 }
 
 /// One event's figures in a sentence.
-fn diagnosis(series: &LatencySeries) -> String {
+fn diagnosis(series: &LatencySeries, now_secs: i64) -> String {
     let count = series.samples.len() as u64;
     let sum: u64 = series.samples.iter().map(|(_, ms)| ms).sum();
     let average = sum / count.max(1);
     let deviations = series.samples.iter().map(|(_, ms)| ms.abs_diff(average));
     let deviation = deviations.sum::<u64>() / count.max(1);
-    let (first, last) = match (series.samples.first(), series.samples.last()) {
-        (Some((first, _)), Some((last, _))) => (*first, *last),
-        _ => (0, 0),
-    };
-    let period = (last - first) as f64 / count.max(1) as f64;
+    let first = series.samples.first().map_or(now_secs, |(at, _)| *at);
+    let period = (now_secs - first).max(1) as f64 / count.max(1) as f64;
     format!(
         "{count} latency spikes (average {average}ms, mean deviation {deviation}ms, period {period:.2} sec). \
          Worst all time event {}ms.",
@@ -105,16 +103,17 @@ fn advice(ctx: &Ctx<'_>) -> Vec<String> {
     let events = &ctx.server.latency.events;
     let slower_than = ctx.server.config.slowlog_log_slower_than;
     if events.contains_key("command") || events.contains_key("fast-command") {
-        let worst = events.get("command").map_or(0, |series| series.max_ms);
+        let threshold = ctx.server.config.latency_monitor_threshold;
         if slower_than < 0 {
             lines.push(
                 "The slow log is off; with slowlog-log-slower-than set, it would name the commands that take long."
                     .to_owned(),
             );
-        } else if slower_than as u64 / 1000 > worst {
+        } else if slower_than / 1000 > threshold {
             lines.push(format!(
-                "The slow log keeps only commands of more than {slower_than} microseconds; lower \
-                 slowlog-log-slower-than to find those that made these spikes."
+                "The slow log keeps only commands of more than {slower_than} microseconds, the latency monitor more: set \
+                 slowlog-log-slower-than to {} to find those that made these spikes.",
+                threshold * 1000
             ));
         } else {
             lines.push(

@@ -129,8 +129,6 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         ctx.client.reply.simple(text);
         return Ok(());
     }
-    // Asked for, it does not wait for those that failed before.
-    ctx.server.aof.failures = 0;
     ctx.server.begin_rewrite();
     let text = "Background append only file rewriting started";
     ctx.client.reply.simple(text);

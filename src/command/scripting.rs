@@ -13,6 +13,7 @@ use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::script::flags::{ScriptFlags, of_script};
 use crate::script::machine::Purpose;
+use crate::script::stack::Anchor;
 use crate::script::{Prepared, Scripting, Sha, hex};
 use crate::state::{ClientFlags, Server};
 
@@ -232,7 +233,7 @@ pub fn prepare(
     numkeys: usize,
     purpose: Purpose,
     name: Rc<str>,
-    function: mlua::Function,
+    function: Anchor,
     flags: ScriptFlags,
     is_ro: bool,
 ) -> Result<(), CommandError> {
@@ -253,22 +254,10 @@ pub fn prepare(
     let Some(machine) = ctx.server.scripting.machine(purpose).as_ref() else {
         return Err(CommandError::NoScript);
     };
-    let lua = &machine.lua;
-    let table = |from: usize, to: usize| -> mlua::Result<mlua::Table> {
-        let table = lua.create_table_with_capacity(to - from, 0)?;
-        for (index, arg) in (from..to).map(|at| args.bytes(at)).enumerate() {
-            table.raw_seti(index + 1, lua.create_string(arg)?)?;
-        }
-        Ok(table)
-    };
-    let keys = table(3, 3 + numkeys).map_err(lua_failed)?;
-    let argv = table(3 + numkeys, args.len()).map_err(lua_failed)?;
+    machine.load(function, args, 3, numkeys, purpose == Purpose::Eval);
     ctx.server.scripting.prepared = Some(Prepared {
         purpose,
         name,
-        function,
-        keys,
-        argv,
         flags,
         is_read_only: is_ro || flags.has(ScriptFlags::NO_WRITES),
         allows_oom: flags.has(ScriptFlags::ALLOW_OOM),

@@ -67,6 +67,8 @@ pub enum ValueError {
     BufferLimitArgs,
     #[error("Error in hard, soft or soft_seconds setting in buffer limit configuration.")]
     BufferLimit,
+    #[error("Announced human node name contained invalid character")]
+    Nodename,
     #[error("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")]
     KeyspaceEvents,
     #[error("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")]

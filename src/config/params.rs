@@ -149,7 +149,7 @@ params! {
     /// Host name told to clients and other nodes.
     cluster_announce_hostname: Vec<u8> = Vec::new(), OPTIONAL.checked(check_hostname), MUTABLE;
     /// Name of this node in logs, for people.
-    cluster_announce_human_nodename: Vec<u8> = Vec::new(), OPTIONAL, MUTABLE;
+    cluster_announce_human_nodename: Vec<u8> = Vec::new(), OPTIONAL.checked(check_nodename), MUTABLE;
     /// Address told to other nodes; needed behind address translation.
     cluster_announce_ip: Vec<u8> = Vec::new(), OPTIONAL, MUTABLE;
     /// Port told to other nodes; 0 tells the real one. Needed behind address translation.

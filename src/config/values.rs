@@ -241,11 +241,13 @@ impl KeyspaceEvents {
     pub const KEYSPACE: KeyspaceEvents = KeyspaceEvents(1 << 11);
     pub const KEYEVENT: KeyspaceEvents = KeyspaceEvents(1 << 12);
     pub const KEY_MISS: KeyspaceEvents = KeyspaceEvents(1 << 13);
+    pub const OVERWRITTEN: KeyspaceEvents = KeyspaceEvents(1 << 14);
+    pub const TYPE_CHANGED: KeyspaceEvents = KeyspaceEvents(1 << 15);
     pub const NONE: KeyspaceEvents = KeyspaceEvents(0);
     const ALL: KeyspaceEvents = KeyspaceEvents(Self::NEW.0 - 1); // every class below NEW
 
     /// Each flag with its letter, in the order in which they print.
-    const LETTERS: [(u8, KeyspaceEvents); 14] = [
+    const LETTERS: [(u8, KeyspaceEvents); 16] = [
         (b'g', Self::GENERIC),
         (b'$', Self::STRING),
         (b'l', Self::LIST),
@@ -260,6 +262,8 @@ impl KeyspaceEvents {
         (b'K', Self::KEYSPACE),
         (b'E', Self::KEYEVENT),
         (b'm', Self::KEY_MISS),
+        (b'o', Self::OVERWRITTEN),
+        (b'c', Self::TYPE_CHANGED),
     ];
 
     /// Whether every flag of `other` is set.
@@ -334,7 +338,7 @@ impl Kind<KeyspaceEvents> for EventLetters {
         one_line(quote(text.as_bytes()), value != default)
     }
     fn describe(&self) -> String {
-        "letters out of Ag$lshzxeKEtmdn".into()
+        "letters out of Ag$lshzxeKEtmdnoc".into()
     }
 }
 
@@ -579,6 +583,16 @@ pub(super) fn check_locale(locale: &[u8]) -> Result<(), ValueError> {
     match locale {
         b"" | b"C" | b"POSIX" | b"C.UTF-8" | b"C.utf8" => Ok(()),
         _ => Err(ValueError::Locale),
+    }
+}
+
+/// Signs that are not allowed in a node's name for people.
+const NODENAME_FORBIDDEN: &[u8] = b"!#$%&()*+:;<>?@[]^{|}~\0";
+
+pub(super) fn check_nodename(name: &[u8]) -> Result<(), ValueError> {
+    match name.iter().any(|byte| NODENAME_FORBIDDEN.contains(byte)) {
+        true => Err(ValueError::Nodename),
+        false => Ok(()),
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! May not: decide when the file is forced to disk, or what an error means (`state::aof`).
 
-use crate::border::Outcome;
+use crate::border::{FileStep, Outcome};
 use crate::net::listen::plain;
-use crate::state::aof::Batch;
-use std::fs::{self, File, OpenOptions};
+use crate::state::aof::{Batch, OPENED, OPENED_BEHIND_GAP};
+use log::warn;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::time::Duration;
 
 /// The file that is appended to.
 #[derive(Default)]
@@ -21,16 +23,26 @@ pub struct AofFile {
     syncs: bool,
 }
 
+/// Why bytes were not written, and how many of them the file has kept all the same.
+struct Failure {
+    step: FileStep,
+    error: io::Error,
+    kept: usize,
+}
+
 impl AofFile {
     /// Appends a batch; says what the engine has to know about it, if anything.
     pub fn append(&mut self, batch: &Batch) -> Option<Outcome> {
+        if batch.delay_us > 0 {
+            std::thread::sleep(Duration::from_micros(batch.delay_us));
+        }
         self.syncs = batch.syncs;
         if self.pending.is_empty() && !self.has_failed {
             match self.write(&batch.bytes) {
                 Ok(()) => return self.settle(),
-                Err((error, done)) => {
-                    self.pending.extend_from_slice(&batch.bytes[done..]);
-                    return self.fail(&error);
+                Err(failure) => {
+                    self.pending.extend_from_slice(&batch.bytes[failure.kept..]);
+                    return self.fail(failure.step, &failure.error);
                 }
             }
         }
@@ -43,9 +55,9 @@ impl AofFile {
         let pending = std::mem::take(&mut self.pending);
         match self.write(&pending) {
             Ok(()) => self.settle(),
-            Err((error, done)) => {
-                self.pending = pending[done..].to_vec();
-                self.fail(&error)
+            Err(failure) => {
+                self.pending = pending[failure.kept..].to_vec();
+                self.fail(failure.step, &failure.error)
             }
         }
     }
@@ -57,64 +69,98 @@ impl AofFile {
             let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
             return match synced {
                 Ok(()) => Some(Ok(self.written.to_string().into_bytes())),
-                Err(error) => self.fail(&error),
+                Err(error) => self.fail(FileStep::Sync, &error),
             };
         }
         had_failed.then(|| Ok(Vec::new()))
     }
 
     /// Tells of a failure, once.
-    fn fail(&mut self, error: &io::Error) -> Option<Outcome> {
+    fn fail(&mut self, step: FileStep, error: &io::Error) -> Option<Outcome> {
         let is_known = std::mem::replace(&mut self.has_failed, true);
-        (!is_known).then(|| Err(plain(error)))
+        (!is_known).then(|| Err(step.failed(&plain(error))))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
+    /// Writes all of it, or says why not.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let Some(file) = &mut self.file else {
             return match bytes.is_empty() {
                 true => Ok(()),
-                false => Err((ErrorKind::NotFound.into(), 0)),
+                false => Err(Failure {
+                    step: FileStep::Write,
+                    error: ErrorKind::NotFound.into(),
+                    kept: 0,
+                }),
             };
         };
         let mut done = 0;
-        while done < bytes.len() {
+        let error = loop {
+            if done == bytes.len() {
+                self.written += done as u64;
+                return Ok(());
+            }
             match file.write(&bytes[done..]) {
-                Ok(0) => return Err((ErrorKind::WriteZero.into(), done)),
-                Ok(len) => {
-                    done += len;
-                    self.written += len as u64;
-                }
+                Ok(0) => break ErrorKind::WriteZero.into(),
+                Ok(len) => done += len,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err((error, done)),
+                Err(error) => break error,
+            }
+        };
+        let step = match done {
+            0 => FileStep::Write,
+            _ => FileStep::ShortWrite,
+        };
+        // Half a command at the end would have to be cut off if the server stopped now.
+        if done > 0 {
+            if !self.has_failed {
+                warn!(
+                    "Short write while writing to the AOF file: (nwritten={done}, expected={})",
+                    bytes.len()
+                );
+            }
+            let len = file.metadata().map(|about| about.len());
+            match len.and_then(|len| file.set_len(len.saturating_sub(done as u64))) {
+                Ok(()) => done = 0,
+                Err(why) => warn!(
+                    "Could not remove short write from the append-only file. Redis may refuse to load the AOF the \
+                     next time it starts. ftruncate: {}",
+                    plain(&why)
+                ),
             }
         }
-        Ok(())
+        self.written += done as u64;
+        Err(Failure {
+            step,
+            error,
+            kept: done,
+        })
     }
 
-    /// Appends the last bytes to the file and lets go of it.
-    pub fn replace(&mut self, before: &[u8]) -> Option<File> {
-        self.pending.extend_from_slice(before);
-        let pending = std::mem::take(&mut self.pending);
-        // What a full disk does not take now is in the new base, or lost with an error that was told.
-        if let Err((_, done)) = self.write(&pending) {
-            self.written += (pending.len() - done) as u64;
-        }
+    /// Appends the last bytes, without the promise that they are on disk; says what the engine has to know.
+    pub fn append_last(&mut self, bytes: &[u8]) -> Option<Outcome> {
+        self.pending.extend_from_slice(bytes);
+        self.retry()
+    }
+
+    /// Goes on in this file and lets go of the one before, unless it cannot be opened.
+    pub fn switch(&mut self, path: &Path, truncate_to: Option<u64>) -> (Option<File>, Outcome) {
+        let file = match open(path, truncate_to) {
+            Ok(file) => file,
+            Err(error) => return (None, Err(FileStep::Open.failed(&plain(&error)))),
+        };
+        self.has_failed = false;
+        let (has_gap, old) = (!self.pending.is_empty(), self.close());
+        self.file = Some(file);
+        let outcome = if has_gap { OPENED_BEHIND_GAP } else { OPENED };
+        (old, Ok(outcome.to_vec()))
+    }
+
+    /// Lets go of the file. What it did not take is lost.
+    pub fn close(&mut self) -> Option<File> {
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        self.has_failed = false;
         self.file.take()
-    }
-
-    /// Goes on in this file.
-    pub fn open(&mut self, path: &Path, truncate_to: Option<u64>) -> Outcome {
-        let opened = open(path, truncate_to);
-        match opened {
-            Ok(file) => {
-                self.file = Some(file);
-                Ok(b"opened".to_vec())
-            }
-            Err(error) => {
-                self.has_failed = true;
-                Err(plain(&error))
-            }
-        }
     }
 
     /// A second handle, for who forces the file to disk.
@@ -130,18 +176,13 @@ impl AofFile {
         if let Some(file) = &self.file
             && let Err(error) = file.sync_data()
         {
-            log::warn!(
-                "Forcing the append-only file to disk failed: {}",
-                plain(&error)
-            );
+            warn!("Fail to fsync the AOF file: {}.", plain(&error));
         }
     }
 }
 
 fn open(path: &Path, truncate_to: Option<u64>) -> io::Result<File> {
-    if let Some(folder) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)?;
-    }
+    super::files::make_folder(path)?;
     let file = OpenOptions::new().append(true).create(true).open(path)?;
     if let Some(len) = truncate_to {
         file.set_len(len)?;

@@ -2,7 +2,7 @@
 //!
 //! Lives here: the thread, its orders and answers. May not: know what is in a file, but for the checksum at its end.
 
-use crate::border::Outcome;
+use crate::border::{FileStep, Outcome};
 use crate::net::listen::plain;
 use crate::persist::payload;
 use std::collections::BTreeMap;
@@ -117,6 +117,9 @@ impl Default for Writer {
     }
 }
 
+/// What failed, and why.
+type Failure = (FileStep, io::Error);
+
 /// One file that is being written.
 struct Open {
     path: PathBuf,
@@ -129,9 +132,10 @@ struct Open {
 
 fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
     let mut files: BTreeMap<u64, Open> = BTreeMap::new();
-    let answer = |ticket: u64, outcome: io::Result<u64>| {
+    let answer = |ticket: u64, outcome: Result<u64, Failure>| {
         let outcome = outcome.map(|len| len.to_string().into_bytes());
-        let _ = answers.send((ticket, outcome.map_err(|error| plain(&error))));
+        let outcome = outcome.map_err(|(step, error)| step.failed(&plain(&error)));
+        let _ = answers.send((ticket, outcome));
         wake();
     };
     while let Ok(job) = jobs.recv() {
@@ -159,7 +163,7 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
             } => {
                 let written = match files.get_mut(&file) {
                     Some(open) => open.write(&bytes),
-                    None => Err(ErrorKind::NotFound.into()),
+                    None => Err((FileStep::Write, ErrorKind::NotFound.into())),
                 };
                 answer(ticket, written);
             }
@@ -178,11 +182,19 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
                         }
                         ended
                     }
-                    None => Err(ErrorKind::NotFound.into()),
+                    None => Err((FileStep::Write, ErrorKind::NotFound.into())),
                 };
                 answer(ticket, ended);
             }
-            Job::Sync { file, ticket } => answer(ticket, file.sync_data().map(|()| 0)),
+            Job::Sync { file, ticket } => {
+                let synced = file.sync_data();
+                // What cannot be forced to disk at all, like a device, need not be.
+                let synced = synced.or_else(|error| match error.kind() {
+                    ErrorKind::InvalidInput => Ok(()),
+                    _ => Err((FileStep::Sync, error)),
+                });
+                answer(ticket, synced.map(|()| 0));
+            }
             Job::Remove { paths, ticket } => {
                 paths.iter().for_each(|path| super::remove(path));
                 answer(ticket, Ok(0));
@@ -197,29 +209,37 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
 }
 
 impl Open {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        let file = self.file.as_mut().map_err(|error| copy(error))?;
-        file.write_all(bytes)?;
+    fn file(&mut self) -> Result<&mut File, Failure> {
+        let file = self.file.as_mut();
+        file.map_err(|error| (FileStep::Open, copy(error)))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<u64, Failure> {
+        let written = self.file()?.write_all(bytes);
+        written.map_err(|error| (FileStep::Write, error))?;
         self.digest.update(bytes);
         self.len += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
         if self.syncs_often && self.unsynced >= SYNC_EVERY {
             self.unsynced = 0;
-            file.sync_data()?;
+            let synced = self.file()?.sync_data();
+            synced.map_err(|error| (FileStep::Sync, error))?;
         }
         Ok(self.len)
     }
 
-    fn end(&mut self, has_checksum: bool, computes: bool, target: &Path) -> io::Result<u64> {
+    fn end(&mut self, has_checksum: bool, computes: bool, target: &Path) -> Result<u64, Failure> {
         if has_checksum {
             let digest = std::mem::replace(&mut self.digest, payload::digest());
             let sum = if computes { digest.finalize() } else { 0 };
             self.write(&sum.to_le_bytes())?;
         }
-        let file = self.file.as_mut().map_err(|error| copy(error))?;
-        file.sync_all()?;
-        fs::rename(&self.path, target)?;
-        sync_folder(target)?;
+        let synced = self.file()?.sync_all();
+        synced.map_err(|error| (FileStep::Sync, error))?;
+        let moved = make_folder(target)
+            .and_then(|()| fs::rename(&self.path, target))
+            .and_then(|()| sync_folder(target));
+        moved.map_err(|error| (FileStep::Rename, error))?;
         Ok(self.len)
     }
 }
@@ -234,9 +254,7 @@ fn copy(error: &io::Error) -> io::Error {
 
 /// Writes a file in one step, in a folder that is made if it is not there.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)?;
-    }
+    make_folder(path)?;
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}.tmp", std::process::id()));
     let aside = PathBuf::from(aside);
@@ -256,6 +274,14 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_folder(to)
+}
+
+/// Makes the folder that a file is to be in, if it is not there.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|path| !path.as_os_str().is_empty()) {
+        Some(folder) => fs::create_dir_all(folder),
+        None => Ok(()),
+    }
 }
 
 /// A new name is on disk when its folder is.

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::resp::{ArgPos, OwnedArgs, Reply};
 use crate::state::aof::Batch;
 use crate::state::eviction::Room;
-use crate::state::loading::RunCommand;
+use crate::state::loading::{Ran, RunCommand};
 use crate::state::meter::{Finding, Meter};
 use crate::state::persistence::Answer;
 use crate::state::server::{Continuation, Process};
@@ -239,14 +239,56 @@ impl Engine {
         self.server.effects.propagating() && self.server.syncs_always()
     }
 
+    /// Whether no reply leaves any more: they would promise what cannot be kept.
+    #[inline]
+    pub fn withholds_replies(&self) -> bool {
+        self.server.aof.is_lost
+    }
+
     /// Whether the append-only file goes on in another file, which the shell is still to open.
     #[inline]
     pub fn is_opening_aof(&self) -> bool {
         self.server.aof.is_opening()
     }
 
-    /// Gives loading a way to run the commands of an append-only file.
+    /// Gives loading a way to run the commands of an append-only file. Where one is a script, that runs to its end
+    /// before loading goes on.
     fn with_loader(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
+        self.load_up_to_script(load);
+        while self.server.loading_awaits_script() && self.server.scripting.running.is_none() {
+            self.run_loaded_script(|engine, client| {
+                let id = client.last_command?;
+                engine.start_script(client, id)
+            });
+        }
+    }
+
+    /// Goes on with the script that loading waits for, and with loading once that is through.
+    fn run_loaded_script(
+        &mut self,
+        run: impl FnOnce(&mut Engine, &mut Client) -> Option<Result<(), CommandError>>,
+    ) {
+        let Some(mut client) = self.loading_client.take() else {
+            return;
+        };
+        let result = run(self, &mut client);
+        self.loading_client = Some(client);
+        if result.is_some() || self.server.scripting.running.is_none() {
+            // What it has changed is in the file already.
+            self.server.flush_effects(false);
+            self.server.end_loaded_script();
+            self.load_up_to_script(|server, run| server.advance_loading(run));
+        }
+    }
+
+    /// The script that loading waits for can go on.
+    pub(super) fn resume_loaded_script(&mut self) {
+        self.run_loaded_script(Engine::resume_script);
+        self.with_loader(|_, _| {});
+        self.settle_answers();
+    }
+
+    fn load_up_to_script(&mut self, load: impl FnOnce(&mut Server, &mut RunCommand<'_>)) {
         if self.server.persistence.loading.is_none() {
             return;
         }
@@ -276,7 +318,7 @@ impl Engine {
         self.server.set_now(now);
         self.last_clock = now;
         self.clock_is_fresh = false;
-        self.server.aof.turn_bytes = 0;
+        self.server.aof.begin_turn();
         self.server.begin_eviction_turn();
         self.tick();
         self.settle_answers();
@@ -462,8 +504,10 @@ impl Engine {
     }
 
     fn go_on(&mut self) {
-        if let Some(conn) = self.interrupted.take() {
-            self.process(conn);
+        match self.interrupted.take() {
+            Some(LOADER) => self.resume_loaded_script(),
+            Some(conn) => self.process(conn),
+            None => {}
         }
         self.run_released();
     }
@@ -559,6 +603,13 @@ impl Engine {
     /// Connections that may be read again, whether or not their sockets have said anything.
     pub fn poll_resumed(&mut self) -> Option<ConnId> {
         self.resumed.pop_front()
+    }
+
+    /// Whether the shell has lines to write to the log.
+    #[inline]
+    pub fn has_log_lines(&self) -> bool {
+        let mut orders = self.server.orders.iter();
+        orders.any(|order| matches!(order, Order::Log { .. }))
     }
 
     /// What the shell is to do.
@@ -705,9 +756,12 @@ impl Engine {
     }
 }
 
+/// The number that stands for what is loaded, in place of a connection's.
+pub(crate) const LOADER: ConnId = ConnId(u32::MAX);
+
 /// In whose name the commands of an append-only file run: nobody reads the replies, and nothing waits.
 fn loading_client(now: UnixMicros) -> Box<Client> {
-    let mut client = Box::new(Client::new(ConnId(u32::MAX), 0, now));
+    let mut client = Box::new(Client::new(LOADER, 0, now));
     client.flags.set(ClientFlags::IN_EXEC, true);
     client.reply.set_muted(true);
     client
@@ -719,10 +773,10 @@ fn run_loaded(
     registry: &Registry,
     client: &mut Client,
     words: &[&[u8]],
-) -> Result<(), String> {
+) -> Result<Ran, String> {
     let Some(name) = words.first() else {
         client.dbid = 0;
-        return Ok(());
+        return Ok(Ran::Whole);
     };
     let mut owned = OwnedArgs::default();
     if !words.iter().all(|word| owned.push(word)) {
@@ -757,5 +811,8 @@ fn run_loaded(
     client
         .flags
         .set(ClientFlags::AWAITING.or(ClientFlags::BLOCKED), false);
-    Ok(())
+    Ok(match server.scripting.prepared {
+        Some(_) => Ran::Script,
+        None => Ran::Whole,
+    })
 }

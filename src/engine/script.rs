@@ -9,14 +9,13 @@ use crate::acl::log::Context;
 use crate::border::{LogLevel, Want};
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, permission};
-use crate::engine::Engine;
+use crate::engine::{Engine, LOADER};
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
-use crate::script::convert::{self, Reply1};
-use crate::script::machine::{Answer, Event, Job, Machine, Purpose};
+use crate::script::convert::ErrorReply;
+use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
 use crate::state::effects::Targets;
 use crate::state::{Client, ClientFlags, ConnId};
-use mlua::Value;
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
 const CALLS_LIGHT: u32 = 64;
@@ -26,7 +25,7 @@ const REPLY_KEEP: usize = 64 * 1024;
 
 /// How far a script came.
 enum Progress {
-    Ended(Result<Value, Value>),
+    Ended(Ended),
     /// It waits for the shell, or for others to be served.
     StandsStill,
 }
@@ -61,13 +60,8 @@ impl Engine {
             replied_before: 0,
             is_sampled: false,
         });
-        let job = Job {
-            function: prepared.function,
-            keys: prepared.keys,
-            argv: prepared.argv,
-            is_eval: prepared.purpose == Purpose::Eval,
-        };
-        self.run_script(client, Answer::Run(job))
+        let is_resp3 = client.reply.is_resp3();
+        self.run_script(client, Answer::Run { is_resp3 })
     }
 
     /// Goes on with the script that stood still; the result is that of its command, once there is one.
@@ -139,6 +133,9 @@ impl Engine {
             }
             return;
         }
+        if self.script_conn == Some(LOADER) {
+            return self.resume_loaded_script();
+        }
         if let Some(conn) = self.script_conn {
             self.process(conn);
             if self.server.scripting.busy.is_none() {
@@ -190,7 +187,13 @@ impl Engine {
                         let written = client.reply.written() + line.map_or(0, |len| len + 3);
                         let replied = written.saturating_sub(running.replied_before);
                         self.weigh_call(running.command, args, replied);
-                        self.timing_is_sampled = running.is_sampled;
+                        if running.in_exec && running.is_sampled {
+                            // No clock is read behind it, so what it took since its last tick is left out.
+                            let keys = self.keys_among(running.command, args);
+                            let elapsed_us = self.last_clock.since(running.started);
+                            self.server.hotkeys.took(&keys, elapsed_us);
+                        }
+                        self.timing_is_sampled = running.is_sampled && !running.in_exec;
                     }
                     self.heavy_since = running.is_heavy.then_some(running.started);
                 }
@@ -232,7 +235,7 @@ impl Engine {
         let mut event = machine.resume(answer);
         loop {
             let answer = match event {
-                Event::Done(result) => return Progress::Ended(result),
+                Event::Done(ended) => return Progress::Ended(ended),
                 Event::Call => match self.call_for_script(client, machine) {
                     Some(answer) => answer,
                     None => return Progress::StandsStill,
@@ -272,42 +275,28 @@ impl Engine {
         let refused = self.call_or_refuse(client, owned.args());
         self.server.effects.allowed = Targets::ALL;
         *machine.shared.args.borrow_mut() = owned;
-        let converted = match refused {
+        match refused {
+            Ok(true) => {
+                std::mem::swap(&mut client.reply, &mut *machine.shared.reply.borrow_mut());
+                Some(Answer::Reply)
+            }
             Ok(false) => {
                 self.ask(client, Want::Reading);
                 if let Some(running) = &mut self.server.scripting.running {
                     running.awaits_reading = true;
                 }
-                return None;
+                None
             }
             Err(error) => {
-                let line = error.line();
+                let line = error.line().into_owned();
                 self.server.count_error(&line);
-                machine.error_table(&line, true).map(Reply1::Error)
+                client.reply.discard();
+                Some(Answer::Refused {
+                    line,
+                    is_counted: true,
+                })
             }
-            Ok(true) => match client.reply.single_slice() {
-                Some(bytes) => convert::to_lua(&machine.lua, bytes),
-                None => {
-                    let mut slices = Vec::new();
-                    client.reply.slices(&mut slices, usize::MAX);
-                    let bytes: Vec<u8> = slices
-                        .iter()
-                        .flat_map(|slice| slice.iter())
-                        .copied()
-                        .collect();
-                    convert::to_lua(&machine.lua, &bytes)
-                }
-            },
-        };
-        client.reply.discard();
-        Some(match converted {
-            Ok(Reply1::Value(value)) => Answer::Value(value),
-            Ok(Reply1::Error(table)) => Answer::Error(table),
-            Err(error) => match machine.error_table(format!("ERR {error}").as_bytes(), false) {
-                Ok(table) => Answer::Error(table),
-                Err(_) => Answer::Kill,
-            },
-        })
+        }
     }
 
     /// The gates that are a script's own; then the command runs. False if it needs a process reading first.
@@ -353,6 +342,10 @@ impl Engine {
             return Err(CommandError::text(
                 "ERR Wrong number of args calling Redis command from script",
             ));
+        }
+        // What is loaded was let through when it was written.
+        if client.conn == LOADER {
+            return Ok(());
         }
         if spec.flags.has(Flags::NOSCRIPT) && !self.server.debug.deny_scripts_disabled {
             return Err(CommandError::text(
@@ -404,14 +397,13 @@ impl Engine {
         let args = args.args();
         let Ok(command) = self.registry.find(args) else {
             let line = b"ERR Invalid command passed to redis.acl_check_cmd()";
-            return match machine.error_table(line, false) {
-                Ok(table) => Answer::Error(table),
-                Err(_) => Answer::Kill,
+            return Answer::Refused {
+                line: line.to_vec(),
+                is_counted: false,
             };
         };
         let user = self.server.users.get(client.user);
-        let is_allowed = permission::check(user, command, args).is_ok();
-        Answer::Value(Value::Boolean(is_allowed))
+        Answer::May(permission::check(user, command, args).is_ok())
     }
 
     /// Hands on what the script has said for the log.
@@ -435,30 +427,25 @@ impl Engine {
         &mut self,
         client: &mut Client,
         machine: &Machine,
-        result: Result<Value, Value>,
+        ended: Ended,
     ) -> Result<(), CommandError> {
-        let lua_failed = crate::command::scripting::lua_failed;
-        let (lua, is_resp3) = (&machine.lua, machine.shared.resp3.get());
-        let error = match result {
-            Ok(value) => {
-                let written = convert::write_reply(lua, &mut client.reply, &value, is_resp3);
-                match written.map_err(lua_failed)? {
-                    None => return Ok(()),
-                    Some(error) => convert::ErrorReply {
-                        place: None,
-                        ..error
-                    },
+        let error = match ended {
+            Ended::Replied => {
+                let mut reply = machine.shared.reply.borrow_mut();
+                match reply.single_slice() {
+                    Some(bytes) => client.reply.raw(bytes),
+                    None => client.reply.raw(&reply.to_vec()),
                 }
+                reply.discard();
+                reply.shrink(REPLY_KEEP);
+                return Ok(());
             }
-            Err(Value::Table(table)) => {
-                let error = convert::error_of(lua, &table).map_err(lua_failed)?;
-                error.unwrap_or(convert::ErrorReply {
-                    line: b"ERR unknown error".to_vec(),
-                    is_counted: false,
-                    place: convert::place_of(lua, &table).map_err(lua_failed)?,
-                })
-            }
-            Err(_) => {
+            Ended::Returned(error) => ErrorReply {
+                place: None,
+                ..error
+            },
+            Ended::Raised(error) => error,
+            Ended::Broken => {
                 let name = self.script_name();
                 let text = format!("ERR Error running script {name}, execution failure");
                 return Err(CommandError::Bytes(text.into_bytes()));

@@ -292,7 +292,8 @@ impl Pool {
                     found.push((hash, entry.key().to_vec()));
                 });
             } else {
-                let picked = db.table.random(&mut |bound| below(random(), bound));
+                // Were keys of short chains to go sooner, as with a plain random pick, fewer reads would find theirs.
+                let picked = db.table.random_fair(&mut |bound| below(random(), bound));
                 found
                     .extend(picked.map(|entry| (db.table.hash(entry.key()), entry.key().to_vec())));
             }

@@ -137,7 +137,10 @@ impl Shell {
         loop {
             if let Some(code) = exit {
                 self.write_aof();
-                self.aof.sync();
+                // What the end comes from need not be told twice.
+                if !self.driver.engine().withholds_replies() {
+                    self.aof.sync();
+                }
                 self.files.finish();
                 return Ok(code);
             }
@@ -156,8 +159,12 @@ impl Shell {
         self.read_chunk();
         self.take_unfinished();
         for (count, event) in events.iter().enumerate() {
-            // When each reply waits for the disk, all replies of a turn wait together.
-            if count % FLUSH_EVERY == FLUSH_EVERY - 1 && !self.driver.engine().syncs_always() {
+            // When each reply waits for the disk, or the log has lines to come, all replies of a turn wait together.
+            let engine = self.driver.engine();
+            if count % FLUSH_EVERY == FLUSH_EVERY - 1
+                && !engine.syncs_always()
+                && !engine.has_log_lines()
+            {
                 self.driver.turn_end();
                 self.write_aof();
                 self.flush();
@@ -186,8 +193,10 @@ impl Shell {
             exit = self.obey_orders();
         }
         self.write_aof();
-        self.flush();
+        // The log tells of a command before its client hears of it. What an answer let go on may append more.
         let exit = exit.or_else(|| self.obey_orders());
+        self.write_aof();
+        self.flush();
         // Writing may have made room for more commands, and no edge will come for what waits already.
         while let Some(conn) = self.driver.poll_resumed() {
             self.read_next_turn(conn);
@@ -251,6 +260,14 @@ impl Shell {
     fn tell_aof(&mut self, outcome: Option<Outcome>) {
         if let Some(outcome) = outcome {
             self.driver.done(WRITE_TICKET, outcome);
+        }
+    }
+
+    /// Has a file forced to disk that nothing is appended to any more.
+    fn sync_old(&mut self, file: Option<std::fs::File>) {
+        if let Some(file) = file {
+            // Its answer says nothing: what is forced to disk later comes behind it.
+            self.order_file(Job::Sync { file, ticket: 0 });
         }
     }
 
@@ -352,6 +369,10 @@ impl Shell {
 
     /// Offers every client its replies.
     fn flush(&mut self) {
+        // A reply would tell of what is not on disk.
+        if self.driver.engine().withholds_replies() {
+            return;
+        }
         if !self.unflushed.is_empty() {
             let mut unflushed = std::mem::replace(
                 &mut self.unflushed,
@@ -643,23 +664,17 @@ impl Shell {
                     path,
                     truncate_to,
                 } => {
-                    if let Some(old) = self.aof.replace(&before) {
-                        // Its answer says nothing: what is forced to disk later comes behind it.
-                        self.order_file(Job::Sync {
-                            file: old,
-                            ticket: 0,
-                        });
-                    }
-                    let outcome = self.aof.open(&path_of(&path), truncate_to);
+                    let outcome = self.aof.append_last(&before);
+                    self.tell_aof(outcome);
+                    let (old, outcome) = self.aof.switch(&path_of(&path), truncate_to);
+                    self.sync_old(old);
                     self.tell_aof(Some(outcome));
                 }
                 Order::CloseAof { before } => {
-                    if let Some(old) = self.aof.replace(&before) {
-                        self.order_file(Job::Sync {
-                            file: old,
-                            ticket: 0,
-                        });
-                    }
+                    // Nobody waits for what is written here, so nobody is told how it went.
+                    let _ = self.aof.append_last(&before);
+                    let old = self.aof.close();
+                    self.sync_old(old);
                 }
                 Order::SyncAof { ticket } => match self.aof.handle() {
                     Ok(file) => self.order_file(Job::Sync { file, ticket }),

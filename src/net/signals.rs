@@ -7,10 +7,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Listens for SIGINT and SIGTERM. A second SIGINT ends the process from within its handler, however busy the loop is.
+/// Listens for SIGINT and SIGTERM. A SIGINT that comes while the loop has not taken the one before ends the process from
+/// within its handler, however busy the loop is.
 pub struct Signals {
+    is_waiting: Arc<AtomicBool>,
     interrupt: UnixStream,
     terminate: UnixStream,
 }
@@ -18,14 +20,15 @@ pub struct Signals {
 impl Signals {
     /// Takes the signals over; `tokens` are for the interrupt and the terminate signal.
     pub fn register(registry: &Registry, tokens: [Token; 2]) -> io::Result<Signals> {
-        let once = Arc::new(AtomicBool::new(false));
+        let is_waiting = Arc::new(AtomicBool::new(false));
         // In this order: the first SIGINT finds the flag unset, sets it, and the next one finds it set.
-        flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&once))?;
-        flag::register(SIGINT, once)?;
+        flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&is_waiting))?;
+        flag::register(SIGINT, Arc::clone(&is_waiting))?;
         // A lost terminal does not end a server.
         flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
         let [interrupt, terminate] = tokens;
         Ok(Signals {
+            is_waiting,
             interrupt: open(registry, SIGINT, interrupt)?,
             terminate: open(registry, SIGTERM, terminate)?,
         })
@@ -33,6 +36,7 @@ impl Signals {
 
     /// Empties both sockets; hands out what came.
     pub fn take(&mut self) -> impl Iterator<Item = Signal> + use<> {
+        self.is_waiting.store(false, Ordering::SeqCst);
         let interrupt = drain(&mut self.interrupt).then_some(Signal::Interrupt);
         let terminate = drain(&mut self.terminate).then_some(Signal::Terminate);
         interrupt.into_iter().chain(terminate)

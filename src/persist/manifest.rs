@@ -190,6 +190,13 @@ impl Manifest {
         file
     }
 
+    /// Takes back the incremental file that was added last.
+    pub fn drop_incremental(&mut self) {
+        if self.incremental.pop().is_some() {
+            self.incremental_seq -= 1;
+        }
+    }
+
     /// An append-only file of one part, as servers before 7.0 had it, becomes the base.
     pub fn upgrade(name: &[u8]) -> Manifest {
         Manifest {

@@ -337,10 +337,15 @@ impl Reply {
         if self.shared.is_empty() {
             return self.buf.into();
         }
+        self.to_vec().into()
+    }
+
+    /// A copy of what is pending, in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
         let mut slices = Vec::new();
         self.slices(&mut slices, usize::MAX);
         let pieces = slices.iter().flat_map(|piece| piece.iter().copied());
-        pieces.collect::<Vec<u8>>().into()
+        pieces.collect()
     }
 
     #[inline]

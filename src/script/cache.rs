@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::script::flags::{self, ScriptFlags};
 use crate::script::machine::{Machine, Purpose};
+use crate::script::stack::Anchor;
 use crate::script::{Sha, hex, sha1};
 
 /// Scripts kept that nobody has asked to keep.
@@ -19,7 +20,7 @@ const EVAL_SCRIPTS_MAX: usize = 500;
 /// A compiled script.
 pub struct Script {
     /// Where the machine keeps the function.
-    slot: usize,
+    slot: Anchor,
     /// Its SHA-1 in hexadecimal.
     name: Rc<str>,
     pub flags: ScriptFlags,
@@ -69,12 +70,11 @@ impl Cache {
     }
 
     /// The function of the script of this name, which is about to be used.
-    pub fn used(&mut self, sha: &Sha) -> Option<(Function, Rc<str>, ScriptFlags)> {
+    pub fn used(&mut self, sha: &Sha) -> Option<(Anchor, Rc<str>, ScriptFlags)> {
         self.uses += 1;
         let script = self.scripts.get_mut(sha)?;
         script.last_use = self.uses;
-        let function = self.machine.as_ref()?.kept(script.slot)?;
-        Some((function, Rc::clone(&script.name), script.flags))
+        Some((script.slot, Rc::clone(&script.name), script.flags))
     }
 
     /// The name of the script with this text, if it is there.

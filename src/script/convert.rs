@@ -4,36 +4,32 @@
 //! with the field `ok` or `err`; what RESP3 has beyond that becomes a table with one field that names its type. The
 //! same tables, returned by a script, become what they stand for. Metatables have no say.
 
-use mlua::{Lua, LuaString, Table, Value};
-
 use crate::resp::Reply;
-use crate::script::machine::{error_table, text_of};
+use crate::script::machine::{push_error, whole};
+use crate::script::stack::{Kind, Stack};
 use crate::types::decimal::parse_i64;
 
-/// How deep tables may lie in one another in a script's reply. Real servers stop where their Lua stack ends.
-const DEPTH_MAX: usize = 2000;
-
-/// What a command has replied.
-#[derive(Debug)]
-pub enum Reply1 {
-    Value(Value),
-    /// The line without the mark in front.
-    Error(Table),
-}
-
-/// The reply in `bytes`, which hold one whole reply.
-pub fn to_lua(lua: &Lua, bytes: &[u8]) -> mlua::Result<Reply1> {
-    let mut reader = ReplyReader { lua, bytes, pos: 0 };
+/// Puts the reply in `bytes`, which hold one whole reply, on top as a value. Says whether it is an error.
+pub fn push_reply(stack: &mut Stack<'_>, bytes: &[u8]) -> bool {
+    let mut reader = ReplyReader { bytes, pos: 0 };
     if bytes.first() == Some(&b'-') {
         let line = reader.line();
-        return Ok(Reply1::Error(error_table(lua, &line[1..], true)?));
+        assert!(stack.reserve(ROOM), "a call has room");
+        push_error(stack, &line[1..], true);
+        return true;
     }
-    Ok(Reply1::Value(reader.value()?))
+    reader.push_value(stack);
+    false
 }
+
+/// What one level of a reply takes on the stack.
+const ROOM: i32 = 4;
+
+/// How deep tables may lie in one another in a script's reply. Real servers stop where their Lua stack ends.
+const DEPTH_MAX: u32 = 2000;
 
 /// Reads what `resp::writer` wrote, so there is nothing to distrust; what is not there reads as empty.
 struct ReplyReader<'a> {
-    lua: &'a Lua,
     bytes: &'a [u8],
     pos: usize,
 }
@@ -56,112 +52,96 @@ impl<'a> ReplyReader<'a> {
         rest.get(..len).unwrap_or_default()
     }
 
-    fn value(&mut self) -> mlua::Result<Value> {
+    /// Puts the next value on top.
+    fn push_value(&mut self, stack: &mut Stack<'_>) {
+        assert!(
+            stack.reserve(ROOM),
+            "replies nest a few levels deep, which Lua has room for"
+        );
         let line = self.line();
         let Some((mark, text)) = line.split_first() else {
-            return Ok(Value::Nil);
+            return stack.push_nil();
         };
         let number = || parse_i64(text).unwrap_or(0);
-        Ok(match mark {
-            b':' => Value::Integer(number()),
+        match mark {
+            b':' => stack.push_number(number() as f64),
             b'$' => match number() {
-                -1 => Value::Boolean(false),
-                len => Value::String(self.lua.create_string(self.bulk(len))?),
+                -1 => stack.push_bool(false),
+                len => stack.push_bytes(self.bulk(len)),
             },
-            b'+' => self.tagged("ok", Value::String(self.lua.create_string(text)?))?,
-            b'-' => Value::Table(error_table(self.lua, text, false)?),
+            b'+' => tagged(stack, "ok", |stack| stack.push_bytes(text)),
+            b'-' => push_error(stack, text, false),
             b'*' => match number() {
-                -1 => Value::Boolean(false),
-                len => Value::Table(self.array(len)?),
+                -1 => stack.push_bool(false),
+                len => self.push_array(stack, len),
             },
-            b'_' => Value::Nil,
-            b'#' => Value::Boolean(text == b"t"),
-            b',' => self.tagged("double", Value::Number(double(text)))?,
-            b'(' => self.tagged("big_number", Value::String(self.lua.create_string(text)?))?,
-            b'%' => {
-                let map = self.map(number())?;
-                self.tagged("map", Value::Table(map))?
-            }
-            b'~' => {
-                let set = self.set(number())?;
-                self.tagged("set", Value::Table(set))?
-            }
+            b'_' => stack.push_nil(),
+            b'#' => stack.push_bool(text == b"t"),
+            b',' => tagged(stack, "double", |stack| stack.push_number(double(text))),
+            b'(' => tagged(stack, "big_number", |stack| stack.push_bytes(text)),
+            b'%' => tagged(stack, "map", |stack| self.push_map(stack, number())),
+            b'~' => tagged(stack, "set", |stack| self.push_set(stack, number())),
             b'=' => {
                 let (format, text) = self.bulk(number()).split_at_checked(4).unwrap_or_default();
-                let verbatim = self.lua.create_table_with_capacity(0, 2)?;
-                verbatim.raw_set("string", self.lua.create_string(text)?)?;
                 let format = format.strip_suffix(b":").unwrap_or(format);
-                verbatim.raw_set("format", self.lua.create_string(format)?)?;
-                self.tagged("verbatim_string", Value::Table(verbatim))?
+                tagged(stack, "verbatim_string", |stack| {
+                    assert!(stack.reserve(ROOM), "a level has room");
+                    let verbatim = stack.push_table(0, 2);
+                    stack.push_bytes(text);
+                    stack.set_field(verbatim, "string");
+                    stack.push_bytes(format);
+                    stack.set_field(verbatim, "format");
+                });
             }
             b'|' => {
-                self.map(number())?; // attributes say nothing to a script
-                self.value()?
+                // Attributes say nothing to a script.
+                self.push_map(stack, number());
+                stack.truncate(stack.len() - 1);
+                self.push_value(stack);
             }
-            _ => Value::Nil,
-        })
+            _ => stack.push_nil(),
+        }
     }
 
-    fn tagged(&self, name: &str, value: Value) -> mlua::Result<Value> {
-        let table = self.lua.create_table_with_capacity(0, 1)?;
-        table.raw_set(name, value)?;
-        Ok(Value::Table(table))
-    }
-
-    fn array(&mut self, len: i64) -> mlua::Result<Table> {
-        let len = usize::try_from(len).unwrap_or(0);
-        let table = self.lua.create_table_with_capacity(len, 0)?;
+    fn push_array(&mut self, stack: &mut Stack<'_>, len: i64) {
+        let len = i32::try_from(len).unwrap_or(0);
+        let table = stack.push_table(len as usize, 0);
         for index in 1..=len {
-            let value = self.value()?;
-            table.raw_seti(index, value)?;
+            self.push_value(stack);
+            stack.set_element(table, index);
         }
-        Ok(table)
     }
 
-    fn map(&mut self, pairs: i64) -> mlua::Result<Table> {
-        let table = self.lua.create_table()?;
+    fn push_map(&mut self, stack: &mut Stack<'_>, pairs: i64) {
+        let table = stack.push_table(0, usize::try_from(pairs).unwrap_or(0));
         for _ in 0..pairs {
-            let key = self.value()?;
-            let value = self.value()?;
-            if !key.is_nil() {
-                table.raw_set(key, value)?;
-            }
+            self.push_value(stack);
+            self.push_value(stack);
+            stack.set_pair(table);
         }
-        Ok(table)
     }
 
-    fn set(&mut self, len: i64) -> mlua::Result<Table> {
-        let table = self.lua.create_table()?;
+    fn push_set(&mut self, stack: &mut Stack<'_>, len: i64) {
+        let table = stack.push_table(0, usize::try_from(len).unwrap_or(0));
         for _ in 0..len {
-            let member = self.value()?;
-            if !member.is_nil() {
-                table.raw_set(member, true)?;
-            }
+            self.push_value(stack);
+            stack.push_bool(true);
+            stack.set_pair(table);
         }
-        Ok(table)
     }
+}
+
+/// A table on top whose only field is what `push` pushes.
+fn tagged(stack: &mut Stack<'_>, name: &str, push: impl FnOnce(&mut Stack<'_>)) {
+    let table = stack.push_table(0, 1);
+    push(stack);
+    assert!(stack.reserve(1), "a level has room");
+    stack.set_field(table, name);
 }
 
 fn double(text: &[u8]) -> f64 {
     let text = std::str::from_utf8(text).unwrap_or("0");
     text.parse().unwrap_or(0.0)
-}
-
-/// Writes what a script has returned. `is_resp3` says what the script has set, which decides about booleans.
-pub fn write_reply(
-    lua: &Lua,
-    reply: &mut Reply,
-    value: &Value,
-    is_resp3: bool,
-) -> mlua::Result<Option<ErrorReply>> {
-    // An error at the top is the reply itself, and counts as one.
-    if let Value::Table(table) = value
-        && let Some(error) = error_of(lua, table)?
-    {
-        return Ok(Some(error));
-    }
-    write(lua, reply, value, is_resp3, 0)?;
-    Ok(None)
 }
 
 /// An error that a script has returned or raised.
@@ -174,174 +154,295 @@ pub struct ErrorReply {
     pub place: Option<(Vec<u8>, i64)>,
 }
 
-/// The table's error, if it stands for one.
-pub fn error_of(lua: &Lua, table: &Table) -> mlua::Result<Option<ErrorReply>> {
-    let Value::String(line) = table.raw_get("err")? else {
-        return Ok(None);
-    };
-    let line = line.as_bytes().to_vec();
-    let place = place_of(lua, table)?;
-    let is_counted = matches!(
-        table.raw_get("ignore_error_stats_update")?,
-        Value::Boolean(true)
-    );
-    Ok(Some(ErrorReply {
-        line,
-        is_counted,
-        place,
-    }))
+/// Writes what a script has returned, which lies on top at `at`. An error is the result instead: it is the reply
+/// itself, and counts as one. `is_resp3` says what the script has set, which decides about booleans.
+pub fn write_reply(
+    stack: &mut Stack<'_>,
+    at: i32,
+    reply: &mut Reply,
+    is_resp3: bool,
+) -> Option<ErrorReply> {
+    if stack.kind(at) == Kind::Table
+        && stack.reserve(ROOM)
+        && let Some(error) = error_of(stack, at)
+    {
+        return Some(error);
+    }
+    write(stack, at, reply, is_resp3, 0);
+    None
 }
 
-/// Where an error was raised, as its table says.
-pub fn place_of(lua: &Lua, table: &Table) -> mlua::Result<Option<(Vec<u8>, i64)>> {
-    let source = text_of(lua, &table.raw_get("source")?);
-    Ok(match (source, table.raw_get("line")?) {
-        (Some(source), Value::Integer(at)) => Some((source.as_bytes().to_vec(), at)),
-        _ => None,
+/// The error that a script has raised as the table at `at`.
+pub fn raised(stack: &mut Stack<'_>, at: i32) -> ErrorReply {
+    assert!(stack.reserve(ROOM), "the script has left its room");
+    error_of(stack, at).unwrap_or_else(|| ErrorReply {
+        line: b"ERR unknown error".to_vec(),
+        is_counted: false,
+        place: place_of(stack, at),
     })
 }
 
-fn write(
-    lua: &Lua,
-    reply: &mut Reply,
-    value: &Value,
-    is_resp3: bool,
-    depth: usize,
-) -> mlua::Result<()> {
-    if depth > DEPTH_MAX {
-        reply.error_bytes(b"ERR reached lua stack limit");
-        return Ok(());
-    }
-    match value {
-        Value::String(text) => reply.bulk(&text.as_bytes()),
-        Value::Integer(number) => reply.int(*number),
-        Value::Number(number) => reply.int(whole(*number)),
-        Value::Boolean(value) if is_resp3 => reply.boolean(*value),
-        Value::Boolean(true) => reply.int(1),
-        Value::Table(table) => write_table(lua, reply, table, is_resp3, depth)?,
+/// The table's error, if it stands for one.
+fn error_of(stack: &mut Stack<'_>, table: i32) -> Option<ErrorReply> {
+    let line = bytes_field(stack, table, "err")?;
+    let place = place_of(stack, table);
+    let counted = stack.push_field(table, "ignore_error_stats_update");
+    let is_counted = stack.kind(counted) == Kind::Boolean && stack.is_true(counted);
+    stack.truncate(counted - 1);
+    Some(ErrorReply {
+        line,
+        is_counted,
+        place,
+    })
+}
+
+/// Where an error was raised, as its table says.
+fn place_of(stack: &mut Stack<'_>, table: i32) -> Option<(Vec<u8>, i64)> {
+    let source = bytes_field(stack, table, "source")?;
+    let line = stack.push_field(table, "line");
+    let number = stack.number(line).and_then(whole);
+    stack.truncate(line - 1);
+    Some((source, number?))
+}
+
+/// A copy of a field that is a string.
+fn bytes_field(stack: &mut Stack<'_>, table: i32, name: &str) -> Option<Vec<u8>> {
+    let at = stack.push_field(table, name);
+    let bytes = stack.bytes(at).map(<[u8]>::to_vec);
+    stack.truncate(at - 1);
+    bytes
+}
+
+/// Writes the value at `at`, which lies on top.
+fn write(stack: &mut Stack<'_>, at: i32, reply: &mut Reply, is_resp3: bool, depth: u32) {
+    match stack.kind(at) {
+        Kind::String => reply.bulk(stack.bytes(at).unwrap_or_default()),
+        Kind::Number => reply.int(truncated(stack.number(at).unwrap_or_default())),
+        Kind::Boolean if is_resp3 => reply.boolean(stack.is_true(at)),
+        Kind::Boolean if stack.is_true(at) => reply.int(1),
+        Kind::Table if depth < DEPTH_MAX && stack.reserve(ROOM) => {
+            write_table(stack, at, reply, is_resp3, depth + 1);
+        }
+        Kind::Table => reply.error_bytes(b"ERR reached lua stack limit"),
         _ => reply.null(),
     }
-    Ok(())
 }
 
 /// A number's whole part; those that 64 bits do not hold become the smallest one, as x86 converts them.
-fn whole(number: f64) -> i64 {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    match (-LIMIT..LIMIT).contains(&number) {
-        true => number as i64,
-        false => i64::MIN,
-    }
+fn truncated(number: f64) -> i64 {
+    whole(number.trunc()).unwrap_or(i64::MIN)
 }
 
-fn write_table(
-    lua: &Lua,
-    reply: &mut Reply,
-    table: &Table,
-    is_resp3: bool,
-    depth: usize,
-) -> mlua::Result<()> {
-    if let Some(error) = error_of(lua, table)? {
-        reply.error_bytes(&error.line);
-        return Ok(());
+fn write_table(stack: &mut Stack<'_>, table: i32, reply: &mut Reply, is_resp3: bool, depth: u32) {
+    if let Some(error) = error_of(stack, table) {
+        return reply.error_bytes(&error.line);
     }
-    if let Value::String(status) = table.raw_get("ok")? {
+    if let Some(status) = bytes_field(stack, table, "ok") {
         reply.raw(b"+");
-        reply.raw(&one_line(&status));
-        reply.raw(b"\r\n");
-        return Ok(());
+        reply.raw(&one_line(status));
+        return reply.raw(b"\r\n");
     }
-    match table.raw_get("double")? {
-        Value::Integer(number) => {
-            reply.double(number as f64);
-            return Ok(());
-        }
-        Value::Number(number) => {
-            reply.double(number);
-            return Ok(());
-        }
-        _ => {}
+    let double = stack.push_field(table, "double");
+    let number = stack.number(double);
+    stack.truncate(table);
+    if let Some(number) = number {
+        return reply.double(number);
     }
-    if let Value::Table(map) = table.raw_get("map")? {
-        return write_map(lua, reply, &map, is_resp3, depth);
+    let map = stack.push_field(table, "map");
+    if stack.kind(map) == Kind::Table {
+        write_map(stack, map, reply, is_resp3, depth);
+        return stack.truncate(table);
     }
-    if let Value::Table(set) = table.raw_get("set")? {
-        return write_set(lua, reply, &set, is_resp3, depth);
+    stack.truncate(table);
+    let set = stack.push_field(table, "set");
+    if stack.kind(set) == Kind::Table {
+        write_set(stack, set, reply, is_resp3, depth);
+        return stack.truncate(table);
     }
-    if let Value::String(digits) = table.raw_get("big_number")? {
-        reply.big_number(&String::from_utf8_lossy(&one_line(&digits)));
-        return Ok(());
+    stack.truncate(table);
+    if let Some(digits) = bytes_field(stack, table, "big_number") {
+        return reply.big_number(&String::from_utf8_lossy(&one_line(digits)));
     }
-    if let Value::Table(verbatim) = table.raw_get("verbatim_string")? {
-        let format = verbatim.raw_get("format")?;
-        let text = verbatim.raw_get("string")?;
-        if let (Value::String(format), Value::String(text)) = (format, text) {
-            let mut mark = format.as_bytes().to_vec();
+    let verbatim = stack.push_field(table, "verbatim_string");
+    if stack.kind(verbatim) == Kind::Table {
+        let format = bytes_field(stack, verbatim, "format");
+        let text = bytes_field(stack, verbatim, "string");
+        if let (Some(mut mark), Some(text)) = (format, text) {
             mark.resize(3, b' ');
-            reply.verbatim(&String::from_utf8_lossy(&mark), &text.as_bytes());
-            return Ok(());
+            reply.verbatim(&String::from_utf8_lossy(&mark), &text);
+            return stack.truncate(table);
         }
     }
+    stack.truncate(table);
     let begin = reply.array_begin();
     let mut len = 0;
     loop {
-        let element: Value = table.raw_get(len + 1)?;
-        if element.is_nil() {
+        stack.push_element(table, len + 1);
+        let element = stack.len();
+        if stack.kind(element) == Kind::Nil {
             break;
         }
         len += 1;
-        write(lua, reply, &element, is_resp3, depth + 1)?;
+        write(stack, element, reply, is_resp3, depth);
+        stack.truncate(table);
     }
-    reply.array_end(begin, len);
-    Ok(())
+    stack.truncate(table);
+    reply.array_end(begin, len as usize);
 }
 
-fn write_map(
-    lua: &Lua,
-    reply: &mut Reply,
-    map: &Table,
-    is_resp3: bool,
-    depth: usize,
-) -> mlua::Result<()> {
+fn write_map(stack: &mut Stack<'_>, map: i32, reply: &mut Reply, is_resp3: bool, depth: u32) {
     let begin = reply.array_begin();
     let mut pairs = 0;
-    for pair in map.pairs::<Value, Value>() {
-        let (key, value) = pair?;
-        write(lua, reply, &key, is_resp3, depth + 1)?;
-        write(lua, reply, &value, is_resp3, depth + 1)?;
+    stack.each_pair(map, |stack, key| {
+        write_copy(stack, key, reply, is_resp3, depth);
+        write(stack, key + 1, reply, is_resp3, depth);
         pairs += 1;
-    }
+    });
     reply.map_end(begin, pairs);
-    Ok(())
 }
 
-fn write_set(
-    lua: &Lua,
-    reply: &mut Reply,
-    set: &Table,
-    is_resp3: bool,
-    depth: usize,
-) -> mlua::Result<()> {
+fn write_set(stack: &mut Stack<'_>, set: i32, reply: &mut Reply, is_resp3: bool, depth: u32) {
     let begin = reply.array_begin();
     let mut len = 0;
-    for pair in set.pairs::<Value, Value>() {
-        write(lua, reply, &pair?.0, is_resp3, depth + 1)?;
+    stack.each_pair(set, |stack, member| {
+        write_copy(stack, member, reply, is_resp3, depth);
         len += 1;
-    }
+    });
     reply.set_end(begin, len);
-    Ok(())
+}
+
+/// Writes a value that does not lie on top.
+fn write_copy(stack: &mut Stack<'_>, at: i32, reply: &mut Reply, is_resp3: bool, depth: u32) {
+    if !stack.reserve(1) {
+        return reply.error_bytes(b"ERR reached lua stack limit");
+    }
+    stack.push_copy(at);
+    let copy = stack.len();
+    write(stack, copy, reply, is_resp3, depth);
+    stack.truncate(copy - 1);
 }
 
 /// Text without line ends, which would end the reply.
-fn one_line(text: &LuaString) -> Vec<u8> {
-    let text = text.as_bytes();
-    let bytes = text.iter();
-    bytes
-        .map(|byte| {
-            if matches!(byte, b'\r' | b'\n') {
-                b' '
-            } else {
-                *byte
+fn one_line(mut text: Vec<u8>) -> Vec<u8> {
+    for byte in &mut text {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlua::Lua;
+
+    /// What a script with this text replies, or its error.
+    fn returned(text: &str, is_resp3: bool) -> Result<String, ErrorReply> {
+        let lua = Lua::new();
+        let function = lua.load(text).into_function().expect("it compiles");
+        let anchor = crate::script::stack::Anchor::new(&lua, function).expect("there is room");
+        let mut stack = Stack::of(&lua);
+        assert!(stack.reserve(1));
+        stack.push_anchored(anchor);
+        assert!(stack.call(0, 1), "{text}");
+        let mut reply = Reply::default();
+        let at = stack.len();
+        let error = write_reply(&mut stack, at, &mut reply, is_resp3);
+        assert_eq!(stack.len(), at);
+        let text = String::from_utf8_lossy(&reply.to_vec()).replace("\r\n", "|");
+        error.map_or(Ok(text), Err)
+    }
+
+    #[test]
+    fn values_become_replies() {
+        for (text, want) in [
+            ("return 'a'", "$1|a|"),
+            ("return 3.9", ":3|"),
+            ("return 1e300", ":-9223372036854775808|"),
+            ("return true", ":1|"),
+            ("return {1, {2, 'x'}, nil, 4}", "*2|:1|*2|:2|$1|x|"),
+            ("return {ok='a\\nb'}", "+a b|"),
+            ("return {1, {err='E x'}}", "*2|:1|-E x|"),
+            ("return {double=1.5}", "$3|1.5|"),
+            ("return {map={a={set={x=true}}}}", "*2|$1|a|*1|$1|x|"),
+            ("return {big_number='1\\r2'}", "$3|1 2|"),
+        ] {
+            assert_eq!(returned(text, false), Ok(want.into()), "{text}");
+        }
+        let error = returned("return {err='MY line', source='s', line=7}", false);
+        let want = ErrorReply {
+            line: b"MY line".to_vec(),
+            is_counted: false,
+            place: Some((b"s".to_vec(), 7)),
+        };
+        assert_eq!(error, Err(want));
+    }
+
+    /// Runs on a stack as large as a machine's.
+    fn on_large_stack(test: impl FnOnce() + 'static) {
+        let stack = corosensei::stack::DefaultStack::new(16 << 20).expect("there is room");
+        let run = |_: &corosensei::Yielder<(), ()>, ()| test();
+        corosensei::Coroutine::with_stack(stack, run).resume(());
+    }
+
+    #[test]
+    fn a_nest_of_tables_ends_somewhere() {
+        on_large_stack(|| {
+            let nest = |levels: u32| {
+                format!("local t = {{}}; for i = 1, {levels} do t = {{t}} end; return t")
+            };
+            let reply = |levels| returned(&nest(levels), false).expect("it is no error");
+            assert!(!reply(500).contains("limit"));
+            assert!(reply(DEPTH_MAX + 1).contains("stack limit"));
+        });
+    }
+
+    #[test]
+    fn replies_become_values() {
+        let lua = Lua::new();
+        for (bytes, want) in [
+            (&b":7\r\n"[..], "7"),
+            (b"$-1\r\n", "false"),
+            (b"+OK\r\n", "{ok=OK}"),
+            (
+                b"*3\r\n:1\r\n*1\r\n$1\r\na\r\n*-1\r\n",
+                "{1=1 2={1=a} 3=false}",
+            ),
+            (b"%1\r\n+a\r\n_\r\n", "{map={}}"),
+            (b"~1\r\n:5\r\n", "{set={5=true}}"),
+            (
+                b"=7\r\ntxt:abc\r\n",
+                "{verbatim_string={format=txt string=abc}}",
+            ),
+            (b",1.5\r\n", "{double=1.5}"),
+            (b"|1\r\n+a\r\n:1\r\n#t\r\n", "true"),
+            (b"-ERR x\r\n", "{err=ERR x ignore_error_stats_update=true}"),
+        ] {
+            let mut stack = Stack::of(&lua);
+            let base = stack.len();
+            let is_error = push_reply(&mut stack, bytes);
+            assert_eq!((is_error, stack.len()), (bytes[0] == b'-', base + 1));
+            assert_eq!(shown(&mut stack, base + 1), want);
+            stack.truncate(base);
+        }
+    }
+
+    fn shown(stack: &mut Stack<'_>, at: i32) -> String {
+        match stack.kind(at) {
+            Kind::String => String::from_utf8_lossy(stack.bytes(at).unwrap_or_default()).into(),
+            Kind::Number => stack.number(at).unwrap_or_default().to_string(),
+            Kind::Boolean => stack.is_true(at).to_string(),
+            Kind::Table => {
+                let mut pairs = Vec::new();
+                assert!(stack.reserve(ROOM));
+                stack.each_pair(at, |stack, key| {
+                    pairs.push(format!("{}={}", shown(stack, key), shown(stack, key + 1)));
+                });
+                pairs.sort();
+                format!("{{{}}}", pairs.join(" "))
             }
-        })
-        .collect()
+            kind => format!("{kind:?}"),
+        }
+    }
 }

@@ -11,10 +11,10 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use crate::config::split_args;
 use crate::script::cache::compile;
-use crate::script::convert;
 use crate::script::flags::ScriptFlags;
-use crate::script::machine::{Job, Machine, Shared, text_of};
+use crate::script::machine::{Machine, Shared, text_of};
 use crate::script::sandbox::{Arguments, Host, Raise, raise_line};
+use crate::script::stack::Anchor;
 
 /// How many times 100 000 instructions a library's code may run. Real servers give it half a second.
 const LOAD_TICKS: u32 = 500;
@@ -26,7 +26,7 @@ const CHUNK_NAME: &str = "@user_function";
 pub struct LibraryFunction {
     pub name: Vec<u8>,
     /// Where the machine keeps the function.
-    pub slot: usize,
+    pub slot: Option<Anchor>,
     pub flags: ScriptFlags,
     pub description: Option<Vec<u8>>,
 }
@@ -148,13 +148,7 @@ impl Libraries {
             .map_err(failed)?;
         machine.shared.load_ticks.set(LOAD_TICKS);
         *machine.shared.loading.borrow_mut() = Some(Draft::new());
-        let nothing = machine.lua.create_table().map_err(failed)?;
-        let result = machine.host.run(Job {
-            function,
-            keys: nothing.clone(),
-            argv: nothing,
-            is_eval: false,
-        });
+        let result = machine.host.run_library(function);
         let draft = machine.shared.loading.borrow_mut().take();
         let globals = machine.lua.globals();
         views.meta.raw_set("__index", globals).map_err(failed)?;
@@ -174,15 +168,18 @@ impl Libraries {
                 }
                 let mut functions = BTreeMap::new();
                 for (key, (function, mut entry)) in draft {
-                    entry.slot = machine.keep(function).map_err(failed)?;
+                    entry.slot = Some(machine.keep(function).map_err(failed)?);
                     functions.insert(key, entry);
                 }
                 return Ok(functions);
             }
-            Err(Value::Table(table)) => convert::error_of(&machine.lua, &table).map_err(failed)?,
-            Err(_) => None,
+            Err(Value::Table(table)) => table.raw_get("err").map_err(failed)?,
+            Err(_) => Value::Nil,
         };
-        let text = error.map_or(b"ERR unknown error".to_vec(), |error| error.line);
+        let text = match error {
+            Value::String(line) => line.as_bytes().to_vec(),
+            _ => b"ERR unknown error".to_vec(),
+        };
         Err([&b"ERR Error registering functions: "[..], &text].concat())
     }
 
@@ -211,8 +208,8 @@ impl Libraries {
         };
         for (key, function) in &library.functions {
             self.owners.remove(key);
-            if let Some(machine) = &self.machine {
-                machine.forget(function.slot);
+            if let (Some(machine), Some(slot)) = (&self.machine, function.slot) {
+                machine.forget(slot);
             }
         }
         true
@@ -376,7 +373,7 @@ fn register(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<MultiValue, 
             };
             let entry = LibraryFunction {
                 name: name?.as_bytes().to_vec(),
-                slot: 0,
+                slot: None,
                 flags: ScriptFlags::default(),
                 description: None,
             };
@@ -466,7 +463,7 @@ fn named_arguments(lua: &Lua, table: &Table) -> Result<(Function, LibraryFunctio
         .ok_or_else(|| refuse("ERR redis.register_function must get a callback argument"))?;
     let entry = LibraryFunction {
         name,
-        slot: 0,
+        slot: None,
         flags,
         description,
     };

@@ -10,12 +10,14 @@ use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use mlua::{Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+use mlua::{Lua, LuaOptions, LuaString, StdLib, Table, Value};
 
-use crate::resp::OwnedArgs;
 use crate::resp::writer::format_double;
+use crate::resp::{Args, OwnedArgs, Reply};
+use crate::script::convert::{self, ErrorReply};
 use crate::script::library::Views;
-use crate::script::sandbox::{self, Host, Raise};
+use crate::script::sandbox::{self, Host};
+use crate::script::stack::{self, Anchor, Kind, Outcome, Stack};
 
 /// How many instructions of Lua pass between two ticks.
 pub const TICK_INSTRUCTIONS: u32 = 100_000;
@@ -27,6 +29,9 @@ const LOADS_TO_COLLECT: usize = 4096;
 /// pattern match has its own bound.
 const STACK_BYTES: usize = 16 << 20;
 
+/// Capacity that the buffer for replies keeps.
+const REPLY_KEEP: usize = 64 * 1024;
+
 /// What a script asks for, or that it has ended.
 pub enum Event {
     /// To run the command in [`Shared::args`].
@@ -37,29 +42,39 @@ pub enum Event {
     Tick,
     /// The time of the process, in seconds.
     Clock,
-    /// The script has returned this value, or an error, which is a table unless there was no memory for one.
-    Done(Result<Value, Value>),
+    Done(Ended),
+}
+
+/// How a script has ended.
+pub enum Ended {
+    /// What it has returned is in [`Shared::reply`].
+    Replied,
+    /// It has returned an error.
+    Returned(ErrorReply),
+    /// It has raised an error.
+    Raised(ErrorReply),
+    /// Lua itself has failed.
+    Broken,
 }
 
 /// What a script gets.
 pub enum Answer {
-    Run(Job),
-    /// The result of a call.
-    Value(Value),
-    /// The error of a call: a table.
-    Error(Table),
+    /// To run, as [`Machine::load`] has said. Its result is written in this version of the protocol.
+    Run {
+        is_resp3: bool,
+    },
+    /// What the command has replied is in [`Shared::reply`].
+    Reply,
+    /// The command was not run.
+    Refused {
+        line: Vec<u8>,
+        is_counted: bool,
+    },
+    /// Whether the command may be run.
+    May(bool),
     Continue,
     Kill,
     Clock(f64),
-}
-
-/// A script to run.
-pub struct Job {
-    pub function: mlua::Function,
-    pub keys: Table,
-    pub argv: Table,
-    /// KEYS and ARGV are globals, not the arguments of a function.
-    pub is_eval: bool,
 }
 
 /// A line that a script has written to the log: its level from 0 (debug) to 3, and the text.
@@ -70,6 +85,8 @@ pub type LogLine = (u8, Vec<u8>);
 pub struct Shared {
     /// The command of the last call.
     pub args: RefCell<OwnedArgs>,
+    /// What a command replies to the script, and then what the script replies.
+    pub reply: RefCell<Reply>,
     /// The script wants replies in RESP3.
     pub resp3: Cell<bool>,
     /// Where to the script's writes are propagated, see `redis.set_repl`.
@@ -82,6 +99,8 @@ pub struct Shared {
     /// The state of `math.random`.
     pub rng48: Cell<u64>,
     killed: Cell<bool>,
+    /// The script is where it can stand still. It is not while the collector ends objects of its own.
+    can_wait: Cell<bool>,
 }
 
 /// Propagation to the AOF and to replicas, the flags of `redis.set_repl`.
@@ -96,9 +115,12 @@ pub struct Machine {
     pub host: Rc<Host>,
     /// How the code of libraries sees its globals.
     pub views: Option<Views>,
-    /// Compiled functions by number. They are in a table of Lua, as there is little room for handles.
-    functions: Table,
-    next_slot: Cell<usize>,
+    /// `Host::run`, as the stack has it.
+    run: Anchor,
+    /// What lies on the stack when no script is loaded.
+    base: i32,
+    /// How many functions were kept.
+    kept: Cell<usize>,
     /// It is gone only while it is being dropped.
     fiber: Option<Coroutine<Answer, Event, ()>>,
     is_running: bool,
@@ -149,10 +171,10 @@ impl Machine {
             let error = failure.borrow_mut().take();
             return Err(error.unwrap_or(mlua::Error::runtime("the Lua state cannot be set up")));
         }
-        let functions = lua.create_table()?;
         Ok(Machine {
-            functions,
-            next_slot: Cell::new(1),
+            run: host.run_anchor(&lua)?,
+            base: Stack::of(&lua).len(),
+            kept: Cell::new(0),
             lua,
             shared,
             host,
@@ -162,50 +184,66 @@ impl Machine {
         })
     }
 
+    /// Puts a kept function onto the stack, to be run next: the arguments from `first` on are `numkeys` keys and what
+    /// else it gets. With `is_eval` they are the globals KEYS and ARGV, otherwise the function's arguments.
+    pub fn load(
+        &self,
+        function: Anchor,
+        args: Args<'_>,
+        first: usize,
+        numkeys: usize,
+        is_eval: bool,
+    ) {
+        let mut stack = Stack::of(&self.lua);
+        stack.truncate(self.base);
+        assert!(stack.reserve(6), "nothing else is on the stack");
+        stack.push_anchored(self.run);
+        stack.push_anchored(function);
+        for (from, to) in [(first, first + numkeys), (first + numkeys, args.len())] {
+            let table = stack.push_table(to - from, 0);
+            for (index, at) in (1..).zip(from..to) {
+                stack.push_bytes(args.bytes(at));
+                stack.set_element(table, index);
+            }
+        }
+        stack.push_bool(is_eval);
+    }
+
     /// Lets the script go on with this answer until its next event.
     pub fn resume(&mut self, answer: Answer) -> Event {
         self.is_running = true;
-        if let Answer::Run(_) = answer {
+        if let Answer::Run { .. } = answer {
             self.shared.killed.set(false);
             self.shared.resp3.set(false);
             self.shared.repl.set(REPL_ALL);
         }
         let Some(fiber) = self.fiber.as_mut().filter(|fiber| !fiber.done()) else {
-            return Event::Done(Err(Value::Nil));
+            return Event::Done(Ended::Broken);
         };
+        self.shared.can_wait.set(true);
         let event = match fiber.resume(answer) {
             CoroutineResult::Yield(event) => event,
-            CoroutineResult::Return(()) => Event::Done(Err(Value::Nil)),
+            CoroutineResult::Return(()) => Event::Done(Ended::Broken),
         };
+        self.shared.can_wait.set(false);
         self.is_running = !matches!(event, Event::Done(_));
         event
     }
 
-    /// Keeps a function; the result is its number.
-    pub fn keep(&self, function: mlua::Function) -> mlua::Result<usize> {
-        let slot = self.next_slot.get();
-        self.functions.raw_seti(slot, function)?;
-        self.next_slot.set(slot + 1);
+    /// Keeps a function.
+    pub fn keep(&self, function: mlua::Function) -> mlua::Result<Anchor> {
+        let anchor = Anchor::new(&self.lua, function)?;
+        self.kept.set(self.kept.get() + 1);
         // What compiling left behind would otherwise wait until as much again is there.
-        if slot.is_multiple_of(LOADS_TO_COLLECT) {
+        if self.kept.get().is_multiple_of(LOADS_TO_COLLECT) {
             self.lua.gc_collect()?;
         }
-        Ok(slot)
+        Ok(anchor)
     }
 
-    /// The function with this number.
-    pub fn kept(&self, slot: usize) -> Option<mlua::Function> {
-        self.functions.raw_get(slot).ok()
-    }
-
-    /// Forgets a function. What fails for lack of memory fails elsewhere soon enough.
-    pub fn forget(&self, slot: usize) {
-        let _ = self.functions.raw_seti(slot, Value::Nil);
-    }
-
-    /// An error as scripts see it: a table with the line in `err`.
-    pub fn error_table(&self, line: &[u8], is_counted: bool) -> mlua::Result<Table> {
-        error_table(&self.lua, line, is_counted)
+    /// Forgets a function.
+    pub fn forget(&self, function: Anchor) {
+        function.release(&self.lua);
     }
 }
 
@@ -223,14 +261,24 @@ impl Drop for Machine {
     }
 }
 
-/// See [`Machine::error_table`].
-pub fn error_table(lua: &Lua, line: &[u8], is_counted: bool) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(0, 2)?;
+/// An error as scripts see it: a table with the line in `err`.
+pub fn error_table(lua: &Lua, line: &[u8]) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(0, 1)?;
     table.raw_set("err", lua.create_string(line)?)?;
-    if is_counted {
-        table.raw_set("ignore_error_stats_update", true)?;
-    }
     Ok(table)
+}
+
+/// What the functions work on that suspend.
+struct Link<'a> {
+    shared: &'a Shared,
+    yielder: &'a Yielder<Answer, Event>,
+}
+
+impl Link<'_> {
+    /// Stands still until the engine has an answer. Who waits holds nothing of the stack.
+    fn wait(&self, event: Event) -> Answer {
+        self.yielder.suspend(event)
+    }
 }
 
 /// The life of a machine: sets the state up, then runs scripts one after the other.
@@ -241,114 +289,213 @@ fn serve(
     yielder: &Yielder<Answer, Event>,
     set_up: impl FnOnce(sandbox::Live) -> mlua::Result<()>,
 ) -> mlua::Result<()> {
-    lua.scope(|scope| {
-        let call = |raises: bool| {
-            move |lua: &Lua, args: MultiValue| -> mlua::Result<Value> {
-                if let Err(text) = gather(shared, &args) {
-                    return failed(lua, host, raises, error_table(lua, text, false)?);
+    let link = Link { shared, yielder };
+    let handlers: [stack::Handler<Link<'_>>; 5] = [
+        |stack, link| call(stack, link, true),
+        |stack, link| call(stack, link, false),
+        |stack, link| may_call(stack, link),
+        |stack, link| clock(stack, link),
+        |stack, link| tick(stack, link),
+    ];
+    stack::lend(
+        lua,
+        &link,
+        handlers,
+        |[call, pcall, may_call, clock, tick]| {
+            set_up(sandbox::Live {
+                call,
+                pcall,
+                may_call,
+                clock,
+            })?;
+            host.set_tick(tick, TICK_INSTRUCTIONS)?;
+            let mut answer = link.wait(Event::Done(Ended::Replied));
+            loop {
+                let Answer::Run { is_resp3 } = answer else {
+                    answer = link.wait(Event::Done(Ended::Broken));
+                    continue;
+                };
+                let ended = run(&mut Stack::of(lua), shared, is_resp3);
+                if shared.killed.get() {
+                    // The hook that kills is at every instruction; back to ticks.
+                    host.reset_tick(TICK_INSTRUCTIONS)?;
                 }
-                match yielder.suspend(Event::Call) {
-                    Answer::Value(value) => Ok(value),
-                    Answer::Error(table) => failed(lua, host, raises, table),
-                    _ => failed(lua, host, true, killed_error(lua, shared)?),
-                }
+                answer = link.wait(Event::Done(ended));
             }
-        };
-        let may_call = |lua: &Lua, args: MultiValue| -> mlua::Result<Value> {
-            if let Err(text) = gather(shared, &args) {
-                return failed(lua, host, true, error_table(lua, text, false)?);
-            }
-            match yielder.suspend(Event::MayCall) {
-                Answer::Value(value) => Ok(value),
-                Answer::Error(table) => failed(lua, host, true, table),
-                _ => failed(lua, host, true, killed_error(lua, shared)?),
-            }
-        };
-        let tick = |lua: &Lua, ()| -> mlua::Result<Value> {
-            if shared.loading.borrow().is_some() {
-                let left = shared.load_ticks.get();
-                shared.load_ticks.set(left.saturating_sub(1));
-                return Ok(match left {
-                    0 => Value::Table(error_table(lua, b"ERR FUNCTION LOAD timeout", false)?),
-                    _ => Value::Nil,
-                });
-            }
-            if !shared.killed.get() && !matches!(yielder.suspend(Event::Tick), Answer::Kill) {
-                return Ok(Value::Nil);
-            }
-            Ok(Value::Table(killed_error(lua, shared)?))
-        };
-        let clock = |_: &Lua, ()| -> mlua::Result<f64> {
-            Ok(match yielder.suspend(Event::Clock) {
-                Answer::Clock(seconds) => seconds,
-                _ => 0.0,
-            })
-        };
-        let live = sandbox::Live {
-            call: scope.create_function(call(true))?,
-            pcall: scope.create_function(call(false))?,
-            may_call: scope.create_function(may_call)?,
-            clock: scope.create_function(clock)?,
-        };
-        set_up(live)?;
-        host.set_tick(scope.create_function(tick)?, TICK_INSTRUCTIONS)?;
-        let mut answer = yielder.suspend(Event::Done(Ok(Value::Nil)));
-        loop {
-            let Answer::Run(job) = answer else {
-                answer = yielder.suspend(Event::Done(Err(Value::Nil)));
-                continue;
-            };
-            let result = host.run(job);
-            if shared.killed.get() {
-                // The hook that kills is at every instruction; back to ticks.
-                host.reset_tick(TICK_INSTRUCTIONS)?;
-            }
-            let result = result.unwrap_or_else(|error| {
-                let text = format!("ERR {error}");
-                Err(match error_table(lua, text.as_bytes(), false) {
-                    Ok(table) => Value::Table(table),
-                    Err(_) => Value::Nil,
-                })
-            });
-            answer = yielder.suspend(Event::Done(result));
+        },
+    )
+}
+
+/// Runs what [`Machine::load`] has put onto the stack, and writes what it returns.
+fn run(stack: &mut Stack<'_>, shared: &Shared, is_resp3: bool) -> Ended {
+    const ARGS: i32 = 4;
+    let base = stack.len() - ARGS - 1;
+    let has_run = stack.call(ARGS, 2);
+    shared.can_wait.set(false);
+    let (is_ok, value) = (base + 1, base + 2);
+    let ended = if !has_run {
+        Ended::Broken
+    } else if stack.is_true(is_ok) {
+        let mut reply = shared.reply.borrow_mut();
+        reply.set_resp3(is_resp3);
+        match convert::write_reply(stack, value, &mut reply, shared.resp3.get()) {
+            None => Ended::Replied,
+            Some(error) => Ended::Returned(error),
         }
-    })
+    } else if stack.kind(value) == Kind::Table {
+        Ended::Raised(convert::raised(stack, value))
+    } else {
+        Ended::Broken
+    };
+    stack.truncate(base);
+    ended
+}
+
+/// `redis.call` and `redis.pcall`.
+fn call(stack: &mut Stack<'_>, link: &Link<'_>, raises: bool) -> Outcome {
+    if let Err(line) = gather(stack, link.shared) {
+        return fail(stack, line, false, raises);
+    }
+    match link.wait(Event::Call) {
+        Answer::Reply => {
+            // The collector may run, but nothing that it runs may use the reply's buffer.
+            link.shared.can_wait.set(false);
+            let mut reply = link.shared.reply.borrow_mut();
+            stack.truncate(0);
+            let is_error = match reply.single_slice() {
+                Some(bytes) => convert::push_reply(stack, bytes),
+                None => convert::push_reply(stack, &reply.to_vec()),
+            };
+            reply.discard();
+            reply.shrink(REPLY_KEEP);
+            link.shared.can_wait.set(true);
+            match is_error && raises {
+                true => Outcome::Raises,
+                false => Outcome::Returns,
+            }
+        }
+        Answer::Refused { line, is_counted } => fail(stack, &line, is_counted, raises),
+        _ => kill(stack, link.shared),
+    }
+}
+
+/// `redis.acl_check_cmd`.
+fn may_call(stack: &mut Stack<'_>, link: &Link<'_>) -> Outcome {
+    if let Err(line) = gather(stack, link.shared) {
+        return fail(stack, line, false, true);
+    }
+    match link.wait(Event::MayCall) {
+        Answer::May(may) => {
+            stack.truncate(0);
+            assert!(stack.reserve(1), "a call has room");
+            stack.push_bool(may);
+            Outcome::Returns
+        }
+        Answer::Refused { line, .. } => fail(stack, &line, false, true),
+        _ => kill(stack, link.shared),
+    }
+}
+
+/// `os.clock`.
+fn clock(stack: &mut Stack<'_>, link: &Link<'_>) -> Outcome {
+    if !link.shared.can_wait.get() {
+        return fail(stack, NOT_NOW, false, true);
+    }
+    let seconds = match link.wait(Event::Clock) {
+        Answer::Clock(seconds) => seconds,
+        _ => 0.0,
+    };
+    assert!(stack.reserve(1), "a call has room");
+    stack.push_number(seconds);
+    Outcome::Returns
+}
+
+/// What runs every so many instructions. Its result, unless it is nil, ends the script.
+fn tick(stack: &mut Stack<'_>, link: &Link<'_>) -> Outcome {
+    let shared = link.shared;
+    assert!(stack.reserve(3), "a call has room");
+    if shared.loading.borrow().is_some() {
+        let left = shared.load_ticks.get();
+        shared.load_ticks.set(left.saturating_sub(1));
+        match left {
+            0 => push_error(stack, b"ERR FUNCTION LOAD timeout", false),
+            _ => stack.push_nil(),
+        }
+    } else if !shared.killed.get() && !matches!(link.wait(Event::Tick), Answer::Kill) {
+        stack.push_nil();
+    } else {
+        shared.killed.set(true);
+        push_error(stack, KILLED, false);
+    }
+    Outcome::Returns
+}
+
+/// What the collector's own calls, of a script's finalizers, are told.
+const NOT_NOW: &[u8] = b"ERR a finalizer can't call the server";
+
+const KILLED: &[u8] = b"ERR Script killed by user with SCRIPT KILL...";
+
+/// An error on top: a table with the line in `err`. A counted one is in the error statistics already.
+pub fn push_error(stack: &mut Stack<'_>, line: &[u8], is_counted: bool) {
+    let table = stack.push_table(0, 1 + usize::from(is_counted));
+    stack.push_bytes(line);
+    stack.set_field(table, "err");
+    if is_counted {
+        stack.push_bool(true);
+        stack.set_field(table, "ignore_error_stats_update");
+    }
 }
 
 /// Returns an error from a call, or raises it.
-fn failed(lua: &Lua, host: &Host, raises: bool, table: Table) -> mlua::Result<Value> {
+fn fail(stack: &mut Stack<'_>, line: &[u8], is_counted: bool, raises: bool) -> Outcome {
+    stack.truncate(0);
+    assert!(stack.reserve(3), "a call has room");
+    push_error(stack, line, is_counted);
     match raises {
-        true => host.raise(lua, Raise::Value(Value::Table(table))),
-        false => Ok(Value::Table(table)),
+        true => Outcome::Raises,
+        false => Outcome::Returns,
     }
 }
 
 /// From now on every instruction of the script fails.
-fn killed_error(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
+fn kill(stack: &mut Stack<'_>, shared: &Shared) -> Outcome {
     shared.killed.set(true);
-    let line = b"ERR Script killed by user with SCRIPT KILL...";
-    error_table(lua, line, false)
+    fail(stack, KILLED, false, true)
 }
 
 /// Copies a call's arguments to where the engine finds them.
-fn gather(shared: &Shared, args: &MultiValue) -> Result<(), &'static [u8]> {
-    if args.is_empty() {
+fn gather(stack: &Stack<'_>, shared: &Shared) -> Result<(), &'static [u8]> {
+    if !shared.can_wait.get() {
+        return Err(NOT_NOW);
+    }
+    if stack.is_empty() {
         return Err(b"ERR Please specify at least one argument for this redis lib call");
     }
     let mut owned = shared.args.borrow_mut();
     owned.clear();
-    for arg in args.iter() {
-        let fits = match arg {
-            Value::String(text) => owned.push(&text.as_bytes()),
-            Value::Integer(number) => owned.push(itoa::Buffer::new().format(*number).as_bytes()),
-            Value::Number(number) => owned.push(number_arg(*number).as_bytes()),
-            _ => return Err(b"ERR Lua redis lib command arguments must be strings or integers"),
+    for at in 1..=stack.len() {
+        let fits = if let Some(text) = stack.bytes(at) {
+            owned.push(text)
+        } else if let Some(number) = stack.number(at) {
+            match whole(number) {
+                Some(whole) => owned.push(itoa::Buffer::new().format(whole).as_bytes()),
+                None => owned.push(number_arg(number).as_bytes()),
+            }
+        } else {
+            return Err(b"ERR Lua redis lib command arguments must be strings or integers");
         };
         if !fits {
             return Err(b"ERR the command is too long");
         }
     }
     Ok(())
+}
+
+/// A number that is an integer of 64 bits.
+pub fn whole(number: f64) -> Option<i64> {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    let is_whole = number.trunc() == number && (-LIMIT..LIMIT).contains(&number);
+    is_whole.then_some(number as i64)
 }
 
 /// A number as the argument of a command.

@@ -1,7 +1,8 @@
 //! Script: the Lua host.
 //!
 //! Lives here: the Lua states and how a script stands still (`machine`), what scripts find in them (`sandbox` and the
-//! libraries `cjson`, `msgpack`, `packed`, `bits`), conversions of replies (`convert`), the cache of scripts (`cache`)
+//! libraries `cjson`, `msgpack`, `packed`, `bits`), Lua's own stack (`stack`) with the conversions of replies
+//! (`convert`), the cache of scripts (`cache`)
 //! and the function libraries (`library`). May not: run commands, which the engine does for a script that stands still.
 
 pub mod bits;
@@ -15,10 +16,10 @@ pub mod msgpack;
 pub mod number;
 pub mod packed;
 pub mod sandbox;
+pub mod stack;
 
 use std::rc::Rc;
 
-use mlua::{Function, Table};
 use sha1::{Digest, Sha1};
 
 use crate::resp::OwnedArgs;
@@ -50,14 +51,11 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A script or function that is about to run.
+/// A script or function that is about to run, which lies on its machine's stack.
 pub struct Prepared {
     pub purpose: Purpose,
     /// The script's SHA-1 or the function's name.
     pub name: Rc<str>,
-    pub function: Function,
-    pub keys: Table,
-    pub argv: Table,
     pub flags: ScriptFlags,
     /// It was called by a command that may not write, or has said that it does not.
     pub is_read_only: bool,

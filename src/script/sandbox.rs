@@ -10,8 +10,9 @@ use mlua::{Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Tabl
 
 use crate::config::{REDIS_VERSION, REDIS_VERSION_NUM};
 use crate::script::machine::{
-    Job, Purpose, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared, error_table, text_of,
+    Purpose, REPL_ALL, REPL_AOF, REPL_REPLICA, Shared, error_table, text_of,
 };
+use crate::script::stack::Anchor;
 use crate::script::{bits, cjson, library, msgpack, packed};
 
 /// What the C side takes as the request to raise what lies in the cell. It is an address that nothing has.
@@ -87,10 +88,14 @@ impl Host {
         self.sethook.call((tick, instructions))
     }
 
-    /// Runs a script.
-    pub fn run(&self, job: Job) -> mlua::Result<Result<Value, Value>> {
-        let args = (job.function, job.keys, job.argv, job.is_eval);
-        let (is_ok, value): (bool, Value) = self.run.call(args)?;
+    /// What runs a script, for the stack.
+    pub fn run_anchor(&self, lua: &Lua) -> mlua::Result<Anchor> {
+        Anchor::new(lua, &self.run)
+    }
+
+    /// Runs the code of a library, which returns nothing of worth.
+    pub fn run_library(&self, code: Function) -> mlua::Result<Result<Value, Value>> {
+        let (is_ok, value): (bool, Value) = self.run.call((code, Value::Nil, Value::Nil, false))?;
         Ok(if is_ok { Ok(value) } else { Err(value) })
     }
 
@@ -253,7 +258,7 @@ pub fn set_up(
     }
     globals.raw_set("pcall", &host.pcall)?;
     let os = lua.create_table()?;
-    os.raw_set("clock", host.raising(live.clock.clone())?)?;
+    os.raw_set("clock", &live.clock)?;
     globals.raw_set("os", os)?;
     random(lua, host, shared, &globals.raw_get("math")?)?;
     globals.raw_set("cjson", cjson::library(lua, host)?)?;
@@ -294,9 +299,9 @@ fn redis_table(
     live: Live,
 ) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
-    redis.raw_set("call", host.raising(live.call)?)?;
-    redis.raw_set("pcall", host.raising(live.pcall)?)?;
-    redis.raw_set("acl_check_cmd", host.raising(live.may_call)?)?;
+    redis.raw_set("call", live.call)?;
+    redis.raw_set("pcall", live.pcall)?;
+    redis.raw_set("acl_check_cmd", live.may_call)?;
     redis.raw_set("sha1hex", host.function(lua, sha1hex)?)?;
     redis.raw_set("error_reply", host.function(lua, error_reply)?)?;
     redis.raw_set("status_reply", host.function(lua, status_reply)?)?;
@@ -346,7 +351,7 @@ fn redis_table(
 
 /// An error table as something to raise.
 pub fn raise_line(lua: &Lua, line: &str) -> Raise {
-    match error_table(lua, line.as_bytes(), false) {
+    match error_table(lua, line.as_bytes()) {
         Ok(table) => Raise::Value(Value::Table(table)),
         Err(error) => Raise::Lua(error),
     }
@@ -373,7 +378,7 @@ fn only_string(args: &Arguments) -> Option<&mlua::LuaString> {
 
 fn error_reply(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
     let Some(text) = only_string(args) else {
-        let table = error_table(lua, b"ERR wrong number or type of arguments", false)?;
+        let table = error_table(lua, b"ERR wrong number or type of arguments")?;
         return Ok(Value::Table(table));
     };
     let text = text.as_bytes();
@@ -384,12 +389,12 @@ fn error_reply(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
         true => text.to_vec(),
         false => [b"ERR ", text].concat(),
     };
-    Ok(Value::Table(error_table(lua, &line, false)?))
+    Ok(Value::Table(error_table(lua, &line)?))
 }
 
 fn status_reply(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
     let Some(text) = only_string(args) else {
-        let table = error_table(lua, b"ERR wrong number or type of arguments", false)?;
+        let table = error_table(lua, b"ERR wrong number or type of arguments")?;
         return Ok(Value::Table(table));
     };
     let table = lua.create_table_with_capacity(0, 1)?;

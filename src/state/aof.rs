@@ -1,12 +1,15 @@
 //! Append-only file: every change as a command, so that a crash loses little or nothing.
 //!
-//! Lives here: what is appended, the manifest, rewriting, when the file is forced to disk, who waits for that. May
-//! not: open files (the shell), load them (`state::loading`), know what a command propagates (`state::effects`).
+//! Lives here: what is appended, the manifest, when the file is forced to disk, who waits for that, what follows from
+//! errors; in `rewrite`, how it is written anew. May not: open files (the shell), load them (`state::loading`), know
+//! what a command propagates (`state::effects`).
 //!
 //! The file consists of a base and of incremental files. A rewrite begins a new incremental file at the moment that
 //! its snapshot shows; when the snapshot is whole, it becomes the base, and all older files go.
 
-use crate::border::{LogLevel, Order, Outcome};
+mod rewrite;
+
+use crate::border::{FileStep, LogLevel, Order, Outcome};
 use crate::config::{Appendfsync, REDIS_VERSION};
 use crate::persist::aof;
 use crate::persist::manifest::{AofFile, Manifest};
@@ -14,11 +17,16 @@ use crate::persist::{payload, rdb};
 use crate::state::effects::{Propagated, Targets};
 use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
-use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
+use crate::state::snapshot::Waiter;
 use crate::state::{CommandError, UnixMicros};
+use rewrite::Finishing;
 
 /// The ticket of everything that the shell says about writing the file.
 pub const WRITE_TICKET: u64 = u64::MAX;
+
+/// What the shell says when it has opened the file, and when it has but the one before did not take everything.
+pub const OPENED: &[u8] = b"opened";
+pub const OPENED_BEHIND_GAP: &[u8] = b"opened behind a gap";
 
 /// After so many rewrites that failed, the next one waits: a minute at first, twice as long each time.
 const FAILURES_MAX: u32 = 3;
@@ -31,6 +39,19 @@ pub enum AofState {
     On,
     /// It was switched on, and its first base is still to be written.
     Starting,
+}
+
+/// What is wrong with the file. Each kind is mended by itself, and while one is left, nothing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    /// It cannot be opened or written.
+    Write,
+    /// It cannot be forced to disk.
+    Sync,
+    /// What is appended goes to a file that the manifest on disk does not list.
+    Manifest,
+    /// Some of what was appended is in no file: only a new base makes up for it.
+    Gap,
 }
 
 /// A client that waits until what it did is on disk.
@@ -48,6 +69,8 @@ pub struct Batch {
     pub bytes: Vec<u8>,
     /// Force them to disk before any reply leaves.
     pub syncs: bool,
+    /// How long to wait before they are written: tests look at what is not there yet (DEBUG AOF-FLUSH-SLEEP).
+    pub delay_us: u64,
 }
 
 /// The append-only file.
@@ -55,10 +78,20 @@ pub struct Aof {
     pub state: AofState,
     pub manifest: Manifest,
     buffer: Vec<u8>,
-    /// What was appended in this turn; the shell has written the rest.
+    /// What was appended in this turn, and before it what could not be written. The shell has written the rest.
     pub turn_bytes: u64,
+    /// There is a file that takes what is appended.
+    is_open: bool,
+    /// It has a temporary name, which no manifest lists.
+    has_temporary: bool,
     /// Another file is being opened: what is in the buffer is for that one.
     is_opening: bool,
+    /// The manifest lists it as soon as it is there.
+    is_listed_next: bool,
+    /// The server starts: without a file to append to, it does not.
+    is_first: bool,
+    /// The promise of `appendfsync always` cannot be kept: the server ends, and replies do not leave any more.
+    pub is_lost: bool,
     dbid: Option<u32>,
     noted_secs: i64,
     /// All bytes ever appended, and those of them that are known to be on disk.
@@ -72,13 +105,17 @@ pub struct Aof {
     since_rewrite: u64,
     pub is_scheduled: bool,
     new_base: Option<AofFile>,
-    history_ticket: Option<u64>,
+    finishing: Option<Finishing>,
+    /// The order for the manifest that lists the file which is appended to.
+    manifest_ticket: Option<u64>,
     pub last_rewrite_ok: bool,
     pub last_rewrite_secs: Option<i64>,
     pub rewrites: u64,
     pub failures: u32,
     failed_at: i64,
-    write_error: String,
+    /// The log has been told that failures put the next rewrite off.
+    is_limit_told: bool,
+    flaws: Vec<(Flaw, String)>,
     pub delayed_syncs: u64,
     waits: Vec<Wait>,
 }
@@ -91,7 +128,12 @@ impl Aof {
             manifest: Manifest::default(),
             buffer: Vec::new(),
             turn_bytes: 0,
+            is_open: false,
+            has_temporary: false,
             is_opening: false,
+            is_listed_next: false,
+            is_first: false,
+            is_lost: false,
             dbid: None,
             noted_secs: 0,
             appended: 0,
@@ -103,13 +145,15 @@ impl Aof {
             since_rewrite: 0,
             is_scheduled: false,
             new_base: None,
-            history_ticket: None,
+            finishing: None,
+            manifest_ticket: None,
             last_rewrite_ok: true,
             last_rewrite_secs: None,
             rewrites: 0,
             failures: 0,
             failed_at: 0,
-            write_error: String::new(),
+            is_limit_told: false,
+            flaws: Vec::new(),
             delayed_syncs: 0,
             waits: Vec::new(),
         }
@@ -125,13 +169,13 @@ impl Aof {
         self.is_opening
     }
 
-    /// What the shell is to write now.
-    pub fn take_batch(&mut self, syncs: bool) -> Option<Batch> {
-        if self.buffer.is_empty() || self.is_opening {
-            return None;
+    /// A new turn begins.
+    #[inline]
+    pub fn begin_turn(&mut self) {
+        // What could not be written is kept.
+        if self.flaws.is_empty() {
+            self.turn_bytes = 0;
         }
-        let bytes = std::mem::take(&mut self.buffer);
-        Some(Batch { bytes, syncs })
     }
 }
 
@@ -160,9 +204,8 @@ impl Server {
     }
 
     fn append(&mut self, propagated: &[Propagated], is_one: bool) {
-        // Before the first base begins, it is the base that holds the changes.
-        let waits = self.aof.state == AofState::Starting && !self.is_rewriting();
-        if waits || propagated.is_empty() {
+        // Before the first base begins there is no file: it is the base that holds the changes.
+        if !self.aof.is_open || propagated.is_empty() {
             return;
         }
         let secs = self.now.secs();
@@ -204,60 +247,25 @@ impl Server {
 
     /// What the shell is to write before replies leave.
     pub fn take_aof_batch(&mut self) -> Option<Batch> {
-        let syncs = self.syncs_always();
-        self.aof.take_batch(syncs)
-    }
-
-    /// Whether a rewrite runs.
-    pub fn is_rewriting(&self) -> bool {
-        let snapshot = self.persistence.snapshot.as_ref();
-        snapshot.is_some_and(|snapshot| snapshot.purpose == Purpose::AofBase)
-    }
-
-    /// Begins a rewrite. There must be no snapshot.
-    pub fn begin_rewrite(&mut self) {
-        self.aof.is_scheduled = false;
-        let base = self.aof.manifest.next_base(
-            &self.config.appendfilename,
-            self.config.aof_use_rdb_preamble,
-        );
-        let target = self.aof_path(&base.name);
-        self.aof.new_base = Some(base);
-        let text = format!(
-            "Background append only file rewriting started by pid {}",
-            self.process.pid
-        );
-        self.log(LogLevel::Notice, text);
-        self.begin_snapshot(Purpose::AofBase, &target, None);
-    }
-
-    /// The moment that the new base shows: what comes behind it goes to a new file.
-    pub fn switch_aof(&mut self) {
-        self.aof.since_rewrite = 0;
-        if self.aof.state == AofState::Off {
-            return;
+        if self.aof.buffer.is_empty() || self.aof.is_opening {
+            return None;
         }
-        let name = self.config.appendfilename.clone();
-        let file = self.aof.manifest.add_incremental(&name);
-        let text = format!(
-            "Creating AOF incr file {} on background rewrite",
-            file.name.escape_ascii()
-        );
-        self.log(LogLevel::Notice, text);
-        self.open_aof(&file, Some(0));
-        // A first base makes the files of before worthless, so these stay in force until it is whole.
-        if self.aof.state == AofState::On {
-            self.write_manifest();
-        }
+        Some(Batch {
+            bytes: std::mem::take(&mut self.aof.buffer),
+            syncs: self.syncs_always(),
+            delay_us: self.debug.aof_flush_sleep_us,
+        })
     }
 
     /// Goes on in this file; what was appended so far goes to the one before.
-    fn open_aof(&mut self, file: &AofFile, truncate_to: Option<u64>) {
-        let path = self.aof_path(&file.name);
-        let bytes = std::mem::take(&mut self.aof.buffer);
-        self.aof.dbid = None;
-        self.aof.noted_secs = 0;
-        self.aof.is_opening = true;
+    fn open_aof(&mut self, name: &[u8], truncate_to: Option<u64>) {
+        let path = self.aof_path(name);
+        let aof = &mut self.aof;
+        let bytes = std::mem::take(&mut aof.buffer);
+        aof.dbid = None;
+        aof.noted_secs = 0;
+        aof.is_open = true;
+        aof.is_opening = true;
         self.orders.push_back(Order::OpenAof {
             before: bytes,
             path,
@@ -265,77 +273,30 @@ impl Server {
         });
     }
 
+    /// Lets go of the file; what was appended so far goes there still.
+    fn close_aof(&mut self) {
+        let aof = &mut self.aof;
+        aof.sync = None;
+        aof.is_open = false;
+        aof.is_opening = false;
+        aof.is_listed_next = false;
+        let before = std::mem::take(&mut aof.buffer);
+        self.orders.push_back(Order::CloseAof { before });
+    }
+
+    fn order_manifest(&self, ticket: u64, manifest: &Manifest) -> Order {
+        Order::WriteWhole {
+            ticket,
+            path: self.manifest_path(),
+            bytes: manifest.to_text(),
+        }
+    }
+
     fn write_manifest(&mut self) {
         let ticket = self.next_ticket();
-        let path = self.manifest_path();
-        let bytes = self.aof.manifest.to_text();
-        self.orders.push_back(Order::WriteWhole {
-            ticket,
-            path,
-            bytes,
-        });
-    }
-
-    /// A rewrite has ended.
-    pub fn end_rewrite(&mut self, snapshot: &Snapshot, ended: Ended) {
-        let secs = self.now.since(snapshot.started) / 1_000_000;
-        self.aof.last_rewrite_secs = i64::try_from(secs).ok();
-        let base = self.aof.new_base.take();
-        let bytes = match (ended, &base) {
-            (Ended::Whole { bytes }, Some(_)) => bytes,
-            (Ended::Failed(why), _) => return self.rewrite_failed(&why),
-            (_, None) => return self.rewrite_failed("it was given up"),
-        };
-        self.log(
-            LogLevel::Notice,
-            "Background AOF rewrite terminated with success",
-        );
-        if let Some(base) = base {
-            let keeps = usize::from(self.aof.state != AofState::Off);
-            self.aof.manifest.replace_base(base, keeps);
-        }
-        let aof = &mut self.aof;
-        aof.base_bytes = bytes + aof.since_rewrite;
-        aof.current_bytes = aof.base_bytes;
-        aof.rewrites += 1;
-        aof.last_rewrite_ok = true;
-        aof.failures = 0;
-        if aof.state == AofState::Starting {
-            aof.state = AofState::On;
-        }
-        self.write_manifest();
-        self.drop_history();
-        self.log(
-            LogLevel::Notice,
-            "Background AOF rewrite finished successfully",
-        );
-    }
-
-    fn rewrite_failed(&mut self, why: &str) {
-        let text = format!("Background AOF rewrite failed: {why}");
-        self.log(LogLevel::Warning, text);
-        self.aof.last_rewrite_ok = false;
-        self.aof.failures += 1;
-        self.aof.failed_at = self.now.secs();
-    }
-
-    /// Has files removed that no data is read from any more.
-    fn drop_history(&mut self) {
-        if self.aof.manifest.history.is_empty() || self.config.aof_disable_auto_gc {
-            return;
-        }
-        let mut paths = Vec::new();
-        for file in self.aof.manifest.history.clone() {
-            let text = format!(
-                "Removing the history file {} in the background",
-                file.name.escape_ascii()
-            );
-            self.log(LogLevel::Notice, text);
-            paths.push(self.aof_path(&file.name));
-        }
-        let ticket = self.next_ticket();
-        self.aof.history_ticket = Some(ticket);
-        self.orders.push_back(Order::RemoveFiles { ticket, paths });
+        self.aof.manifest_ticket = Some(ticket);
+        let order = self.order_manifest(ticket, &self.aof.manifest);
+        self.orders.push_back(order);
     }
 
     /// `appendonly` was set to yes while the server runs: the first base comes from the data as it is, or as it is
@@ -346,7 +307,14 @@ impl Server {
         }
         self.aof.state = AofState::Starting;
         self.effects.listening = self.effects.listening.or(Targets::AOF);
-        if self.persistence.snapshot.is_some() {
+        if self.is_rewriting() {
+            // It began without a file for what comes behind it.
+            let text = "AOF was enabled but there is already an AOF rewriting in background. Stopping background AOF \
+                        and starting a rewrite now.";
+            self.log(LogLevel::Notice, text);
+            self.kill_rewrite();
+        }
+        if self.persistence.snapshot.is_some() || self.is_rewriting() {
             self.aof.is_scheduled = true;
             let text = "AOF was enabled but there is already another background operation. An AOF background was \
                         scheduled to start when possible.";
@@ -365,17 +333,14 @@ impl Server {
         if self.aof.state == AofState::Off {
             return;
         }
-        if self.is_rewriting() {
-            self.abort_snapshot();
-        }
+        self.kill_rewrite();
         self.aof.state = AofState::Off;
         self.aof.is_scheduled = false;
-        self.aof.sync = None;
         self.effects.listening = self.effects.listening.without(Targets::AOF);
-        let bytes = std::mem::take(&mut self.aof.buffer);
-        self.aof.is_opening = false;
-        self.orders.push_back(Order::CloseAof { before: bytes });
-        self.restraint.set(Restraint::AOF_FAILED, false);
+        self.close_aof();
+        for flaw in [Flaw::Write, Flaw::Sync, Flaw::Manifest, Flaw::Gap] {
+            self.mend_aof(flaw);
+        }
         self.settle_waits(true);
     }
 
@@ -408,10 +373,9 @@ impl Server {
             );
             self.log(LogLevel::Notice, text);
         }
-        self.open_aof(&file, truncate_to);
-        if is_new_file {
-            self.write_manifest();
-        }
+        self.aof.is_first = true;
+        self.aof.is_listed_next = is_new_file;
+        self.open_aof(&file.name, truncate_to);
         self.drop_history();
     }
 
@@ -439,8 +403,6 @@ impl Server {
             let sum = payload::crc64(&bytes);
             bytes.extend_from_slice(&sum.to_le_bytes());
         }
-        self.aof.base_bytes = bytes.len() as u64;
-        self.aof.current_bytes = self.aof.base_bytes;
         let (ticket, path) = (self.next_ticket(), self.aof_path(&base.name));
         self.orders.push_back(Order::WriteWhole {
             ticket,
@@ -455,15 +417,25 @@ impl Server {
         if self.aof.state == AofState::Off {
             return self.rewrite_if_scheduled();
         }
-        if self.restraint.has(Restraint::AOF_FAILED) {
-            self.orders.push_back(Order::RetryAof);
+        for (flaw, _) in self.aof.flaws.clone() {
+            match flaw {
+                Flaw::Write => self.orders.push_back(Order::RetryAof),
+                Flaw::Manifest => self.write_manifest(),
+                // The next attempt, a second later, or the rewrite's end tells.
+                Flaw::Sync | Flaw::Gap => {}
+            }
         }
         let is_due = self.now.since(self.aof.synced_at) >= 1_000_000;
         let is_everysec = self.config.appendfsync == Appendfsync::Everysec;
         let is_held = self.config.no_appendfsync_on_rewrite && self.persistence.snapshot.is_some();
         if is_everysec && is_due && !is_held && self.aof.synced < self.aof.appended {
             match self.aof.sync {
-                Some(_) => self.aof.delayed_syncs += 1,
+                Some(_) => {
+                    self.aof.delayed_syncs += 1;
+                    let text = "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer \
+                                without waiting for fsync to complete, this may slow down Redis.";
+                    self.log(LogLevel::Notice, text);
+                }
                 None => {
                     let ticket = self.next_ticket();
                     self.aof.sync = Some((ticket, self.aof.appended));
@@ -473,35 +445,21 @@ impl Server {
             self.aof.synced_at = self.now;
         }
         self.rewrite_if_scheduled();
-        if self.persistence.snapshot.is_some() || self.aof.state != AofState::On {
+        let is_busy = self.persistence.snapshot.is_some() || self.is_rewriting();
+        if is_busy || self.aof.state != AofState::On {
             return;
         }
         let percentage = self.config.auto_aof_rewrite_percentage;
-        let aof = &self.aof;
+        let (base, current) = (self.aof.base_bytes.max(1), self.aof.current_bytes);
         let min = u64::try_from(self.config.auto_aof_rewrite_min_size).unwrap_or(0);
-        if percentage > 0 && aof.current_bytes > min && self.may_retry_rewrite() {
-            let base = aof.base_bytes.max(1);
-            let growth = (aof.current_bytes as i128 * 100 / i128::from(base)) - 100;
-            if growth >= i128::from(percentage) {
+        if percentage > 0 && current > min {
+            let growth = (i128::from(current) * 100 / i128::from(base)) - 100;
+            if growth >= i128::from(percentage) && self.may_retry_rewrite() {
                 let text = format!("Starting automatic rewriting of AOF on {growth}% growth");
                 self.log(LogLevel::Notice, text);
                 self.begin_rewrite();
             }
         }
-    }
-
-    fn rewrite_if_scheduled(&mut self) {
-        let is_free = self.persistence.snapshot.is_none() && self.persistence.loading.is_none();
-        let wants = self.aof.is_scheduled || self.aof.state == AofState::Starting;
-        if is_free && wants && self.may_retry_rewrite() {
-            self.begin_rewrite();
-        }
-    }
-
-    fn may_retry_rewrite(&self) -> bool {
-        let over = self.aof.failures.checked_sub(FAILURES_MAX);
-        let minutes = over.map_or(0, |over| (1i64 << over.min(6)).min(RETRY_MINUTES_MAX));
-        self.now.secs() - self.aof.failed_at >= minutes * 60
     }
 
     /// The shell has carried out an order; says whether it was one of the files here.
@@ -517,71 +475,154 @@ impl Server {
             match outcome {
                 Ok(_) => {
                     self.aof.synced = self.aof.synced.max(offset);
+                    self.mend_aof(Flaw::Sync);
                     self.settle_waits(false);
                 }
                 Err(why) => {
-                    let text = format!("Forcing the append-only file to disk failed: {why}");
-                    self.log(LogLevel::Warning, text);
-                    self.aof_failed(why);
+                    let (_, why) = FileStep::split(why);
+                    let text = format!("Fail to fsync the AOF file: {why}");
+                    self.fail_aof(Flaw::Sync, why, &text);
                 }
             }
             return true;
         }
-        if self.aof.history_ticket == Some(ticket) {
-            self.aof.history_ticket = None;
-            self.aof.manifest.history.clear();
-            if self.aof.state != AofState::Off {
-                self.write_manifest();
+        if self.aof.manifest_ticket == Some(ticket) {
+            self.aof.manifest_ticket = None;
+            match outcome {
+                Ok(_) => {
+                    self.mend_aof(Flaw::Manifest);
+                    self.aof_has_started();
+                }
+                // The shell has said more in the log.
+                Err(why) if self.aof.is_open => {
+                    let text = format!("Error writing the AOF manifest file: {why}");
+                    self.fail_aof(Flaw::Manifest, why, &text);
+                }
+                Err(_) => {}
             }
             return true;
         }
-        false
+        self.settle_finishing(ticket, outcome)
     }
 
     /// What the shell says about writing: an error, that it works again, or up to where everything is on disk.
     fn wrote_aof(&mut self, outcome: &Outcome) {
         match outcome {
-            Ok(text) if text == b"opened" => self.aof.is_opening = false,
             Ok(text) => {
-                if self.restraint.has(Restraint::AOF_FAILED) {
-                    self.restraint.set(Restraint::AOF_FAILED, false);
-                    let text = "AOF write error looks solved. The server can write again.";
-                    self.log(LogLevel::Warning, text);
+                if text == OPENED || text == OPENED_BEHIND_GAP {
+                    self.opened_aof(text == OPENED_BEHIND_GAP);
                 }
+                self.mend_aof(Flaw::Write);
                 let offset = std::str::from_utf8(text).ok();
                 if let Some(offset) = offset.and_then(|text| text.parse().ok()) {
                     self.aof.synced = self.aof.synced.max(offset);
+                    self.mend_aof(Flaw::Sync);
                     self.settle_waits(false);
                 }
             }
             Err(why) => {
-                let text = format!("Error writing to the AOF file: {why}");
-                self.log(LogLevel::Warning, text);
-                self.aof.is_opening = false;
-                self.aof_failed(why);
-                if self.config.appendfsync == Appendfsync::Always {
-                    let text = "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...";
-                    self.log(LogLevel::Warning, text);
-                    self.orders.push_back(Order::Exit { code: 1 });
+                let (step, why) = FileStep::split(why);
+                let is_always = self.config.appendfsync == Appendfsync::Always;
+                match step {
+                    FileStep::Open => self.not_opened_aof(why),
+                    FileStep::Sync if is_always => {
+                        let text = format!(
+                            "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {why}. Exiting..."
+                        );
+                        self.fail_aof(Flaw::Sync, why, &text);
+                    }
+                    FileStep::Sync => {
+                        let text = format!("Fail to fsync the AOF file: {why}");
+                        self.fail_aof(Flaw::Sync, why, &text);
+                    }
+                    _ => {
+                        let text = format!("Error writing to the AOF file: {why}");
+                        let is_told = step == FileStep::ShortWrite;
+                        self.fail_aof(Flaw::Write, why, if is_told { "" } else { &text });
+                        if is_always {
+                            let text = "Can't recover from AOF write error when the AOF fsync policy is 'always'. \
+                                        Exiting...";
+                            self.log(LogLevel::Warning, text);
+                        }
+                    }
                 }
             }
         }
     }
 
-    fn aof_failed(&mut self, why: &str) {
-        self.aof.write_error = why.to_owned();
+    /// From here on everything goes to the file that was to be opened.
+    fn opened_aof(&mut self, has_gap: bool) {
+        self.aof.is_opening = false;
+        if has_gap && self.aof.is_open {
+            let write = self.aof.flaws.iter().find(|(of, _)| *of == Flaw::Write);
+            let why = write.map_or_else(String::new, |(_, why)| why.clone());
+            let text = "The AOF lacks what could not be written, until it is written anew";
+            self.fail_aof(Flaw::Gap, &why, text);
+        }
+        match std::mem::take(&mut self.aof.is_listed_next) {
+            true => self.write_manifest(),
+            false => self.aof_has_started(),
+        }
+    }
+
+    /// When the server starts, this is what it has waited for.
+    fn aof_has_started(&mut self) {
+        if std::mem::take(&mut self.aof.is_first) {
+            self.orders.push_back(Order::Ready);
+        }
+    }
+
+    /// The file that was to be opened could not be: everything goes on in the one before, if there is one.
+    fn not_opened_aof(&mut self, why: &str) {
+        let text = format!("Can't open the append-only file: {why}");
+        self.log(LogLevel::Warning, text);
+        self.aof.is_opening = false;
+        self.aof.is_listed_next = false;
+        if self.aof.is_first {
+            self.aof.is_lost = true;
+            return self.orders.push_back(Order::Exit { code: 1 });
+        }
+        self.give_up_switch();
+    }
+
+    /// Something is wrong with the file. Nothing is changed any more until it is mended; but a server that has just
+    /// started, or that promised that every reply tells of what is on disk, ends.
+    fn fail_aof(&mut self, flaw: Flaw, why: &str, text: &str) {
+        if self.aof.flaws.iter().any(|(known, _)| *known == flaw) {
+            return;
+        }
+        if !text.is_empty() {
+            self.log(LogLevel::Warning, text);
+        }
+        self.aof.flaws.push((flaw, why.to_owned()));
         self.restraint.set(Restraint::AOF_FAILED, true);
+        if self.aof.is_first || self.config.appendfsync == Appendfsync::Always {
+            self.aof.is_lost = true;
+            self.orders.push_back(Order::Exit { code: 1 });
+        }
+    }
+
+    /// This is not wrong with the file any more.
+    fn mend_aof(&mut self, flaw: Flaw) {
+        if self.aof.flaws.is_empty() {
+            return;
+        }
+        self.aof.flaws.retain(|(of, _)| *of != flaw);
+        if self.aof.flaws.is_empty() {
+            self.restraint.set(Restraint::AOF_FAILED, false);
+            if flaw == Flaw::Write && self.aof.state != AofState::Off {
+                let text = "AOF write error looks solved, Redis can write again.";
+                self.log(LogLevel::Warning, text);
+            }
+        }
     }
 
     /// Why nothing can be appended, if so.
     pub fn aof_error(&self) -> Option<CommandError> {
-        let is_failed = self.restraint.has(Restraint::AOF_FAILED);
-        is_failed.then(|| {
-            CommandError::text(format!(
-                "MISCONF Errors writing to the AOF file: {}",
-                self.aof.write_error
-            ))
-        })
+        let (_, why) = self.aof.flaws.first()?;
+        Some(CommandError::text(format!(
+            "MISCONF Errors writing to the AOF file: {why}"
+        )))
     }
 
     /// Whether everything that was appended is on disk.

@@ -5,6 +5,8 @@
 pub struct Switches {
     /// Nothing happens on its own: no cron work runs (PAUSE-CRON).
     pub cron_paused: bool,
+    /// How long the shell waits before it appends to the append-only file.
+    pub aof_flush_sleep_us: u64,
     /// Ticks carry on with the resizing of tables (DICT-RESIZING).
     pub dict_resizing: bool,
     /// Ticks shrink reply buffers (REPLYBUFFER RESIZING).
@@ -22,6 +24,7 @@ impl Default for Switches {
     fn default() -> Switches {
         Switches {
             cron_paused: false,
+            aof_flush_sleep_us: 0,
             dict_resizing: true,
             reply_buffer_resizing: true,
             deny_scripts_disabled: false,

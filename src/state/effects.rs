@@ -21,6 +21,8 @@ pub enum EventClass {
     Evicted,
     New,
     KeyMiss,
+    Overwritten,
+    TypeChanged,
 }
 
 impl EventClass {
@@ -38,6 +40,8 @@ impl EventClass {
             EventClass::Evicted => KeyspaceEvents::EVICTED,
             EventClass::New => KeyspaceEvents::NEW,
             EventClass::KeyMiss => KeyspaceEvents::KEY_MISS,
+            EventClass::Overwritten => KeyspaceEvents::OVERWRITTEN,
+            EventClass::TypeChanged => KeyspaceEvents::TYPE_CHANGED,
         }
     }
 }

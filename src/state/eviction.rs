@@ -99,7 +99,7 @@ impl Server {
 
     /// Memory that is in use and does not count against the limit, because evicting keys would make it grow.
     pub fn uncounted_memory(&self) -> u64 {
-        0
+        self.aof.turn_bytes
     }
 
     /// Whether values of keys must be the keys' own, because each remembers its use.

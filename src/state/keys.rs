@@ -224,8 +224,10 @@ impl Server {
         match self.db(dbid).remove(key.hash, key.bytes) {
             // The key was there before, so it is not a new one.
             Some(old) => {
+                let (before, after) = (old.kind(), entry.kind());
                 self.release(old, self.config.lazyfree_lazy_server_del);
                 self.db(dbid).insert(key.hash, entry);
+                self.announce_replaced(dbid, key.bytes, before, after);
             }
             None => self.insert(dbid, key, entry),
         }
@@ -246,9 +248,8 @@ impl Server {
         let last = self.dbs.len() - 1;
         let db = &mut self.dbs[last.min(dbid as usize)];
         let found = db.get_mut(key.hash, key.bytes);
-        let is_object = found
-            .as_ref()
-            .is_some_and(|entry| entry.kind() != Kind::String);
+        let before = found.as_ref().map(|entry| entry.kind());
+        let is_object = before.is_some_and(|kind| kind != Kind::String);
         if let Some(entry) = found
             && !is_object
         {
@@ -264,6 +265,7 @@ impl Server {
             if resets {
                 db.set_expire(key.hash, key.bytes, deadline_ms);
             }
+            self.announce_replaced(dbid, key.bytes, Kind::String, Kind::String);
             return;
         }
         let clock = self.usage.fresh();
@@ -272,10 +274,11 @@ impl Server {
             NewValue::Str(bytes) => Entry::new_str(key.bytes, bytes, deadline_ms, clock),
             NewValue::Shared(bytes) => Entry::new_bytes(key.bytes, bytes, deadline_ms, clock),
         };
-        if is_object {
+        if let Some(before) = before {
             // It goes as a whole, with what the database knows of it; the key itself is not new.
             self.delete(dbid, key);
             self.db(dbid).insert(key.hash, entry);
+            self.announce_replaced(dbid, key.bytes, before, Kind::String);
         } else {
             self.insert(dbid, key, entry);
         }
@@ -475,6 +478,31 @@ impl Server {
     #[inline]
     pub fn announce(&mut self, dbid: u32, key: &[u8], event: Event) {
         if !self.config.notify_keyspace_events.is_empty() {
+            self.publish_event(dbid, key, event);
+        }
+    }
+
+    /// Publishes that a key's value as a whole was replaced by another, of these types. It comes with a change that is
+    /// reported by itself: behind this where a command writes a value, before it where a key takes another's place.
+    #[inline]
+    pub fn announce_replaced(&mut self, dbid: u32, key: &[u8], before: Kind, after: Kind) {
+        if !self.config.notify_keyspace_events.is_empty() {
+            self.publish_replaced(dbid, key, before, after);
+        }
+    }
+
+    #[cold]
+    fn publish_replaced(&mut self, dbid: u32, key: &[u8], before: Kind, after: Kind) {
+        let event = Event {
+            class: EventClass::Overwritten,
+            name: "overwritten",
+        };
+        self.publish_event(dbid, key, event);
+        if before != after {
+            let event = Event {
+                class: EventClass::TypeChanged,
+                name: "type_changed",
+            };
             self.publish_event(dbid, key, event);
         }
     }

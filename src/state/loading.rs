@@ -4,6 +4,8 @@
 //! file replays without it. Lives here: the order of files, the keys, the figures, what follows at the end. May not:
 //! know a file's format (`persist`), run commands (the engine gives a function for that).
 
+use std::collections::VecDeque;
+
 use crate::border::{LogLevel, Order, Outcome};
 use crate::keyspace::eviction::Usage;
 use crate::persist::aof::{Commands, Flaw, Part};
@@ -26,8 +28,16 @@ const KEY_BYTES_MIN: u64 = 4;
 /// Keys that hold nothing are named in the log up to this many.
 const EMPTY_NAMED_MAX: u64 = 10;
 
+/// How far a command of an append-only file came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    Whole,
+    /// It is a script, which the engine runs before anything else is loaded.
+    Script,
+}
+
 /// Runs a command of an append-only file, or says why it cannot be; without one, a new file begins.
-pub type RunCommand<'a> = dyn FnMut(&mut Server, &[&[u8]]) -> Result<(), String> + 'a;
+pub type RunCommand<'a> = dyn FnMut(&mut Server, &[&[u8]]) -> Result<Ran, String> + 'a;
 
 /// Longer than any manifest.
 const MANIFEST_MAX: usize = 1 << 20;
@@ -66,6 +76,8 @@ struct AofParts {
     name: Vec<u8>,
     /// Where a transaction began that has not ended, and its commands.
     open: Option<(u64, Vec<Vec<Vec<u8>>>)>,
+    /// The commands of a transaction that are still to be run.
+    to_run: VecDeque<Vec<Vec<u8>>>,
     base_bytes: u64,
     bytes: u64,
     /// The last file ends within a command: here.
@@ -94,6 +106,8 @@ pub struct Loading {
     path: Vec<u8>,
     /// The chunk that was asked for, if one was.
     ticket: Option<u64>,
+    /// A script runs; everything behind it waits.
+    awaits_script: bool,
     /// What was read of the file.
     read_bytes: u64,
     stage: Stage,
@@ -142,6 +156,7 @@ impl Server {
                 false => self.config.dbfilename.clone(),
             },
             ticket: None,
+            awaits_script: false,
             read_bytes: 0,
             stage: match reads_manifest {
                 true => Stage::Manifest(Vec::new()),
@@ -178,9 +193,9 @@ impl Server {
     /// When loading wants to go on by itself; nothing when it waits for the shell, or there is none.
     pub fn loading_due(&self) -> Option<UnixMicros> {
         let loading = self.persistence.loading.as_ref()?;
-        match loading.ticket {
-            Some(_) => None,
-            None => Some(UnixMicros(loading.key_due_us)),
+        match loading.ticket.is_some() || loading.awaits_script {
+            true => None,
+            false => Some(UnixMicros(loading.key_due_us)),
         }
     }
 
@@ -241,7 +256,7 @@ impl Server {
         let Some(mut loading) = self.persistence.loading.take() else {
             return;
         };
-        if loading.ticket.is_some() {
+        if loading.ticket.is_some() || loading.awaits_script {
             self.persistence.loading = Some(loading);
             return;
         }
@@ -262,6 +277,10 @@ impl Server {
             };
             match step {
                 Ok(Step::On) => {}
+                Ok(Step::Script) => {
+                    loading.awaits_script = true;
+                    break;
+                }
                 Ok(Step::More) => {
                     self.ask_chunk(&mut loading);
                     break;
@@ -448,6 +467,10 @@ impl Server {
         let Some(aof) = &mut loading.aof else {
             return fail(pos, "no append-only file is loaded".to_owned());
         };
+        if let Some(command) = aof.to_run.pop_front() {
+            let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+            return run(self, &args).map_or_else(|what| fail(pos, what), |ran| Ok(ran.into()));
+        }
         let cut = match commands.next_part() {
             Ok(Some(Part::Command(places))) => {
                 let args: Vec<&[u8]> = places.iter().map(|place| commands.bytes(place)).collect();
@@ -458,21 +481,18 @@ impl Server {
                         queue.push(args.iter().map(|arg| arg.to_vec()).collect());
                         return Ok(Step::On);
                     }
-                    for command in std::mem::take(queue) {
-                        let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-                        if let Err(what) = run(self, &args) {
-                            return fail(pos, what);
-                        }
-                    }
+                    aof.to_run = std::mem::take(queue).into();
                     aof.open = None;
-                } else if is("MULTI") {
+                    self.delay_key(loading);
+                    return Ok(Step::On);
+                }
+                if is("MULTI") {
                     aof.open = Some((pos, Vec::new()));
                     return Ok(Step::On);
-                } else if let Err(what) = run(self, &args) {
-                    return fail(pos, what);
                 }
+                let ran = run(self, &args);
                 self.delay_key(loading);
-                return Ok(Step::On);
+                return ran.map_or_else(|what| fail(pos, what), |ran| Ok(ran.into()));
             }
             Ok(Some(Part::Time(_) | Part::Note)) => return Ok(Step::On),
             Ok(None) if !commands.is_at_end() => return Ok(Step::More),
@@ -521,6 +541,19 @@ impl Server {
             format!("AOF {name} loaded anyway because aof-load-truncated is enabled"),
         );
         Ok(Step::End)
+    }
+
+    /// Whether everything waits for the script that was begun last.
+    pub fn loading_awaits_script(&self) -> bool {
+        let loading = self.persistence.loading.as_ref();
+        loading.is_some_and(|loading| loading.awaits_script)
+    }
+
+    /// The script is through.
+    pub fn end_loaded_script(&mut self) {
+        if let Some(loading) = &mut self.persistence.loading {
+            loading.awaits_script = false;
+        }
     }
 
     /// A manifest is at hand.
@@ -763,7 +796,7 @@ impl Server {
 
     fn loading_failed(&mut self, loading: &Loading, why: &str) {
         let path = loading.path.escape_ascii();
-        if self.logs(LogLevel::Verbose) {
+        if matches!(loading.stage, Stage::Rdb(_)) && self.logs(LogLevel::Verbose) {
             let Figures {
                 keys,
                 expired,
@@ -811,7 +844,8 @@ impl Server {
                 match aof {
                     Some(aof) if self.config.appendonly => {
                         let bytes = (aof.base_bytes, aof.bytes);
-                        self.resume_aof(aof.manifest, bytes, aof.truncate_to);
+                        // Clients are served as soon as there is a file to append to.
+                        return self.resume_aof(aof.manifest, bytes, aof.truncate_to);
                     }
                     // It was switched on meanwhile.
                     None if self.config.appendonly => self.start_aof(false),
@@ -843,7 +877,18 @@ impl Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     On,
+    /// A script is to run first.
+    Script,
     /// More of the file is needed.
     More,
     End,
+}
+
+impl From<Ran> for Step {
+    fn from(ran: Ran) -> Step {
+        match ran {
+            Ran::Whole => Step::On,
+            Ran::Script => Step::Script,
+        }
+    }
 }

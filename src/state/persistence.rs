@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::border::{LogLevel, Order, Outcome};
+use crate::border::{FileStep, LogLevel, Order, Outcome};
 use crate::config::ShutdownFlags;
 use crate::state::aof::AofState;
 use crate::state::loading::{Figures, Loading, Then};
@@ -15,6 +15,9 @@ use crate::state::{CommandError, UnixMicros};
 
 /// After a failed save, the next one that a save point asks for comes after so many seconds.
 const RETRY_SECS: i64 = 5;
+
+/// A save failed that a client has waited for. The log says why.
+const NOT_SAVED: CommandError = CommandError::Text(std::borrow::Cow::Borrowed("ERR"));
 
 /// What a client is told whose command waited for files.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +106,7 @@ pub struct Persistence {
     pub last_save_ok: bool,
     /// How long the last background save took.
     pub last_duration_secs: Option<i64>,
+    /// Saves that were asked for and begun.
     pub saves: u64,
     /// What the last load found.
     pub loaded: Figures,
@@ -144,6 +148,8 @@ impl Server {
         self.log(LogLevel::Notice, text);
         let target = self.config.dbfilename.clone();
         self.persistence.after = After::Reply;
+        self.persistence.saves += 1;
+        self.stats.snapshots += 1;
         self.begin_snapshot(Purpose::Background, &target, None);
     }
 
@@ -155,6 +161,7 @@ impl Server {
         self.persistence.last_try_secs = self.now.secs();
         let target = self.config.dbfilename.clone();
         self.persistence.after = after;
+        self.persistence.saves += u64::from(after == After::Reply);
         self.begin_snapshot(Purpose::Foreground, &target, waiter);
     }
 
@@ -212,9 +219,7 @@ impl Server {
         let result = match ended {
             Ended::Whole { .. } => {
                 self.log(LogLevel::Notice, "DB saved on disk");
-                let state = &mut self.persistence;
-                state.saves += u64::from(state.after == After::Reply);
-                state.last_save_secs = self.now.secs();
+                self.persistence.last_save_secs = self.now.secs();
                 self.effects.dirty = self.effects.dirty.saturating_sub(snapshot.dirty_before);
                 if is_background {
                     self.log(
@@ -226,9 +231,7 @@ impl Server {
                 Ok(())
             }
             Ended::Failed(why) => {
-                let path = self.config.dbfilename.escape_ascii();
-                let text = format!("Saving the data to {path} failed: {why}");
-                self.log(LogLevel::Warning, text);
+                self.log(LogLevel::Warning, self.why_not_saved(snapshot, &why));
                 if is_background {
                     self.log(LogLevel::Warning, "Background saving error");
                 }
@@ -246,6 +249,26 @@ impl Server {
         self.follow_save(snapshot.waiter, result);
     }
 
+    fn why_not_saved(&self, snapshot: &Snapshot, why: &str) -> String {
+        let temp = snapshot.temp.escape_ascii();
+        let path = self.config.dbfilename.escape_ascii();
+        let dir = self.config.dir.escape_ascii();
+        match FileStep::split(why) {
+            (FileStep::Open, why) => format!(
+                "Failed opening the temp RDB file {temp} (in server root dir {dir}) for saving: {why}"
+            ),
+            (FileStep::Write | FileStep::ShortWrite, why) => {
+                format!("Write error while saving DB to the disk(rdbSaveRio): {why}")
+            }
+            (FileStep::Sync, why) => {
+                format!("Write error while saving DB to the disk(fsync): {why}")
+            }
+            (FileStep::Rename, why) => format!(
+                "Error moving temp DB file {temp} on the final destination {path} (in server root dir {dir}): {why}"
+            ),
+        }
+    }
+
     /// Whether the last save succeeded decides whether writes are let through.
     fn saved(&mut self, is_ok: bool) {
         self.persistence.last_save_ok = is_ok;
@@ -254,15 +277,12 @@ impl Server {
 
     /// Refuses to change data that cannot be saved.
     pub fn refuse_unsaved(&self) -> Result<(), CommandError> {
-        if let Some(error) = self.aof_error() {
-            return Err(error);
-        }
         let config = &self.config;
         let must_save = config.stop_writes_on_bgsave_error && !config.save.is_empty();
-        match must_save && self.restraint.has(Restraint::SAVE_FAILED) {
-            true => Err(CommandError::NotSaved),
-            false => Ok(()),
+        if must_save && self.restraint.has(Restraint::SAVE_FAILED) {
+            return Err(CommandError::NotSaved);
         }
+        self.aof_error().map_or(Ok(()), Err)
     }
 
     fn follow_save(&mut self, waiter: Option<Waiter>, result: Result<(), ()>) {
@@ -275,15 +295,11 @@ impl Server {
             }
             After::Reload { .. } => {
                 self.hold(false);
-                let text = "ERR Error saving the DB, check the server logs";
-                self.answer_later(waiter, Err(CommandError::text(text)));
+                self.answer_later(waiter, Err(NOT_SAVED));
             }
             After::Flushed => self.answer_later(waiter, Ok(())),
             After::Reply => {
-                let result = result.map_err(|()| {
-                    CommandError::text("ERR saving the data failed, check the server logs")
-                });
-                self.answer_later(waiter, result);
+                self.answer_later(waiter, result.map_err(|()| NOT_SAVED));
             }
         }
         self.save_queued();
@@ -398,8 +414,13 @@ impl Server {
             let text = "Writing initial AOF. Exit anyway.";
             self.log(LogLevel::Warning, text);
         }
+        if self.is_rewriting() {
+            let text = "There is a child rewriting the AOF. Killing it!";
+            self.log(LogLevel::Warning, text);
+            self.kill_rewrite();
+        }
         if self.persistence.snapshot.is_some() {
-            let text = "There is a save that is still running. It is given up.";
+            let text = "There is a child saving an .rdb. Killing it!";
             self.log(LogLevel::Warning, text);
             self.abort_snapshot();
         }

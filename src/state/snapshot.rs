@@ -71,6 +71,8 @@ pub struct Snapshot {
     phase: Phase,
     /// The shell's number for the file.
     file: u64,
+    /// The file's name until it is whole.
+    pub temp: Vec<u8>,
     /// Where the file comes in the end.
     target: Vec<u8>,
     /// Databases that were emptied before the walk was through with them.
@@ -85,6 +87,8 @@ pub struct Snapshot {
     portions: Vec<(u64, usize)>,
     /// When the next key may be saved (`rdb-key-save-delay`).
     key_due_us: i64,
+    /// Keys that share one microsecond of a negative delay.
+    shared: i64,
 }
 
 impl Snapshot {
@@ -128,17 +132,15 @@ pub enum Ended {
 impl Server {
     /// Begins a snapshot to `target`. There must be none.
     pub fn begin_snapshot(&mut self, purpose: Purpose, target: &[u8], waiter: Option<Waiter>) {
-        if purpose != Purpose::Foreground {
-            self.stats.background_snapshots += 1;
-        }
         let file = self.next_ticket();
         let temp = match purpose {
             Purpose::AofBase => format!("temp-rewriteaof-bg-{}.aof", self.process.pid),
             _ => format!("temp-{}.rdb", self.process.pid),
         };
+        let temp = temp.into_bytes();
         self.orders.push_back(Order::OpenFile {
             file,
-            path: temp.into_bytes(),
+            path: temp.clone(),
             syncs_often: match purpose {
                 Purpose::AofBase => self.config.aof_rewrite_incremental_fsync,
                 _ => self.config.rdb_save_incremental_fsync,
@@ -154,6 +156,7 @@ impl Server {
             keys_done: 0,
             phase: Phase::Mending { db: 0, cursor: 0 },
             file,
+            temp,
             target: target.to_vec(),
             orphans: Vec::new(),
             buffer: Vec::new(),
@@ -162,6 +165,7 @@ impl Server {
             in_flight: 0,
             portions: Vec::new(),
             key_due_us: self.now.0,
+            shared: 0,
         }));
         // As a rule there is nothing to mend, and the snapshot shows this very moment.
         self.mend_epochs(MEND_BUCKETS);
@@ -253,7 +257,7 @@ impl Server {
         match snapshot.phase {
             Phase::Ending { .. } => None,
             Phase::Walking if snapshot.in_flight > IN_FLIGHT_MAX => None,
-            _ if self.config.rdb_key_save_delay > 0 => Some(UnixMicros(snapshot.key_due_us)),
+            _ if self.config.rdb_key_save_delay != 0 => Some(UnixMicros(snapshot.key_due_us)),
             _ => Some(self.now),
         }
     }
@@ -275,19 +279,29 @@ impl Server {
             return;
         };
         let mut limit = SLICE;
-        let delay_us = self.config.rdb_key_save_delay;
-        if delay_us > 0 {
-            snapshot.key_due_us = snapshot.key_due_us.max(snapshot.started.0);
-            let due = (self.now.0 - snapshot.key_due_us) / delay_us;
-            limit.keys = limit.keys.min(usize::try_from(due).unwrap_or(0));
-        }
+        let delay = self.config.rdb_key_save_delay;
+        let waited_us = self.now.0 - snapshot.key_due_us;
+        let due = match delay {
+            0 => i64::MAX,
+            1.. => waited_us / delay,
+            // So many keys take one microsecond together.
+            _ => waited_us.saturating_mul(-delay) - snapshot.shared,
+        };
+        limit.keys = limit.keys.min(usize::try_from(due).unwrap_or(0));
         if snapshot.in_flight > IN_FLIGHT_MAX {
             limit.keys = 0;
         }
         let keys_before = limit.keys;
         let is_through = self.walk_some(&mut snapshot, &mut limit);
-        if delay_us > 0 {
-            snapshot.key_due_us += delay_us * (keys_before - limit.keys) as i64;
+        let keys = (keys_before - limit.keys) as i64;
+        match delay {
+            0 => snapshot.key_due_us = self.now.0,
+            1.. => snapshot.key_due_us = snapshot.key_due_us.saturating_add(keys * delay),
+            _ => {
+                snapshot.shared += keys;
+                snapshot.key_due_us += snapshot.shared / -delay;
+                snapshot.shared %= -delay;
+            }
         }
         if is_through && !snapshot.is_commands {
             rdb::put_end(&mut snapshot.buffer);

@@ -7,6 +7,8 @@ use crate::state::histogram::Histogram;
 pub struct Stats {
     pub connections_received: u64,
     pub commands_processed: u64,
+    /// Snapshots that were begun in the background.
+    pub snapshots: u64,
     pub rejected_connections: u64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
@@ -26,8 +28,6 @@ pub struct Stats {
     pub lazyfreed_objects: u64,
     /// Scripts of EVAL that had to make room for others.
     pub evicted_scripts: u64,
-    /// Snapshots that began beside the clients' commands. INFO shows them where a real server shows its forks.
-    pub background_snapshots: u64,
     pub unexpected_error_replies: u64,
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,

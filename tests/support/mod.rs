@@ -10,6 +10,7 @@
     reason = "these tests stand outside the server, where sockets, files and clocks are"
 )]
 
+pub mod durable;
 pub mod grammar;
 pub mod pair;
 pub mod samples;

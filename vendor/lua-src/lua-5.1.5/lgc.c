@@ -442,6 +442,13 @@ static void checkSizes (lua_State *L) {
 }
 
 
+/* Retrace: a finalizer's error ends the finalizer, not what has allocated */
+static void callfinalizer (lua_State *L, void *ud) {
+  (void)ud;
+  luaD_call(L, L->top - 2, 0);
+}
+
+
 static void GCTM (lua_State *L) {
   global_State *g = G(L);
   GCObject *o = g->tmudata->gch.next;  /* get first element */
@@ -464,7 +471,8 @@ static void GCTM (lua_State *L) {
     setobj2s(L, L->top, tm);
     setuvalue(L, L->top+1, udata);
     L->top += 2;
-    luaD_call(L, L->top - 2, 0);
+    if (luaD_pcall(L, callfinalizer, NULL, savestack(L, L->top - 2), 0) != 0)
+      L->top--;  /* remove error message */
     L->allowhook = oldah;  /* restore hooks */
     g->GCthreshold = oldt;  /* restore threshold */
   }

@@ -1,0 +1,107 @@
+//! Servers that benches drive side by side: this one, and real ones.
+//!
+//! The real ones are those on `PATH` (`redis-server`, `valkey-server`), or those that `RETRACE_PEERS` names (paths, separated
+//! by colons). `RETRACE_SERVER` names another build of this one than cargo's own.
+#![allow(dead_code, reason = "each bench uses its own part")]
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that runs until this is dropped.
+pub struct Server {
+    pub name: String,
+    child: Child,
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts it on a free port, without files of data, and waits until it listens.
+    pub fn start(path: &Path) -> Server {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = free.expect("a free port").port();
+        let child = Command::new(path)
+            .args(["--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let server = Server {
+            name: name.into_owned(),
+            child,
+            port,
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "{} does not listen", server.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream
+    }
+
+    /// Nanoseconds that the process has run, all its threads together, where the system tells.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
+        let of_task = |path: PathBuf| -> Option<u64> {
+            let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        };
+        tasks.map(|task| of_task(task.ok()?.path())).sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// This server, and behind it its peers.
+pub fn paths() -> Vec<PathBuf> {
+    let own = std::env::var_os("RETRACE_SERVER").map(PathBuf::from);
+    let own = own.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_retrace")));
+    let peers: Vec<PathBuf> = match std::env::var_os("RETRACE_PEERS") {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => ["redis-server", "valkey-server"]
+            .iter()
+            .filter_map(|name| on_path(name))
+            .collect(),
+    };
+    [vec![own], peers].concat()
+}
+
+/// All of them, started.
+pub fn start_all() -> Vec<Server> {
+    paths().iter().map(|path| Server::start(path)).collect()
+}
+
+/// A program on `PATH`.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
+}
+
+/// Which server's turn it is, round by round: in alternating order, so that none is always the first.
+pub fn order(round: usize, servers: usize) -> Vec<usize> {
+    let order = 0..servers;
+    match round % 2 {
+        0 => order.collect(),
+        _ => order.rev().collect(),
+    }
+}
+
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
