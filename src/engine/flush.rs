@@ -22,6 +22,20 @@ impl Engine {
         Some(conn)
     }
 
+    /// The connection's socket was offered its output, in a run that is repeated.
+    pub fn unqueue_flush(&mut self, conn: ConnId) {
+        if let Some(client) = self.server.clients.get_mut(conn)
+            && client.flags.has(ClientFlags::FLUSH_QUEUED)
+        {
+            client.flags.set(ClientFlags::FLUSH_QUEUED, false);
+            let queue = &mut self.server.flush_queue;
+            match queue.front() {
+                Some(first) if *first == conn => drop(queue.pop_front()),
+                _ => queue.retain(|of| *of != conn),
+            }
+        }
+    }
+
     /// The connection's pending output, when it lies in one piece; nothing for an unknown connection.
     #[inline]
     pub fn output_slice(&self, conn: ConnId) -> Option<&[u8]> {
