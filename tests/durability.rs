@@ -662,6 +662,33 @@ fn a_torn_end_is_cut_off_and_everything_else_is_told() {
 }
 
 #[test]
+fn a_flush_is_saved_and_what_follows_in_its_transaction_is_not() {
+    let server = Server::start(&["--save", "3600 1"]);
+    let mut client = server.connect();
+    for (commands, changes) in [
+        (&["SET a 1", "FLUSHALL"][..], "0"),
+        (&["MULTI", "SET a 1", "FLUSHALL", "EXEC"], "0"),
+        (&["MULTI", "FLUSHALL", "SET a 1", "SET b 1", "EXEC"], "2"),
+        (
+            &["EVAL redis.call('flushall')redis.call('set','a',1) 0"],
+            "1",
+        ),
+    ] {
+        for command in commands {
+            client.run(command);
+        }
+        wait_for("the save", || {
+            (info(&mut client, "rdb_changes_since_last_save") == changes).then_some(())
+        });
+        assert!(server.path("dump.rdb").exists());
+        // A flush does not count as one.
+        assert_eq!(info(&mut client, "rdb_saves"), "0");
+    }
+    let saved = fs::copy(server.path("dump.rdb"), server.path("copy.rdb"));
+    assert!(saved.is_ok_and(|len| len < 200));
+}
+
+#[test]
 fn a_torn_transaction_is_cut_off_as_a_whole() {
     let server = Server::start(APPENDING);
     let mut client = server.connect();

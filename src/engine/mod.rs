@@ -323,6 +323,7 @@ impl Engine {
         self.last_clock = now;
         self.clock_is_fresh = false;
         self.server.aof.begin_turn();
+        self.server.begin_eviction_turn();
         self.tick();
         self.settle_answers();
     }

@@ -912,7 +912,7 @@ impl Server {
                         return self.resume_aof(aof.manifest, bytes, aof.truncate_to);
                     }
                     // It was switched on meanwhile.
-                    None if self.config.appendonly => self.start_aof(),
+                    None if self.config.appendonly => self.start_aof(false),
                     _ => {}
                 }
                 self.orders.push_back(Order::Ready);
