@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use crate::border::Flush;
 use crate::engine::Engine;
+use crate::state::client::REPLY_KEEP_MIN;
 use crate::state::{ClientFlags, ConnId};
 
 /// The most pieces that one write is given.
@@ -66,6 +67,9 @@ impl Engine {
         client.replied_bytes += len as u64;
         client.note_reply_peak();
         client.reply.advance(len);
+        if self.server.eviction.has_told {
+            client.reply.shrink(REPLY_KEEP_MIN);
+        }
         self.server.count_client_at(conn);
         let Some(client) = self.server.clients.get_mut(conn) else {
             return Flush::Close;
