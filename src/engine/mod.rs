@@ -730,6 +730,7 @@ impl Engine {
         self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
             self.server.flush_queue.retain(|of| *of != conn);
+            self.server.push_queue.retain(|of| *of != conn);
         }
         self.server.pushes.forget(conn);
         self.resumed.retain(|of| *of != conn);
