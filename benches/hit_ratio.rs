@@ -35,7 +35,8 @@ const EXPONENT: f64 = 0.99;
 const SECONDS: u64 = 300;
 const ACCESSES_A_SECOND: usize = 2000;
 
-/// Accesses before the pace begins, which fill the cache. In their second half the limit is corrected after so many.
+/// Accesses before the pace begins, which fill the cache. From the second half of these on, up to the end of the first
+/// tenth of the others, the limit is corrected after so many.
 const FILLING: usize = 200_000;
 const CORRECTING: usize = 2000;
 
@@ -165,7 +166,13 @@ fn measure(path: &Path, (policy, samples): (&str, u32), seconds: u64) -> (f64, f
     };
     client.ask(&format!("CONFIG SET maxmemory-policy {policy}"));
     client.ask(&format!("CONFIG SET maxmemory-samples {samples}"));
-    find_limit(&mut client);
+    let mut limit = Limit::guess(&mut client);
+    for done in (0..FILLING).step_by(BATCH) {
+        if done >= FILLING / 2 && done % CORRECTING == 0 {
+            limit.correct(&mut client);
+        }
+        client.access();
+    }
 
     let accesses = seconds as usize * ACCESSES_A_SECOND;
     let start = Instant::now();
@@ -175,6 +182,9 @@ fn measure(path: &Path, (policy, samples): (&str, u32), seconds: u64) -> (f64, f
         std::thread::sleep(due.saturating_sub(start.elapsed()));
         let found = client.access();
         if done < accesses / 10 {
+            if done % CORRECTING == 0 {
+                limit.correct(&mut client);
+            }
             continue;
         }
         hits += found;
@@ -187,22 +197,31 @@ fn measure(path: &Path, (policy, samples): (&str, u32), seconds: u64) -> (f64, f
     (hits as f64 * 100.0 / reads as f64, mean)
 }
 
-/// Fills the cache and finds the limit at which it holds [`FITTING`] keys: guessed, then corrected.
-fn find_limit(client: &mut Client) {
-    let empty = client.used_memory();
-    while client.keys_held() < FITTING as f64 {
-        client.access();
-    }
-    let mut limit = client.used_memory();
-    let each = (limit - empty) / FITTING as f64;
-    for done in (0..FILLING).step_by(BATCH) {
-        if done % CORRECTING == 0 {
-            if done >= FILLING / 2 {
-                limit += (FITTING as f64 - client.keys_held()) * each / 2.0;
-            }
-            client.ask(&format!("CONFIG SET maxmemory {limit:.0}"));
+/// The limit at which a server holds [`FITTING`] keys: guessed from what as many keys take, then corrected.
+struct Limit {
+    bytes: f64,
+    bytes_a_key: f64,
+}
+
+impl Limit {
+    fn guess(client: &mut Client) -> Limit {
+        let empty = client.used_memory();
+        while client.keys_held() < FITTING as f64 {
+            client.access();
         }
-        client.access();
+        let bytes = client.used_memory();
+        let limit = Limit {
+            bytes,
+            bytes_a_key: (bytes - empty) / FITTING as f64,
+        };
+        client.ask(&format!("CONFIG SET maxmemory {bytes:.0}"));
+        limit
+    }
+
+    fn correct(&mut self, client: &mut Client) {
+        let missing = FITTING as f64 - client.keys_held();
+        self.bytes += missing * self.bytes_a_key / 2.0;
+        client.ask(&format!("CONFIG SET maxmemory {:.0}", self.bytes));
     }
 }
 

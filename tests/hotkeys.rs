@@ -249,6 +249,25 @@ fn a_client_that_is_served_and_a_script_that_stands_still_are_weighed_once() {
     assert!(times[0].1 > 100, "{times:?}");
     assert!(times.iter().any(|(key, _)| key == "list"));
     assert!(report.int("all-commands-all-slots-us") >= times[0].1);
+
+    // The same within a transaction, whose other commands are told one by one.
+    for line in ["MULTI", "RPUSH other 1 2 3"] {
+        client.run(line);
+    }
+    client.call(&["EVAL", script, "1", "held"]);
+    client.run("LRANGE other 0 -1");
+    client.run("EXEC");
+    let report = Report::ask(&mut client).expect("it runs");
+    let times = report.keys("by-cpu-time-us");
+    let find = |key: &str| {
+        times
+            .iter()
+            .find(|found| found.0 == key)
+            .map(|found| found.1)
+    };
+    let (slow, held) = (find("slow").expect("told"), find("held").expect("told"));
+    assert!(held > slow / 4, "{times:?}");
+    assert!(find("other").is_some_and(|us| us < held));
 }
 
 #[test]

@@ -285,3 +285,29 @@ fn commands_of_transactions_and_served_clients_are_in_the_slow_log() {
         assert!(stats.contains(name), "{name} in {stats}");
     }
 }
+
+/// INFO waits for a reading of the process, and with the latency monitor on for a clock behind an eviction: as each wait
+/// made it begin anew, each made room again for what the messages about the keys before had taken, until none was left.
+#[test]
+fn a_command_that_waits_makes_room_once() {
+    let server = Server::start(&["--save", "", "--latency-monitor-threshold", "1"]);
+    let mut client = server.connect();
+    client.run("CONFIG SET maxmemory-policy allkeys-lru");
+    client.run("CONFIG SET maxmemory-eviction-tenacity 100");
+    let mut listeners: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+    for listener in &mut listeners {
+        listener.run("HELLO 3");
+        listener.run("CLIENT TRACKING on");
+    }
+    for n in 0..300 {
+        let key = format!("{n}{}", "x".repeat(1000));
+        client.call(&["SET", &key, "x"]);
+        for listener in &mut listeners {
+            listener.call(&["GET", &key]);
+        }
+    }
+    let used = figure(&mut client, "memory", "used_memory");
+    client.run(&format!("CONFIG SET maxmemory {}", used - 40_000));
+    let evicted = figure(&mut client, "stats", "evicted_keys");
+    assert!((1..100).contains(&evicted), "{evicted}");
+}

@@ -89,6 +89,10 @@ impl Engine {
             }
         }
         if self.server.config.maxmemory > 0 {
+            // The reading first: what room was made would have been forgotten behind it, and more keys would go.
+            if self.awaits_reading(client, id) {
+                return Step::Wait;
+            }
             match self.room_for(client, id) {
                 Some(Room::Enough | Room::Soon) => {}
                 Some(Room::Nowhere) => {
@@ -106,14 +110,11 @@ impl Engine {
             client.flags.set(ClientFlags::PAUSED, true);
             return Step::Wait;
         }
-        let flags = self.flags_of(client, id);
         if client.multi.is_some() && self.queues(id) {
             self.queue(client, id, args);
             return Step::Next;
         }
-        if flags.has(Flags::NEEDS_READING) && !self.reading_is_fresh {
-            self.server.want = Some(Want::Reading);
-            self.interrupted = Some(client.conn);
+        if self.awaits_reading(client, id) {
             return Step::Wait;
         }
         if timed && self.is_exec(id) {
@@ -152,6 +153,19 @@ impl Engine {
             return Step::Stop;
         }
         Step::Next
+    }
+
+    /// Whether a process reading has to be taken before the command runs, which then is on its way.
+    #[inline]
+    fn awaits_reading(&mut self, client: &Client, id: CommandId) -> bool {
+        let is_wanted = self.flags_of(client, id).has(Flags::NEEDS_READING)
+            && !self.reading_is_fresh
+            && !(client.multi.is_some() && self.queues(id));
+        if is_wanted {
+            self.server.want = Some(Want::Reading);
+            self.interrupted = Some(client.conn);
+        }
+        is_wanted
     }
 
     /// Makes room before a command, if that is needed, and says how it went for this one; `None` when the time that
@@ -256,6 +270,13 @@ impl Engine {
             let is_watched = hotkeys.times();
             let is_sampled = hotkeys.times_next() && self.clock_is_fresh;
             self.call(client, args.args(), id, None);
+            if client.flags.has(ClientFlags::SCRIPTING) {
+                // It is accounted for when it has come to its end.
+                if let Some(running) = &mut self.server.scripting.running {
+                    running.is_sampled = is_sampled;
+                }
+                break;
+            }
             if !(is_watched || self.is_timed(id, args.args())) {
                 self.share_time(id);
                 continue;

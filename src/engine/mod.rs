@@ -604,6 +604,13 @@ impl Engine {
         self.resumed.pop_front()
     }
 
+    /// Whether the shell has lines to write to the log.
+    #[inline]
+    pub fn has_log_lines(&self) -> bool {
+        let mut orders = self.server.orders.iter();
+        orders.any(|order| matches!(order, Order::Log { .. }))
+    }
+
     /// What the shell is to do.
     pub fn poll_order(&mut self) -> Option<Order> {
         self.server.orders.pop_front()

@@ -187,7 +187,13 @@ impl Engine {
                         let written = client.reply.written() + line.map_or(0, |len| len + 3);
                         let replied = written.saturating_sub(running.replied_before);
                         self.weigh_call(running.command, args, replied);
-                        self.timing_is_sampled = running.is_sampled;
+                        if running.in_exec && running.is_sampled {
+                            // No clock is read behind it, so what it took since its last tick is left out.
+                            let keys = self.keys_among(running.command, args);
+                            let elapsed_us = self.last_clock.since(running.started);
+                            self.server.hotkeys.took(&keys, elapsed_us);
+                        }
+                        self.timing_is_sampled = running.is_sampled && !running.in_exec;
                     }
                     self.heavy_since = running.is_heavy.then_some(running.started);
                 }

@@ -75,7 +75,7 @@ impl Engine {
     }
 
     /// The keys that a request names.
-    fn keys_among<'a>(&self, id: CommandId, args: Args<'a>) -> Vec<&'a [u8]> {
+    pub(super) fn keys_among<'a>(&self, id: CommandId, args: Args<'a>) -> Vec<&'a [u8]> {
         let keys = keys_of(self.registry.get(id), args).unwrap_or_default();
         keys.iter().map(|(at, _)| args.bytes(*at)).collect()
     }

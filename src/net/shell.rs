@@ -159,8 +159,12 @@ impl Shell {
         self.read_chunk();
         self.take_unfinished();
         for (count, event) in events.iter().enumerate() {
-            // When each reply waits for the disk, all replies of a turn wait together.
-            if count % FLUSH_EVERY == FLUSH_EVERY - 1 && !self.driver.engine().syncs_always() {
+            // When each reply waits for the disk, or the log has lines to come, all replies of a turn wait together.
+            let engine = self.driver.engine();
+            if count % FLUSH_EVERY == FLUSH_EVERY - 1
+                && !engine.syncs_always()
+                && !engine.has_log_lines()
+            {
                 self.driver.turn_end();
                 self.write_aof();
                 self.flush();
@@ -189,8 +193,10 @@ impl Shell {
             exit = self.obey_orders();
         }
         self.write_aof();
-        self.flush();
+        // The log tells of a command before its client hears of it. What an answer let go on may append more.
         let exit = exit.or_else(|| self.obey_orders());
+        self.write_aof();
+        self.flush();
         // Writing may have made room for more commands, and no edge will come for what waits already.
         while let Some(conn) = self.driver.poll_resumed() {
             self.read_next_turn(conn);

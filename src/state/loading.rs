@@ -796,7 +796,7 @@ impl Server {
 
     fn loading_failed(&mut self, loading: &Loading, why: &str) {
         let path = loading.path.escape_ascii();
-        if self.logs(LogLevel::Verbose) {
+        if matches!(loading.stage, Stage::Rdb(_)) && self.logs(LogLevel::Verbose) {
             let Figures {
                 keys,
                 expired,
