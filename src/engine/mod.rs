@@ -745,9 +745,10 @@ impl Engine {
             .as_ref()
             .is_some_and(|orphan| orphan.conn == conn);
         if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
-            let others = std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
+            let mut others =
+                std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
             self.server.flush_effects(true);
-            self.server.effects.propagated.extend(others);
+            self.server.effects.propagated.append(&mut others);
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);
