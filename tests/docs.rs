@@ -43,7 +43,7 @@ fn cell(text: &str) -> String {
 /// The flags that COMMAND INFO shows.
 fn flags(set: spec::Flags) -> String {
     let names = FLAG_NAMES.iter().enumerate();
-    let shown = names.filter(|(bit, _)| set.0 & !spec::Flags::NEEDS_READING.0 & (1 << bit) != 0);
+    let shown = names.filter(|(bit, _)| set.without(spec::Flags::HIDDEN).0 & (1 << bit) != 0);
     shown.map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
 }
 

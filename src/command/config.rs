@@ -189,7 +189,8 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         error => CommandError::text(error.to_string()),
     })?;
 
-    apply_here(ctx.server, &changed);
+    let in_exec = ctx.client.flags.has(ClientFlags::IN_EXEC);
+    apply_here(ctx.server, &changed, in_exec);
     let mut to_apply = Vec::new();
     for name in APPLIED_BY_SHELL {
         if changed.iter().any(|param| param.name == name) {
@@ -224,12 +225,12 @@ fn may_set_protected(server: &Server, client: &Client) -> bool {
 }
 
 /// What the engine itself has to do about new values.
-fn apply_here(server: &mut Server, changed: &[&'static Param]) {
+fn apply_here(server: &mut Server, changed: &[&'static Param], in_exec: bool) {
     let is_loading = server.restraint.has(Restraint::LOADING);
     // Loading ends with what is set by then.
     if changed.iter().any(|param| param.name == "appendonly") && !is_loading {
         match server.config.appendonly {
-            true => server.start_aof(),
+            true => server.start_aof(in_exec),
             false => server.stop_aof(),
         }
     }
@@ -327,7 +328,7 @@ fn take_back(server: &mut Server, change: &ConfigChange) {
         .collect();
     let restored = server.config.set_many(&pairs, Access::Startup);
     debug_assert!(restored.is_ok(), "a value that was in force is allowed");
-    apply_here(server, &restored.unwrap_or_default());
+    apply_here(server, &restored.unwrap_or_default(), false);
     if change.applied.contains(&"dir") {
         let ticket = server.next_ticket();
         server.orders.push_back(Order::ChangeDir { ticket });

@@ -159,9 +159,10 @@ impl<'a> Ctx<'a> {
         });
     }
 
-    /// Whether the client's reply may come later; in a transaction it may not.
+    /// Whether the client's reply may come later; in a transaction or script it may not.
     pub fn may_wait(&self) -> bool {
-        !self.client.flags.has(ClientFlags::IN_EXEC)
+        let at_once = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
+        !self.client.flags.has_any(at_once)
     }
 
     /// The memo of the wait that this command blocked with, when it runs again.

@@ -130,7 +130,7 @@ fn add_all(entry: &mut Entry, args: Args<'_>, limit: usize) -> Result<u64, Comma
 pub const PFCOUNT: Spec = Spec {
     name: "pfcount",
     arity: -2,
-    flags: Flags::READONLY,
+    flags: Flags::READONLY.or(Flags::MAY_REPLICATE),
     acl: Categories::HYPERLOGLOG,
     group: Group::HyperLogLog,
     since: "2.8.9",

@@ -340,7 +340,7 @@ fn reply_info(reply: &mut Reply, registry: &Registry, command: &Command) {
 
 fn reply_flags(reply: &mut Reply, flags: Flags) {
     // The last of the flags is our own affair.
-    let shown = named_bits(flags.0 & !Flags::NEEDS_READING.0, &FLAG_NAMES);
+    let shown = named_bits(flags.without(Flags::HIDDEN).0, &FLAG_NAMES);
     reply_status_set(reply, &shown);
 }
 

@@ -105,8 +105,9 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_free = ctx.server.persistence.snapshot.is_none() && !is_loading;
     if !ctx.server.config.save.is_empty() && is_free {
         let waiter = ctx.may_wait().then_some((ctx.client.conn, ctx.client.id));
-        ctx.server.save_for(waiter, After::Reply);
+        ctx.server.save_for(waiter, After::Flushed);
         if waiter.is_some() {
+            tell_before_reply(ctx);
             ctx.client.flags.set(ClientFlags::AWAITING, true);
             return Ok(());
         }
@@ -115,8 +116,20 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Who waits for a flush hears before the reply that the keys are gone, however short the wait is, and of all other
+/// changes up to then.
+fn tell_before_reply(ctx: &mut Ctx<'_>) {
+    if ctx.server.tracking.has_broadcasts() {
+        ctx.server.broadcast_changes();
+    }
+    ctx.server.deliver_pushes(ctx.client);
+}
+
 /// Replies at once, or when what was removed is given back: others are served meanwhile.
 fn reply_when_freed(ctx: &mut Ctx<'_>, waits: bool) {
+    if waits {
+        tell_before_reply(ctx);
+    }
     if waits && !ctx.server.free_garbage() {
         ctx.client.flags.set(ClientFlags::AWAITING, true);
         let mark = ctx.server.garbage.mark();

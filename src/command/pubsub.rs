@@ -42,6 +42,7 @@ const SUBSCRIBES: Flags = Flags::PUBSUB
     .or(Flags::LOADING)
     .or(Flags::STALE);
 const PUBLISHES: Flags = Flags::PUBSUB
+    .or(Flags::MAY_REPLICATE)
     .or(Flags::LOADING)
     .or(Flags::STALE)
     .or(Flags::FAST);

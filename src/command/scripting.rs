@@ -11,16 +11,16 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Key
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::script::flags::ScriptFlags;
+use crate::script::flags::{ScriptFlags, of_script};
 use crate::script::machine::Purpose;
 use crate::script::stack::Anchor;
-use crate::script::{Prepared, Sha, hex};
+use crate::script::{Prepared, Scripting, Sha, hex};
 use crate::state::{ClientFlags, Server};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[EVAL, EVAL_RO, EVALSHA, EVALSHA_RO, SCRIPT];
 
-/// The flags that commands have which run scripts.
+/// The flags that commands have which run scripts, and no others together.
 pub const RUN_FLAGS: Flags = Flags::NOSCRIPT
     .or(Flags::STALE)
     .or(Flags::SKIP_MONITOR)
@@ -46,7 +46,7 @@ pub const SCRIPT_ARGS: Arg = Arg::new("arg", ArgKind::String).optional().multipl
 /// What all commands that run scripts say of themselves.
 pub const RUN: Spec = Spec {
     arity: -3,
-    flags: RUN_FLAGS,
+    flags: RUN_FLAGS.or(Flags::MAY_REPLICATE),
     acl: Categories::SCRIPTING,
     group: Group::Scripting,
     since: "7.0.0",
@@ -124,6 +124,39 @@ pub const EVALSHA_RO: Spec = Spec {
 /// `EVALSHA_RO sha1 numkeys [key ...] [arg ...]`
 fn evalsha_ro(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     run_sha(ctx, args, true)
+}
+
+/// The flags of a command, which are those that its script has declared if it runs one that declares any.
+pub fn flags_with_script(scripting: &Scripting, spec: &Spec, args: Args<'_>) -> Flags {
+    if !spec.flags.has(RUN_FLAGS) || args.len() < 2 {
+        return spec.flags;
+    }
+    let script = args.bytes(1);
+    let cached = |sha: Option<Sha>| sha.and_then(|sha| scripting.cache.flags(&sha));
+    let declared = match spec.name {
+        "eval" | "eval_ro" => cached(scripting.cache.find(script))
+            .or_else(|| of_script(script).ok().map(|(flags, _)| flags)),
+        "evalsha" | "evalsha_ro" => cached(parse_sha(script)),
+        _ => scripting
+            .libraries
+            .function(script)
+            .map(|function| function.flags),
+    };
+    let Some(declared) = declared.filter(|flags| !flags.has(ScriptFlags::COMPAT)) else {
+        return spec.flags;
+    };
+    let is_read_only = declared.has(ScriptFlags::NO_WRITES);
+    let mut flags = spec.flags.without(Flags::MAY_REPLICATE.or(Flags::STALE));
+    if !is_read_only {
+        flags = flags.or(Flags::WRITE);
+    }
+    if !is_read_only && !declared.has(ScriptFlags::ALLOW_OOM) {
+        flags = flags.or(Flags::DENYOOM);
+    }
+    if declared.has(ScriptFlags::ALLOW_STALE) {
+        flags = flags.or(Flags::STALE);
+    }
+    flags
 }
 
 /// The number of keys at argument 2, which leaves no more arguments than there are.

@@ -60,13 +60,20 @@ impl Flags {
     pub const NO_MULTI: Flags = Flags(1 << 18);
     pub const MOVABLEKEYS: Flags = Flags(1 << 19);
     pub const ALLOW_BUSY: Flags = Flags(1 << 20);
-    /// Ours alone, never printed: the handler reports process figures (memory, CPU), so the engine asks the
+    /// The handler reports process figures (memory, CPU), so the engine asks the
     /// shell for a fresh reading, which is an Input, before it runs the command.
     pub const NEEDS_READING: Flags = Flags(1 << 21);
+    /// COMMAND INFO does not print these.
+    pub const HIDDEN: Flags = Flags::NEEDS_READING.or(Flags::MAY_REPLICATE);
 
     /// Both sets together.
     pub const fn or(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// This set without the flags of `other`.
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
     }
 
     /// Whether every flag of `other` is in this set.

@@ -76,7 +76,7 @@ impl Engine {
             return Step::Next;
         }
         if !self.server.restraint.is_none() {
-            match self.restrain(client, id) {
+            match self.restrain(client, id, args) {
                 Ok(false) => {}
                 Ok(true) => {
                     client.flags.set(ClientFlags::PAUSED, true);
@@ -93,7 +93,7 @@ impl Engine {
             if self.awaits_reading(client, id) {
                 return Step::Wait;
             }
-            match self.room_for(client, id) {
+            match self.room_for(client, id, args) {
                 Some(Room::Enough | Room::Soon) => {}
                 Some(Room::Nowhere) => {
                     self.refuse(client, Some(id), &CommandError::OutOfMemory);
@@ -106,7 +106,7 @@ impl Engine {
             self.server.shrink_tracking();
             self.deliver_pushes(client);
         }
-        if self.is_paused(client, id) {
+        if self.is_paused(client, id, args) {
             client.flags.set(ClientFlags::PAUSED, true);
             return Step::Wait;
         }
@@ -170,7 +170,7 @@ impl Engine {
 
     /// Makes room before a command, if that is needed, and says how it went for this one; `None` when the time that
     /// it took has to be known first.
-    fn room_for(&mut self, client: &mut Client, id: CommandId) -> Option<Room> {
+    fn room_for(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) -> Option<Room> {
         let room = match self.room_made.take() {
             Some(room) => room,
             None => {
@@ -193,7 +193,7 @@ impl Engine {
             }
         };
         self.server.scripting.is_oom = room == Room::Nowhere;
-        let may_grow = self.flags_of(client, id).has(Flags::DENYOOM)
+        let may_grow = self.flags_with_script(client, id, args).has(Flags::DENYOOM)
             || client.multi.is_some() && self.queues(id);
         if room == Room::Enough {
             self.server.hold_growth(client.dbid);
@@ -226,6 +226,15 @@ impl Engine {
         command.container.is_none() && command.spec.name == transaction::EXEC.name
     }
 
+    /// The same for the gates that ask what a command may do: of one that runs a script its script may know better.
+    fn flags_with_script(&self, client: &Client, id: CommandId, args: Args<'_>) -> Flags {
+        let (scripting, spec) = (&self.server.scripting, self.registry.get(id).spec);
+        match &client.multi {
+            Some(multi) if self.is_exec(id) => spec.flags.or(multi.flags),
+            _ => scripting::flags_with_script(scripting, spec, args),
+        }
+    }
+
     /// Whether a transaction queues the command.
     fn queues(&self, id: CommandId) -> bool {
         const RUN_AT_ONCE: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
@@ -234,7 +243,7 @@ impl Engine {
     }
 
     fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
-        let flags = self.registry.get(id).spec.flags;
+        let flags = self.flags_with_script(client, id, args);
         if let Some(multi) = &mut client.multi {
             let args = OwnedArgs::new(args);
             multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
@@ -321,21 +330,23 @@ impl Engine {
             let propagated = &mut self.server.effects.propagated;
             suspended.effects.append(propagated);
             *propagated = suspended.effects;
-            let id = client.last_command.filter(|id| self.is_exec(*id));
-            if let Some(id) = id
-                && !self.server.monitors.is_empty()
-            {
-                self.feed_monitors(client, suspended.argv.args(), id);
+            // A script in it may have been the last to say which command runs.
+            if let Ok(command) = self.registry.find(suspended.argv.args()) {
+                let id = command.id;
+                client.last_command = Some(id);
+                if !self.server.monitors.is_empty() {
+                    self.feed_monitors(client, suspended.argv.args(), id);
+                }
             }
         }
         self.follow_up(client);
     }
 
-    fn is_paused(&self, client: &Client, id: CommandId) -> bool {
+    fn is_paused(&self, client: &Client, id: CommandId, args: Args<'_>) -> bool {
         let Some(pause) = self.server.pause else {
             return false;
         };
-        let flags = self.flags_of(client, id);
+        let flags = self.flags_with_script(client, id, args);
         // A pause of all commands holds back CLIENT UNPAUSE too: it ends by its time alone.
         let may_write = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         let is_held = if pause.writes_only { may_write } else { true };
@@ -344,8 +355,16 @@ impl Engine {
 
     /// What a special state of the server means for a command: it may run, has to wait (true), or is refused.
     #[cold]
-    fn restrain(&self, client: &Client, id: CommandId) -> Result<bool, CommandError> {
-        let (restraint, flags) = (self.server.restraint, self.flags_of(client, id));
+    fn restrain(
+        &self,
+        client: &Client,
+        id: CommandId,
+        args: Args<'_>,
+    ) -> Result<bool, CommandError> {
+        let (restraint, flags) = (
+            self.server.restraint,
+            self.flags_with_script(client, id, args),
+        );
         let name = self.registry.get(id).spec.name;
         if flags.has(Flags::WRITE) || name == "ping" {
             self.server.refuse_unsaved()?;

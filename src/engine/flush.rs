@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use crate::border::Flush;
 use crate::engine::Engine;
+use crate::state::client::REPLY_KEEP_MIN;
 use crate::state::{ClientFlags, ConnId};
 
 /// The most pieces that one write is given.
@@ -20,6 +21,20 @@ impl Engine {
             client.flags.set(ClientFlags::FLUSH_QUEUED, false);
         }
         Some(conn)
+    }
+
+    /// The connection's socket was offered its output, in a run that is repeated.
+    pub fn unqueue_flush(&mut self, conn: ConnId) {
+        if let Some(client) = self.server.clients.get_mut(conn)
+            && client.flags.has(ClientFlags::FLUSH_QUEUED)
+        {
+            client.flags.set(ClientFlags::FLUSH_QUEUED, false);
+            let queue = &mut self.server.flush_queue;
+            match queue.front() {
+                Some(first) if *first == conn => drop(queue.pop_front()),
+                _ => queue.retain(|of| *of != conn),
+            }
+        }
     }
 
     /// The connection's pending output, when it lies in one piece; nothing for an unknown connection.
@@ -52,6 +67,9 @@ impl Engine {
         client.replied_bytes += len as u64;
         client.note_reply_peak();
         client.reply.advance(len);
+        if self.server.eviction.has_told {
+            client.reply.shrink(REPLY_KEEP_MIN);
+        }
         self.server.count_client_at(conn);
         let Some(client) = self.server.clients.get_mut(conn) else {
             return Flush::Close;

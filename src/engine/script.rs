@@ -9,7 +9,8 @@ use crate::acl::log::Context;
 use crate::border::{LogLevel, Want};
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, permission};
-use crate::engine::{Engine, LOADER};
+use crate::engine::Engine;
+use crate::engine::loaded::LOADER;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::ErrorReply;
@@ -356,7 +357,8 @@ impl Engine {
             self.server.refuse_unsaved()?;
         }
         if let Some(running) = &self.server.scripting.running {
-            if spec.flags.has(Flags::WRITE) && running.is_read_only {
+            let writes = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE);
+            if writes && running.is_read_only {
                 return Err(CommandError::text(
                     "ERR Write commands are not allowed from read-only scripts.",
                 ));

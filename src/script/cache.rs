@@ -64,6 +64,11 @@ impl Cache {
         self.scripts.contains_key(sha)
     }
 
+    /// What the script of this name says of itself.
+    pub fn flags(&self, sha: &Sha) -> Option<ScriptFlags> {
+        self.scripts.get(sha).map(|script| script.flags)
+    }
+
     /// The function of the script of this name, which is about to be used.
     pub fn used(&mut self, sha: &Sha) -> Option<(Anchor, Rc<str>, ScriptFlags)> {
         self.uses += 1;

@@ -301,8 +301,9 @@ impl Server {
         self.orders.push_back(order);
     }
 
-    /// `appendonly` was set to yes while the server runs: the first base comes from the data as it is.
-    pub fn start_aof(&mut self) {
+    /// `appendonly` was set to yes while the server runs: the first base comes from the data as it is, or as it is
+    /// behind the transaction that runs.
+    pub fn start_aof(&mut self, in_exec: bool) {
         if self.aof.state != AofState::Off {
             return;
         }
@@ -319,6 +320,11 @@ impl Server {
             self.aof.is_scheduled = true;
             let text = "AOF was enabled but there is already another background operation. An AOF background was \
                         scheduled to start when possible.";
+            return self.log(LogLevel::Notice, text);
+        }
+        if in_exec {
+            self.aof.is_scheduled = true;
+            let text = "AOF was enabled during a transaction. An AOF background was scheduled to start when possible.";
             return self.log(LogLevel::Notice, text);
         }
         self.begin_rewrite();

@@ -18,7 +18,7 @@ const QUERY_KEEP: usize = 32 * 1024;
 const IDLE_US: u64 = 2_000_000;
 
 /// The least and the most capacity that a reply buffer keeps between replies.
-const REPLY_KEEP_MIN: usize = 1024;
+pub const REPLY_KEEP_MIN: usize = 1024;
 const REPLY_KEEP_MAX: usize = 16 * 1024;
 
 /// What a connection is for.

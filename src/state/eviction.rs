@@ -23,9 +23,6 @@ const FREE_AT_ONCE: usize = 200;
 /// A table whose growth is held back grows all the same at so many times the usual load, in sixteenths.
 const HELD_LOAD: usize = 26;
 
-/// Room that a byte of a message may take in an output buffer, which grows by doubling.
-const PUSH_ROOM: u64 = 2;
-
 /// The least that clients may take, whatever the limit says.
 const CLIENTS_MEMORY_MIN: usize = 128 * 1024;
 
@@ -47,6 +44,10 @@ pub struct Eviction {
     pub pool: Pool,
     /// Ticks go on with it.
     pub is_pending: bool,
+    /// What had been pushed to clients when the turn began. Behind that, it waits for the turn's end.
+    pushed_before: u64,
+    /// Clients were told of keys that went: their buffers are given back as soon as they have heard it.
+    pub has_told: bool,
     /// Since when there is more in use than allowed.
     exceeded_since: Option<UnixMicros>,
     /// How long that was, all the times before.
@@ -106,6 +107,12 @@ impl Server {
         self.config.maxmemory == 0 || !self.config.maxmemory_policy.needs_own_values()
     }
 
+    /// A loop turn begins: what was said in the one before has left.
+    pub fn begin_eviction_turn(&mut self) {
+        self.eviction.pushed_before = self.pushed_bytes;
+        self.eviction.has_told = false;
+    }
+
     /// Evicts keys as long as more memory is in use than `maxmemory` allows, a bounded number of them.
     pub fn make_room(&mut self) -> Room {
         let room = self.evict_some();
@@ -126,13 +133,16 @@ impl Server {
             .config
             .maxmemory
             .saturating_add(self.uncounted_memory());
-        if self.meter.above(limit).is_none() {
+        // What clients are told of the keys that go would have further keys go.
+        let begun = self.pushed_bytes;
+        let waits = begun.wrapping_sub(self.eviction.pushed_before);
+        let allowed = limit.saturating_add(waits);
+        if self.meter.above(allowed).is_none() {
             return Room::Enough;
         }
         if self.config.maxmemory_policy == EvictionPolicy::NoEviction && self.garbage.is_empty() {
             return Room::Nowhere;
         }
-        let before = self.pushed_bytes;
         for _ in 0..keys_at_a_stretch(self.config.maxmemory_eviction_tenacity) {
             if !self.garbage.is_empty() {
                 // What is on its way out need not push others out.
@@ -141,9 +151,9 @@ impl Server {
             } else if !self.evict_one() {
                 return Room::Nowhere;
             }
-            // What clients are told of the keys that go would have further keys go.
-            let said = self.pushed_bytes.wrapping_sub(before);
-            let allowed = limit.saturating_add(PUSH_ROOM * said);
+            let waits = self.pushed_bytes.wrapping_sub(self.eviction.pushed_before);
+            self.eviction.has_told |= self.pushed_bytes != begun;
+            let allowed = limit.saturating_add(waits);
             if self.meter.above(allowed).is_none() {
                 return Room::Enough;
             }

@@ -66,6 +66,8 @@ impl Restraint {
 pub enum After {
     /// The waiting client, if there is one, gets its reply.
     Reply,
+    /// The same for FLUSHALL, which has done its work whether or not the file could be written.
+    Flushed,
     /// The data is loaded again (DEBUG RELOAD), in place of what is there or beside it.
     Reload { flushes: bool, merges: bool },
     /// The server ends.
@@ -295,6 +297,7 @@ impl Server {
                 self.hold(false);
                 self.answer_later(waiter, Err(NOT_SAVED));
             }
+            After::Flushed => self.answer_later(waiter, Ok(())),
             After::Reply => {
                 self.answer_later(waiter, result.map_err(|()| NOT_SAVED));
             }
@@ -325,6 +328,7 @@ impl Server {
                 self.flush(dbid as u32, false);
             }
             self.scripting.libraries.flush();
+            self.invalidate_all();
         }
         self.hold(false);
         self.begin_loading(merges, Then::Reload(waiter), false);
@@ -336,6 +340,7 @@ impl Server {
             self.flush(dbid as u32, false);
         }
         self.scripting.libraries.flush();
+        self.invalidate_all();
         self.begin_loading(false, Then::LoadAof(waiter), true);
     }
 

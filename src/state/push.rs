@@ -171,8 +171,10 @@ impl Server {
         let Some(client) = self.clients.get_mut(conn) else {
             return;
         };
+        let before = client.reply.capacity();
         client.reply.push_bytes(bytes);
-        self.pushed_bytes = self.pushed_bytes.wrapping_add(bytes.len() as u64);
+        let grown = client.reply.capacity() - before;
+        self.pushed_bytes = self.pushed_bytes.wrapping_add(grown as u64);
         let is_large = client.reply.pending() > UNAUTHENTICATED_OUTPUT_MAX;
         self.queue_output(conn);
         // Below that no limit can be reached.

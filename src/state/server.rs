@@ -111,7 +111,7 @@ pub struct Server {
     pub eviction: Eviction,
     /// What clients take of `maxmemory-clients`, all of them together; 0 while there is no such limit.
     pub clients_memory: usize,
-    /// Bytes of messages to clients since the start.
+    /// What messages have added to the room of output buffers since the start.
     pub pushed_bytes: u64,
     pub rng: Rng,
     /// The source of what must not be guessed.
