@@ -1,17 +1,21 @@
 //! Fuzz: what the fuzz targets do with their bytes, as plain functions, so that a failing input can be a test as well.
 
 use retrace::acl::{BadRule, RuleError, Terms, User, Users, file};
+use retrace::border::{Boot, Input, Order, Peer, Reading, Want};
 use retrace::command::Registry;
+use retrace::config::Guard;
 use retrace::config::{self, Config, Host};
+use retrace::engine::Engine;
 use retrace::journal::JournalReader;
 use retrace::keyspace::entry::Entry;
-use retrace::keyspace::table::HashSeed;
 use retrace::keyspace::saving::Style;
+use retrace::keyspace::table::HashSeed;
 use retrace::persist::rdb::{self, Decoder, Item};
 use retrace::persist::reader::Reader;
 use retrace::persist::value::{self, Value};
 use retrace::resp::parser::QueryView;
 use retrace::resp::{Args, Limits, Parsed, Parser, ProtocolError};
+use retrace::state::UnixMicros;
 
 /// The commands, made once: that takes longer than most inputs.
 fn registry() -> &'static Registry {
@@ -99,7 +103,9 @@ pub fn journal(data: &[u8]) {
     file.extend_from_slice(&retrace::journal::VERSION.to_le_bytes());
     for (index, block) in [head, rest].into_iter().enumerate() {
         file.extend_from_slice(&(block.len() as u32).to_le_bytes());
-        file.extend_from_slice(&xxhash_rust::xxh3::xxh3_64_with_seed(block, index as u64).to_le_bytes());
+        file.extend_from_slice(
+            &xxhash_rust::xxh3::xxh3_64_with_seed(block, index as u64).to_le_bytes(),
+        );
         file.extend_from_slice(block);
     }
     if let Ok((mut reader, header)) = JournalReader::open(&file[..]) {
@@ -195,7 +201,10 @@ fn rdb_in_pieces(data: &[u8], len: usize, limits: &value::Limits) -> (Vec<Vec<u8
                 let name = key.name.into_owned();
                 let entry = key.value.into_entry(&name, key.deadline_ms, 0);
                 let mut saved = b"REDIS0012".to_vec();
-                assert_eq!(rdb::put_entry(&entry, &STYLE, 0, usize::MAX, &mut saved), None);
+                assert_eq!(
+                    rdb::put_entry(&entry, &STYLE, 0, usize::MAX, &mut saved),
+                    None
+                );
                 let mut again = Decoder::new(0, false);
                 again.push(&saved, 0);
                 assert!(again.next(limits).is_ok(), "the version is known");
@@ -228,7 +237,8 @@ fn powers(user: &User) -> Vec<bool> {
             powers.extend(accesses.map(|(read, write)| {
                 selector.allows_key(name, retrace::acl::KeyAccess { read, write })
             }));
-            powers.extend([false, true].map(|is_pattern| selector.allows_channel(name, is_pattern)));
+            powers
+                .extend([false, true].map(|is_pattern| selector.allows_channel(name, is_pattern)));
         }
     }
     powers
@@ -253,7 +263,8 @@ pub fn acl(data: &[u8]) {
         // The pattern `%RW~*` is shown as `~*`, which makes the ones before it void and refuses those behind. The
         // real server does the same.
         let keys = user.root().describe_keys();
-        let hides_patterns = keys != b"~*" && keys.split(|byte| *byte == b' ').any(|key| key == b"~*");
+        let hides_patterns =
+            keys != b"~*" && keys.split(|byte| *byte == b' ').any(|key| key == b"~*");
         match again.apply_all(&mut words, &mut Terms::new(registry(), false)) {
             Err(BadRule::Rule(_, RuleError::KeysAfterAll)) if hides_patterns => {}
             Err(bad) => panic!("{line:?} is refused: {bad:?}"),
@@ -267,9 +278,117 @@ pub fn acl(data: &[u8]) {
         let text = file::print(&users);
         let _ = file::parse(&text, "fuzz.acl", &mut terms);
     }
-    let words: Vec<Vec<u8>> = data.split(|byte| byte.is_ascii_whitespace()).map(<[u8]>::to_vec).collect();
+    let words: Vec<Vec<u8>> = data
+        .split(|byte| byte.is_ascii_whitespace())
+        .map(<[u8]>::to_vec)
+        .collect();
     if file::check_declaration(&words, registry()).is_ok() {
         let mut users = Users::new(User::open_default());
         let _ = file::declare(&mut users, &[words], &mut terms);
     }
+}
+
+/// An append-only file of any bytes is loaded or refused, the same however it is cut into chunks. The input is a manifest,
+/// the base and the incremental file, with [`PARTS_END`] between them; all incremental files are the same one.
+pub fn aof(data: &[u8]) {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let mut rest = data;
+    while parts.len() < 2
+        && let Some(at) = rest
+            .windows(PARTS_END.len())
+            .position(|bytes| bytes == PARTS_END)
+    {
+        parts.push(&rest[..at]);
+        rest = &rest[at + PARTS_END.len()..];
+    }
+    parts.push(rest);
+    // Scripts may run for ever, and so they do in the server.
+    let has_script = rest
+        .windows(4)
+        .any(|word| word.eq_ignore_ascii_case(b"eval"));
+    if parts.len() < 3 || has_script {
+        return;
+    }
+    let [whole, pieces] = [usize::MAX, 61].map(|len| load_aof(&parts, len));
+    assert_eq!(whole, pieces);
+}
+
+/// Stands between the files in an input of [`aof`].
+const PARTS_END: &[u8] = b"\n==\n";
+
+/// What becomes of a server that finds these files, which it gets in chunks of `len` bytes at most.
+fn load_aof(parts: &[&[u8]], len: usize) -> String {
+    let config = Config {
+        appendonly: true,
+        enable_debug_command: Guard::Yes,
+        // Enough for what an input can hold.
+        proto_max_bulk_len: 1 << 20,
+        ..Config::default()
+    };
+    let now = UnixMicros(1_800_000_000_000_000);
+    let boot = Boot {
+        config,
+        now,
+        ..Boot::default()
+    };
+    let mut engine = Engine::new(boot).expect("the configuration is sound");
+    engine.handle_start();
+    let mut is_ready = false;
+    for turn in 0.. {
+        assert!(turn < 1_000_000, "it never ends");
+        while let Some(want) = engine.poll_want() {
+            match want {
+                Want::Reading => engine.handle_reading(Reading::default()),
+                Want::Clock | Want::Sleep { .. } => engine.handle_clock(now),
+            }
+        }
+        let Some(order) = engine.poll_order() else {
+            if is_ready {
+                break;
+            }
+            engine.handle_time(now);
+            continue;
+        };
+        match order {
+            Order::ReadFile {
+                ticket,
+                path,
+                pos,
+                len: asked,
+            } => {
+                let file = match path.rsplit(|byte| *byte == b'/').next().unwrap_or_default() {
+                    name if name.ends_with(b".manifest") => parts[0],
+                    name if name.windows(5).any(|word| word == b".base") => parts[1],
+                    _ => parts[2],
+                };
+                let from = usize::try_from(pos).map_or(file.len(), |pos| pos.min(file.len()));
+                let bytes = &file[from..];
+                let bytes = &bytes[..bytes.len().min(asked).min(len)];
+                engine.handle_chunk(ticket, Some(file.len() as u64), bytes);
+            }
+            Order::Exit { code } => return format!("ends with {code}"),
+            Order::Ready => is_ready = true,
+            _ => {}
+        }
+    }
+    let peer = Peer {
+        addr: "127.0.0.1:1".into(),
+        local_addr: "127.0.0.1:2".into(),
+        is_unix: false,
+        is_local: true,
+        fd: 5,
+    };
+    let conn = engine.handle_accept(peer);
+    engine.handle(&Input::Read {
+        conn,
+        bytes: b"DEBUG DIGEST\r\n",
+    });
+    let mut slices = Vec::new();
+    engine.output(conn, &mut slices);
+    let said: Vec<u8> = slices
+        .iter()
+        .flat_map(|slice| slice.iter().copied())
+        .collect();
+    assert!(said.starts_with(b"+"), "{}", said.escape_ascii());
+    said.escape_ascii().to_string()
 }

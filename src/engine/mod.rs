@@ -7,6 +7,7 @@
 mod blocking;
 mod exec;
 mod flush;
+mod loaded;
 mod run;
 mod script;
 mod tick;
@@ -18,12 +19,13 @@ use crate::border::{
     Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
 use crate::command::client::describe;
-use crate::command::{CommandError, CommandId, Ctx, Registry, acl, config};
+use crate::command::{CommandError, CommandId, Registry, acl, config};
 use crate::config::Config;
+use crate::engine::loaded::{LOADER, Runner, loading_client};
 use crate::resp::{ArgPos, OwnedArgs, Reply};
 use crate::state::aof::Batch;
 use crate::state::eviction::Room;
-use crate::state::loading::{Ran, RunCommand};
+use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
 use crate::state::persistence::Answer;
 use crate::state::server::{Continuation, Process};
@@ -297,10 +299,12 @@ impl Engine {
             .loading_client
             .take()
             .unwrap_or_else(|| loading_client(now));
-        let registry = &self.registry;
-        load(&mut self.server, &mut |server, args| {
-            run_loaded(server, registry, &mut client, args)
-        });
+        let mut runner = Runner {
+            registry: &self.registry,
+            client: &mut client,
+            owned: OwnedArgs::default(),
+        };
+        load(&mut self.server, &mut runner);
         if self.server.persistence.loading.is_some() {
             self.loading_client = Some(client);
         }
@@ -747,73 +751,13 @@ impl Engine {
             .as_ref()
             .is_some_and(|orphan| orphan.conn == conn);
         if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
-            let others = std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
+            let mut others =
+                std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
             self.server.flush_effects(true);
-            self.server.effects.propagated.extend(others);
+            self.server.effects.propagated.append(&mut others);
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);
         }
     }
-}
-
-/// The number that stands for what is loaded, in place of a connection's.
-pub(crate) const LOADER: ConnId = ConnId(u32::MAX);
-
-/// In whose name the commands of an append-only file run: nobody reads the replies, and nothing waits.
-fn loading_client(now: UnixMicros) -> Box<Client> {
-    let mut client = Box::new(Client::new(LOADER, 0, now));
-    client.flags.set(ClientFlags::IN_EXEC, true);
-    client.reply.set_muted(true);
-    client
-}
-
-/// Runs a command of an append-only file. That its reply is an error means nothing, as when it was written.
-fn run_loaded(
-    server: &mut Server,
-    registry: &Registry,
-    client: &mut Client,
-    words: &[&[u8]],
-) -> Result<Ran, String> {
-    let Some(name) = words.first() else {
-        client.dbid = 0;
-        return Ok(Ran::Whole);
-    };
-    let mut owned = OwnedArgs::default();
-    if !words.iter().all(|word| owned.push(word)) {
-        return Err("A command that is too large".to_owned());
-    }
-    let args = owned.args();
-    let command = match registry.find(args) {
-        Ok(command) if command.spec.accepts(args.len()) => command,
-        Ok(command) => {
-            return Err(format!(
-                "Wrong number of arguments for '{}' reading the append only file",
-                command.full_name
-            ));
-        }
-        Err(_) => {
-            let name = name[..name.len().min(128)].escape_ascii();
-            return Err(format!(
-                "Unknown command '{name}' reading the append only file"
-            ));
-        }
-    };
-    client.last_command = Some(command.id);
-    let handler = command.spec.handler;
-    let mut ctx = Ctx {
-        server,
-        client,
-        registry,
-        command: command.id,
-        first_key: None,
-    };
-    let _ = handler(&mut ctx, args);
-    client
-        .flags
-        .set(ClientFlags::AWAITING.or(ClientFlags::BLOCKED), false);
-    Ok(match server.scripting.prepared {
-        Some(_) => Ran::Script,
-        None => Ran::Whole,
-    })
 }

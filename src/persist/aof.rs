@@ -7,6 +7,7 @@
 //!
 //! Lives here: the reader that is fed chunks, the writer, the commands for a whole value. May not: know of files.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::keyspace::entry::{Entry, ValueRef};
@@ -18,6 +19,9 @@ use crate::types::stream::{Stream, StreamId};
 
 /// Elements of one command.
 const ITEMS: usize = 64;
+
+/// Parts that are read ahead of what is done with them.
+pub const AHEAD_MAX: usize = 32;
 
 /// More arguments than this, or longer ones, no command has.
 const ARGS_MAX: u64 = 1 << 31;
@@ -54,6 +58,8 @@ pub struct Commands {
     pos: u64,
     beyond: u64,
     needed: usize,
+    /// Parts from `start` on that are read already, with their length.
+    ahead: VecDeque<(Part, usize)>,
 }
 
 enum Trouble {
@@ -71,11 +77,13 @@ impl Commands {
             pos,
             beyond,
             needed: 1,
+            ahead: VecDeque::new(),
         }
     }
 
-    /// Takes the next bytes of the file, which has `beyond` more behind them.
+    /// Takes the next bytes of the file, which has `beyond` more behind them. What was read ahead must be taken.
     pub fn push(&mut self, bytes: &[u8], beyond: u64) {
+        debug_assert!(self.ahead.is_empty());
         self.beyond = beyond;
         if self.start > 0 {
             self.buffer.drain(..self.start);
@@ -99,8 +107,39 @@ impl Commands {
         self.buffer.get(place.clone()).unwrap_or_default()
     }
 
+    /// Reads some whole parts ahead if none are; says whether it did. [`Commands::next_part`] returns them.
+    pub fn read_ahead(&mut self) -> bool {
+        let mut at = self.start;
+        let lacks = self.buffer.len() - at < self.needed && self.beyond > 0;
+        if lacks || !self.ahead.is_empty() {
+            return false;
+        }
+        while self.ahead.len() < AHEAD_MAX
+            && at < self.buffer.len()
+            && let Ok((part, len)) = part(&self.buffer[at..], at)
+        {
+            self.ahead.push_back((part, len));
+            at += len;
+        }
+        !self.ahead.is_empty()
+    }
+
+    /// The arguments' places of the commands that are read ahead.
+    pub fn ahead(&self) -> impl Iterator<Item = &[Range<usize>]> {
+        self.ahead.iter().filter_map(|(part, _)| match part {
+            Part::Command(args) => Some(&args[..]),
+            Part::Time(_) | Part::Note => None,
+        })
+    }
+
     /// The next part; nothing when more bytes are needed first, or at the end.
     pub fn next_part(&mut self) -> Result<Option<Part>, Flaw> {
+        if let Some((part, len)) = self.ahead.pop_front() {
+            self.start += len;
+            self.pos += len as u64;
+            self.needed = 1;
+            return Ok(Some(part));
+        }
         let rest = &self.buffer[self.start..];
         if rest.is_empty() || (rest.len() < self.needed && self.beyond > 0) {
             return Ok(None);
@@ -187,12 +226,16 @@ fn length(bytes: &[u8], at: &mut usize, mark: u8, max: u64) -> Result<u64, Troub
 
 /// Writes a command.
 pub fn put_command<A: AsRef<[u8]>>(out: &mut Vec<u8>, args: &[A]) {
+    put_args(out, args.len(), args.iter().map(AsRef::as_ref));
+}
+
+/// Writes a command of `argc` arguments.
+pub fn put_args<'a>(out: &mut Vec<u8>, argc: usize, args: impl Iterator<Item = &'a [u8]>) {
     let mut digits = itoa::Buffer::new();
     out.push(b'*');
-    out.extend_from_slice(digits.format(args.len()).as_bytes());
+    out.extend_from_slice(digits.format(argc).as_bytes());
     out.extend_from_slice(b"\r\n");
     for arg in args {
-        let arg = arg.as_ref();
         out.push(b'$');
         out.extend_from_slice(digits.format(arg.len()).as_bytes());
         out.extend_from_slice(b"\r\n");

@@ -120,6 +120,8 @@ pub struct Decoder {
     /// With less in the buffer, the next item is known not to be complete.
     needed: usize,
     crc: Digest<'static, u64, Table<16>>,
+    /// What of the buffer the checksum has: many small items are summed up at once.
+    summed: usize,
     checks_crc: bool,
     version: Option<u32>,
     is_valkey: bool,
@@ -136,6 +138,7 @@ impl Decoder {
             beyond: 0,
             needed: MAGIC_LEN,
             crc: payload::digest(),
+            summed: 0,
             checks_crc,
             version: None,
             is_valkey: false,
@@ -147,10 +150,19 @@ impl Decoder {
     pub fn push(&mut self, bytes: &[u8], beyond: u64) {
         self.beyond = beyond;
         if self.start > 0 {
+            self.sum_up();
             self.buffer.drain(..self.start);
-            self.start = 0;
+            (self.start, self.summed) = (0, 0);
         }
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Takes all that was decoded into the checksum.
+    fn sum_up(&mut self) {
+        if self.checks_crc && self.summed < self.start {
+            self.crc.update(&self.buffer[self.summed..self.start]);
+        }
+        self.summed = self.start;
     }
 
     /// Where in the file the next item begins.
@@ -206,9 +218,12 @@ impl Decoder {
             self.needed = used + CHECKSUM_LEN;
             return Ok(None);
         }
-        self.crc.update(&bytes[..used]);
         if matches!(item, Item::End) {
             if has_sum {
+                if self.checks_crc {
+                    self.crc
+                        .update(&self.buffer[self.summed..self.start + used]);
+                }
                 let Some(sum) = bytes[used..].first_chunk::<CHECKSUM_LEN>() else {
                     let end = self.pos + bytes.len() as u64;
                     return fail(end, "the file ends too early".to_owned());
@@ -257,7 +272,6 @@ impl Decoder {
             }
         }
         self.is_valkey = is_valkey;
-        self.crc.update(head);
         self.start += MAGIC_LEN;
         self.pos += MAGIC_LEN as u64;
         self.needed = 1;

@@ -1,7 +1,5 @@
 //! Sets as RDB files hold them: an intset or a listpack as it lies in memory, or members one by one.
 
-use std::collections::BTreeSet;
-
 use super::RdbError;
 use super::piece::Piece;
 use super::reader::Reader;
@@ -10,7 +8,7 @@ use super::writer::Writer;
 use crate::keyspace::object::set::SetLimits;
 use crate::keyspace::object::{Set, SetRef};
 use crate::types::intset::Intset;
-use crate::types::listpack::{Item, Listpack};
+use crate::types::listpack::{Item, Listpack, all_differ};
 
 /// Writes a set in the form of its encoding, or a piece of it.
 pub fn encode(set: &Set, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
@@ -58,8 +56,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
             if list.len() > limits.listpack_entries {
                 return table_of(list.iter(), limits);
             }
-            let mut seen = BTreeSet::new();
-            if !list.iter().all(|item| seen.insert(item.to_vec())) {
+            if !all_differ(list.iter()) {
                 return Err(TWICE);
             }
             Ok(list.into())

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::border::{LogLevel, Order, Outcome};
+use crate::keyspace::entry::Entry;
 use crate::keyspace::eviction::Usage;
 use crate::persist::aof::{Commands, Flaw, Part};
 use crate::persist::manifest::Manifest;
@@ -25,6 +26,9 @@ const CHUNK_MAX: usize = 4 << 20;
 /// Tables are made ready for no more keys than would fit into the file with so many bytes each.
 const KEY_BYTES_MIN: u64 = 4;
 
+/// Keys that are added at once, when what the first of them needs from memory has come.
+const RUN_MAX: usize = 32;
+
 /// Keys that hold nothing are named in the log up to this many.
 const EMPTY_NAMED_MAX: u64 = 10;
 
@@ -36,8 +40,20 @@ pub enum Ran {
     Script,
 }
 
-/// Runs a command of an append-only file, or says why it cannot be; without one, a new file begins.
-pub type RunCommand<'a> = dyn FnMut(&mut Server, &[&[u8]]) -> Result<Ran, String> + 'a;
+/// Runs the commands of an append-only file.
+pub trait Run {
+    /// Another file begins.
+    fn begin(&mut self);
+
+    /// Asks for the memory that the commands will touch which were read ahead.
+    fn fetch(&self, server: &mut Server, commands: &Commands);
+
+    /// Runs a command, or says why it cannot be.
+    fn run(&mut self, server: &mut Server, args: &[&[u8]]) -> Result<Ran, String>;
+}
+
+/// What runs the commands of an append-only file.
+pub type RunCommand<'a> = dyn Run + 'a;
 
 /// Longer than any manifest.
 const MANIFEST_MAX: usize = 1 << 20;
@@ -111,6 +127,10 @@ pub struct Loading {
     /// What was read of the file.
     read_bytes: u64,
     stage: Stage,
+    /// The file is loaded, and all that waits is a clock that tells how long it took.
+    is_through: bool,
+    /// Keys that were read and are still to be added to their database, with their hash and place in the file.
+    run: Vec<(u64, u64, Entry)>,
     /// The parts, if it is an append-only file.
     aof: Option<AofParts>,
     dbid: u32,
@@ -162,6 +182,8 @@ impl Server {
                 true => Stage::Manifest(Vec::new()),
                 false => Stage::Rdb(Box::new(self.decoder())),
             },
+            is_through: false,
+            run: Vec::with_capacity(RUN_MAX),
             aof: is_aof.then(AofParts::default),
             dbid: 0,
             merges,
@@ -188,6 +210,13 @@ impl Server {
                 .unwrap_or(CHUNK_MIN)
                 .clamp(CHUNK_MIN, CHUNK_MAX),
         });
+    }
+
+    fn ask_next_chunk(&mut self) {
+        if let Some(mut loading) = self.persistence.loading.take() {
+            self.ask_chunk(&mut loading);
+            self.persistence.loading = Some(loading);
+        }
     }
 
     /// When loading wants to go on by itself; nothing when it waits for the shell, or there is none.
@@ -232,6 +261,7 @@ impl Server {
                 if beyond == 0 || text.len() > MANIFEST_MAX {
                     return self.take_manifest();
                 }
+                return self.ask_next_chunk();
             }
             Stage::Old => return self.upgrade_aof(),
             Stage::Moved => return self.move_base(),
@@ -260,6 +290,9 @@ impl Server {
             self.persistence.loading = Some(loading);
             return;
         }
+        if std::mem::take(&mut loading.is_through) {
+            return self.end_file(loading, run);
+        }
         let limits = Limits::new(
             &self.config,
             self.debug.quicklist_packed_threshold,
@@ -269,12 +302,18 @@ impl Server {
             if self.config.key_load_delay == 0 {
                 loading.key_due_us = self.now.0;
             } else if loading.key_due_us > self.now.0 {
-                break;
+                match self.add_run(&mut loading) {
+                    Ok(()) => break,
+                    Err(error) => return self.loading_failed(&loading, &error.to_string()),
+                }
             }
-            let step = match &loading.stage {
+            let mut step = match &loading.stage {
                 Stage::Rdb(_) => self.load_item(&mut loading, &limits),
                 _ => self.load_command(&mut loading, run),
             };
+            if step.as_ref().is_ok_and(|step| *step != Step::On) {
+                step = self.add_run(&mut loading).and(step);
+            }
             match step {
                 Ok(Step::On) => {}
                 Ok(Step::Script) => {
@@ -285,7 +324,11 @@ impl Server {
                     self.ask_chunk(&mut loading);
                     break;
                 }
-                Ok(Step::End) => return self.end_file(loading, run),
+                Ok(Step::End) => {
+                    loading.is_through = true;
+                    loading.key_due_us = self.now.0;
+                    break;
+                }
                 Err(error) => return self.loading_failed(&loading, &error.to_string()),
             }
         }
@@ -309,10 +352,25 @@ impl Server {
         limits: &Limits,
     ) -> Result<Step, FileError> {
         let pos = decoder.pos();
-        let fail = |what: String| Err(FileError { pos, what });
         let Some(item) = decoder.next(limits)? else {
             return Ok(Step::More);
         };
+        if !matches!(item, Item::Key(_)) && !loading.run.is_empty() {
+            // What follows is of another kind, or for another database.
+            let item = self.add_run(loading).map(|()| item);
+            return item.and_then(|item| self.take_item(item, pos, loading));
+        }
+        self.take_item(item, pos, loading)
+    }
+
+    /// Does what an item at `pos` of the file asks for.
+    fn take_item(
+        &mut self,
+        item: Item<'_>,
+        pos: u64,
+        loading: &mut Loading,
+    ) -> Result<Step, FileError> {
+        let fail = |what: String| Err(FileError { pos, what });
         match item {
             Item::Aux { name, value } => {
                 let (name, value) = (name.into_owned(), value.into_owned());
@@ -349,14 +407,16 @@ impl Server {
                 }
             }
             Item::Key(key) => {
-                let dbid = loading.dbid;
                 // What an append-only file's base holds is kept until the file itself removes it.
                 let keeps_due = loading.aof.is_some();
-                let loaded = self.load_key(dbid, key, loading.merges, keeps_due);
-                match loaded {
-                    Ok(true) => loading.figures.keys += 1,
-                    Ok(false) => loading.figures.expired += 1,
-                    Err(what) => return fail(what),
+                let is_due = |deadline: i64| deadline < self.now_ms && !keeps_due;
+                if key.deadline_ms.is_some_and(is_due) {
+                    loading.figures.expired += 1;
+                } else {
+                    self.read_key(key, pos, loading);
+                    if loading.run.len() == RUN_MAX {
+                        self.add_run(loading)?;
+                    }
                 }
                 self.delay_key(loading);
             }
@@ -379,33 +439,34 @@ impl Server {
         }
     }
 
-    /// Adds a key; says whether it was, because its deadline may have passed, or why it cannot be.
-    fn load_key(
-        &mut self,
-        dbid: u32,
-        key: FileKey<'_>,
-        merges: bool,
-        keeps_due: bool,
-    ) -> Result<bool, String> {
-        let is_due = key
-            .deadline_ms
-            .is_some_and(|deadline| deadline < self.now_ms);
-        if is_due && !keeps_due {
-            return Ok(false);
-        }
+    /// Makes the entry of a key; it is added with others.
+    fn read_key(&mut self, key: FileKey<'_>, pos: u64, loading: &mut Loading) {
         let clock = self.clock_of(key.idle_secs, key.frequency);
         let hash = self.hash_seed.hash(&key.name);
-        let db = self.db(dbid);
-        if db.get(hash, &key.name).is_some() {
-            if !merges {
-                let name = key.name.escape_ascii();
-                return Err(format!("key '{name}' comes twice in database {dbid}"));
-            }
-            db.remove(hash, &key.name);
-        }
+        self.db(loading.dbid).table.prefetch_bucket(hash);
         let entry = key.value.into_entry(&key.name, key.deadline_ms, clock);
-        db.insert(hash, entry);
-        Ok(true)
+        loading.run.push((hash, pos, entry));
+    }
+
+    /// Adds the keys that were read. The buckets that they go into were asked for when they were.
+    fn add_run(&mut self, loading: &mut Loading) -> Result<(), FileError> {
+        let dbid = loading.dbid;
+        let db = self.db(dbid);
+        let mut run = std::mem::take(&mut loading.run);
+        loading.figures.keys += run.len() as u64;
+        for (hash, pos, entry) in run.drain(..) {
+            if db.get(hash, entry.key()).is_some() {
+                if !loading.merges {
+                    let name = entry.key().escape_ascii();
+                    let what = format!("key '{name}' comes twice in database {dbid}");
+                    return Err(FileError { pos, what });
+                }
+                db.remove(hash, entry.key());
+            }
+            db.insert(hash, entry);
+        }
+        loading.run = run;
+        Ok(())
     }
 
     /// What an entry's clock is when it was last used so long ago, or so often.
@@ -469,7 +530,12 @@ impl Server {
         };
         if let Some(command) = aof.to_run.pop_front() {
             let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-            return run(self, &args).map_or_else(|what| fail(pos, what), |ran| Ok(ran.into()));
+            return run
+                .run(self, &args)
+                .map_or_else(|what| fail(pos, what), |ran| Ok(ran.into()));
+        }
+        if commands.read_ahead() {
+            run.fetch(self, commands);
         }
         let cut = match commands.next_part() {
             Ok(Some(Part::Command(places))) => {
@@ -490,7 +556,7 @@ impl Server {
                     aof.open = Some((pos, Vec::new()));
                     return Ok(Step::On);
                 }
-                let ran = run(self, &args);
+                let ran = run.run(self, &args);
                 self.delay_key(loading);
                 return ran.map_or_else(|what| fail(pos, what), |ran| Ok(ran.into()));
             }
@@ -705,9 +771,7 @@ impl Server {
             self.log(LogLevel::Notice, text);
         }
         // What follows is of another connection: it begins with database 0.
-        if let Err(why) = run(self, &[]) {
-            return self.loading_failed(&loading, &why);
-        }
+        run.begin();
         self.next_part(loading);
     }
 

@@ -18,6 +18,7 @@
 //!
 //! Invariant: the bytes are a sound listpack: `from_bytes` checks it, edits keep it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::block::{Block, Total};
@@ -306,6 +307,37 @@ pub fn begin_before(bytes: &[u8], end: usize) -> Option<usize> {
     end.checked_sub(size + len).filter(|at| *at >= HEADER)
 }
 
+/// Whether no two of these elements have the same text.
+pub fn all_differ<'a>(items: impl Iterator<Item = Item<'a>> + Clone) -> bool {
+    let mut marks: Vec<u64> = items.clone().map(mark_of).collect();
+    marks.sort_unstable();
+    if marks.windows(2).all(|pair| pair[0] != pair[1]) {
+        return true;
+    }
+    let mut seen = BTreeSet::new();
+    items.into_iter().all(|item| seen.insert(item.to_vec()))
+}
+
+/// A number that elements with the same text share, and others hardly ever do.
+fn mark_of(item: Item<'_>) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |mark: u64, word: u64| (mark.rotate_left(29) ^ word).wrapping_mul(FACTOR);
+    let text = match item {
+        Item::Int(value) => return mix(0, value as u64),
+        Item::Str(text) => text,
+    };
+    if let Some(value) = parse_short(text) {
+        return mix(0, value as u64);
+    }
+    let (words, rest) = text.as_chunks::<8>();
+    let mark = words.iter().fold(text.len() as u64, |mark, word| {
+        mix(mark, u64::from_le_bytes(*word))
+    });
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix(mark, u64::from_le_bytes(last))
+}
+
 /// An owned listpack.
 #[repr(transparent)]
 #[derive(Clone)]
@@ -429,12 +461,12 @@ impl Listpack {
     }
 
     /// The elements in order.
-    pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = Item<'_>> + Clone {
         self.iter_from(Pos(HEADER as u32))
     }
 
     /// The elements in order, from the one at `pos` on.
-    pub fn iter_from(&self, pos: Pos) -> impl Iterator<Item = Item<'_>> {
+    pub fn iter_from(&self, pos: Pos) -> impl Iterator<Item = Item<'_>> + Clone {
         let bytes = self.as_bytes();
         let mut at = pos.byte();
         std::iter::from_fn(move || {
@@ -702,6 +734,25 @@ mod tests {
         list.iter()
             .map(|item| String::from_utf8_lossy(&item.to_vec()).into_owned())
             .collect()
+    }
+
+    #[test]
+    fn elements_that_are_twice_there_are_found() {
+        let differ = |items: &[Item<'_>]| all_differ(items.iter().copied());
+        let long = [b'x'; 40];
+        let others = [&long[..39], &long, b"", b"0", b"-", b"007"].map(Item::Str);
+        assert!(differ(&[]));
+        assert!(differ(&others));
+        for item in others {
+            assert!(!differ(&[&others[..], &[item]].concat()), "{item:?}");
+        }
+        // A number may be there as text.
+        assert!(!differ(&[
+            Item::Int(-12),
+            Item::Str(b"a"),
+            Item::Str(b"-12")
+        ]));
+        assert!(differ(&[Item::Int(12), Item::Str(b"012")]));
     }
 
     #[test]

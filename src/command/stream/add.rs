@@ -457,6 +457,8 @@ fn exact_argv(
         argv[trim.keep_at - 1] = Some(b"=".to_vec());
         argv[trim.keep_at] = Some(match trim.keep {
             Some(Keep::Newest(_)) => log.len().to_string().into_bytes(),
+            // Nothing was left, so whoever repeats it leaves nothing either.
+            _ if log.is_empty() => StreamId::MAX.to_vec(),
             _ => log.first_id().to_vec(),
         });
         if let Some(at) = trim.limit_at {

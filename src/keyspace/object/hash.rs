@@ -23,7 +23,7 @@ use crate::keyspace::member::HashField;
 use crate::keyspace::table::{ArrayStats, HashSeed, Table};
 use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
-use crate::types::listpack::{Item, Listpack, Pos};
+use crate::types::listpack::{Item, Listpack, Pos, all_differ};
 use crate::types::one_of::{Owned, one_of};
 use crate::types::size_class::class_size;
 
@@ -148,14 +148,19 @@ impl Hash {
         if !list.len().is_multiple_of(step) {
             return Err(BadFields::Form);
         }
+        if !all_differ(list.iter().step_by(step)) {
+            return Err(BadFields::Twice);
+        }
         let hash = if has_deadlines {
             Hash::from(Timed::new(list))
         } else {
             Hash::from(list)
         };
-        let mut names: BTreeSet<Vec<u8>> = BTreeSet::new();
+        if !has_deadlines {
+            return Ok(hash);
+        }
         let mut last = Some(i64::MIN);
-        for (field, found) in hash.iter() {
+        for (_, found) in hash.iter() {
             let in_order = match (last, found.deadline_ms) {
                 (Some(last), Some(deadline)) => last <= deadline,
                 (None, Some(_)) => false,
@@ -164,12 +169,8 @@ impl Hash {
             if !in_order {
                 return Err(BadFields::Form);
             }
-            if !names.insert(field.to_vec()) {
-                return Err(BadFields::Twice);
-            }
             last = found.deadline_ms;
         }
-        drop(names);
         // A deadline that is no number would read as none; it is refused here and never met later.
         let is_number = |list: &Listpack| {
             list.iter()

@@ -22,12 +22,15 @@ use crate::resp::writer::{format_digits, format_double};
 use crate::types::btree::{Named, OrderTree, Scored};
 use crate::types::decimal::parse_double;
 use crate::types::digest::Digest;
-use crate::types::listpack::{Item, Listpack, Pos};
+use crate::types::listpack::{Item, Listpack, Pos, all_differ};
 use crate::types::one_of::{Owned, one_of};
 use crate::types::size_class::class_size;
 
 /// A sorted set that is not packed.
 pub type LargeZSet = Owned<Tree, 3>;
+
+/// Elements of a new tree for which memory is asked at a time.
+const RUN: usize = 32;
 
 one_of! {
     /// A sorted set.
@@ -76,14 +79,30 @@ impl ZSet {
 
     /// A sorted set of these elements, none twice, in the smallest encoding allowed.
     pub fn from_elements<'a>(
-        elements: impl IntoIterator<Item = (&'a [u8], f64)>,
+        mut elements: impl Iterator<Item = (&'a [u8], f64)>,
         limits: &ZSetLimits,
     ) -> ZSet {
-        let mut tree = Tree::new(limits.seed);
+        let mut tree = Tree {
+            table: Table::with_capacity(limits.seed, elements.size_hint().0),
+            ..Tree::new(limits.seed)
+        };
         let mut longest = 0;
-        for (member, score) in elements {
-            longest = longest.max(member.len());
-            tree.upsert(member, |_| Some(score));
+        let mut run: [(u64, &[u8], f64); RUN] = [(0, b"", 0.0); RUN];
+        loop {
+            let mut count = 0;
+            for (place, (member, score)) in run.iter_mut().zip(elements.by_ref()) {
+                longest = longest.max(member.len());
+                let hash = limits.seed.hash(member);
+                tree.table.prefetch_bucket(hash);
+                *place = (hash, member, score);
+                count += 1;
+            }
+            for (hash, member, score) in &run[..count] {
+                tree.upsert_hashed(*hash, member, |_| Some(*score));
+            }
+            if count < RUN {
+                break;
+            }
         }
         let mut zset = ZSet::from(LargeZSet::new(tree));
         if limits.allows(zset.len(), longest) {
@@ -95,29 +114,26 @@ impl ZSet {
     /// A sorted set out of a listpack from outside, if that holds sound pairs in order; a longer one than `limits`
     /// allow becomes a tree.
     pub fn from_listpack(pairs: Listpack, limits: &ZSetLimits) -> Option<ZSet> {
-        if !pairs.len().is_multiple_of(2) {
+        if !pairs.len().is_multiple_of(2) || !all_differ(pairs.iter().step_by(2)) {
             return None;
         }
-        let count = pairs.len() / 2;
-        let mut seen = Table::<ScoredMember>::with_capacity(limits.seed, count);
+        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
         let mut items = pairs.iter();
-        let mut last: Option<(f64, Vec<u8>)> = None;
+        let mut last: Option<(f64, Item<'_>)> = None;
         let mut longest = 0;
         while let (Some(member), Some(score)) = (items.next(), items.next()) {
-            let member = member.to_vec();
             let score = score_of(score)?;
-            if last.is_some_and(|last| !is_before(last.0, &last.1, score, &member)) {
+            let [a, b] = &mut digits;
+            if let Some((last_score, last)) = last
+                && !is_before(last_score, last.bytes(a), score, member.bytes(b))
+            {
                 return None;
             }
-            let hash = limits.seed.hash(&member);
-            if seen.find(hash, &member).is_some() {
-                return None;
-            }
-            seen.insert(hash, ScoredMember::with_score(&member, score));
             longest = longest.max(member.len());
             last = Some((score, member));
         }
         drop(items);
+        let count = pairs.len() / 2;
         let mut zset = ZSet::from(pairs);
         if !limits.allows(count, longest) {
             zset.unpack(limits.seed);
@@ -432,7 +448,16 @@ impl Tree {
 
     #[inline]
     fn upsert(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
-        let hash = self.table.hash(member);
+        self.upsert_hashed(self.table.hash(member), member, decide);
+    }
+
+    #[inline]
+    fn upsert_hashed(
+        &mut self,
+        hash: u64,
+        member: &[u8],
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) {
         match self.table.find_mut(hash, member) {
             Some(element) => {
                 let old = element.score();
