@@ -12,7 +12,7 @@ use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
-use crate::state::effects::Propagated;
+use crate::state::effects::Queue;
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
@@ -36,7 +36,7 @@ pub(super) enum Step {
 pub(super) struct Suspended {
     /// EXEC as it came.
     argv: OwnedArgs,
-    pub(super) effects: Vec<Propagated>,
+    pub(super) effects: Queue,
 }
 
 /// Clients that speak HTTP are logged no more often than this.
