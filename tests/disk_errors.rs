@@ -460,3 +460,79 @@ fn scripts_in_an_append_only_file_run_when_it_is_loaded() {
     assert_eq!(client.run("MGET k n").to_string(), want);
     assert!(logged(&server, "Slow script detected") > 0);
 }
+
+/// What the disk did is in the journal, so a run with all of these states replays without one.
+#[test]
+fn a_run_with_disk_errors_replays() {
+    let keep = tempfile::tempdir().expect("a folder");
+    let journal = keep.path().join("journal");
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut file = Vec::new();
+    file.extend(request(&["SET", "old", "1"]));
+    let script = "for i = 1, 100 do redis.call('rpush', KEYS[1], i) end";
+    file.extend(request(&["EVAL", script, "1", "list"]));
+    fs::write(dir.path().join("appendonly.aof"), file).expect("a file");
+    let args = &[
+        "--record",
+        journal.to_str().expect("plain"),
+        "--save",
+        "3600 1",
+        "--appendonly",
+        "yes",
+        "--enable-debug-command",
+        "yes",
+    ];
+    let mut server = Server::start_in(dir, args);
+    let mut client = loaded(&server);
+    client.run("LLEN list");
+    let folders = [
+        format!("temp-rewriteaof-bg-{}.aof", server.pid()),
+        format!("temp-{}.rdb", server.pid()),
+    ];
+    for is_in_the_way in [true, false] {
+        for folder in &folders {
+            match is_in_the_way {
+                true => fs::create_dir(server.path(folder)).expect("a folder in the way"),
+                false => fs::remove_dir(server.path(folder)).expect("it is empty"),
+            }
+        }
+        for line in [
+            "DEBUG AOF-FLUSH-SLEEP 1000",
+            "SET a 1",
+            "BGREWRITEAOF",
+            "SET b 2",
+            "INFO persistence",
+        ] {
+            client.run(line);
+        }
+        wait_for_rewrite_end(&mut client);
+        client.run("BGSAVE");
+        wait_for_save(&mut client);
+        for line in [
+            "SET c 3",
+            "SAVE",
+            "CONFIG SET appendonly no",
+            "SET d 4",
+            "CONFIG SET appendonly yes",
+            "INFO memory",
+            "CONFIG SET rdb-key-save-delay -10",
+        ] {
+            client.run(line);
+        }
+    }
+    wait_for_rewrite(&mut client);
+    client.run("CONFIG SET appendfsync always");
+    client.run("INCR e");
+    client.run("DEBUG LOADAOF");
+    client.run("DEBUG DIGEST");
+    client.run("INFO everything");
+    server.signal(Signal::TERM);
+    assert!(server.wait_for_end().success(), "{}", server.log());
+    let output = Command::new(RETRACE).arg("replay").arg(&journal).output();
+    let output = output.expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && text.contains("identical"),
+        "{text}"
+    );
+}

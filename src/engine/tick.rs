@@ -164,6 +164,10 @@ impl Engine {
             self.timing_tick = Some(Ticked { expired });
             self.server.want = Some(Want::Clock);
         }
+        // Waits that have ended may be for the slow log.
+        if !self.timed_calls.is_empty() && self.server.want.is_none() {
+            self.server.want = Some(Want::Clock);
+        }
     }
 
     /// Answers the flushes whose memory is given back.
@@ -433,11 +437,12 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::border::Boot;
-    use crate::config::{Config, KeyspaceEvents};
+    use crate::border::{Boot, FileStep, Input, Order, Outcome, Peer, Reading};
+    use crate::config::{Appendfsync, Config, KeyspaceEvents};
     use crate::keyspace::object::hash::OldDeadline;
     use crate::keyspace::object::{Hash, ObjectType};
     use crate::state::Client;
+    use crate::state::aof::{OPENED, WRITE_TICKET};
     use crate::state::effects::Targets;
     use crate::state::keys::NewValue;
     use crate::state::pubsub::Scope;
@@ -612,5 +617,85 @@ mod tests {
         assert_eq!(engine.server.db(3).field_volatile_len(), 1);
         engine.server.flush(3, false);
         assert_eq!(engine.server.db(3).field_volatile_len(), 0);
+    }
+
+    fn local_peer() -> Peer {
+        Peer {
+            addr: "127.0.0.1:1".to_owned(),
+            local_addr: "127.0.0.1:2".to_owned(),
+            is_unix: false,
+            is_local: true,
+            fd: 3,
+        }
+    }
+
+    /// Does what a shell would, but that forcing the file to disk ends like this.
+    fn obey(engine: &mut Engine, synced: &Outcome) {
+        while let Some(order) = engine.poll_order() {
+            match order {
+                Order::ReadFile { ticket, .. } => engine.handle_chunk(ticket, None, &[]),
+                Order::OpenAof { .. } => engine.handle_done(WRITE_TICKET, Ok(OPENED.to_vec())),
+                Order::SyncAof { ticket } => engine.handle_done(ticket, synced.clone()),
+                Order::WriteWhole { ticket, .. } => engine.handle_done(ticket, Ok(Vec::new())),
+                _ => {}
+            }
+        }
+        while engine.take_aof_batch().is_some() {}
+    }
+
+    #[test]
+    fn a_file_that_is_not_forced_to_disk_refuses_writes_until_it_is() {
+        let boot = Boot {
+            config: Config {
+                appendonly: true,
+                ..Config::default()
+            },
+            ..Boot::default()
+        };
+        let mut engine = Engine::new(boot).expect("no command is renamed");
+        let synced: Outcome = Ok(b"0".to_vec());
+        let failed: Outcome = Err(FileStep::Sync.failed("Input/output error"));
+        engine.handle_start();
+        obey(&mut engine, &synced);
+        let conn = engine.handle_accept(local_peer());
+        let ask = |engine: &mut Engine, request: &[u8]| {
+            engine.handle(&Input::Read {
+                conn,
+                bytes: request,
+            });
+            let reply = engine.output_slice(conn).unwrap_or_default().to_vec();
+            engine.handle_wrote(conn, reply.len());
+            String::from_utf8_lossy(&reply).into_owned()
+        };
+        let mut now = UnixMicros(10_000_000);
+        let tick = |engine: &mut Engine, now: &mut UnixMicros, outcome: &Outcome| {
+            now.0 += 1_100_000;
+            engine.handle_time(*now);
+            while let Some(want) = engine.poll_want() {
+                match want {
+                    Want::Reading => engine.handle_reading(Reading::default()),
+                    _ => engine.handle_clock(*now),
+                }
+            }
+            obey(engine, outcome);
+        };
+        assert_eq!(ask(&mut engine, b"SET a 1\r\n"), "+OK\r\n");
+        tick(&mut engine, &mut now, &failed);
+        let refused = "-MISCONF Errors writing to the AOF file: Input/output error\r\n";
+        assert_eq!(ask(&mut engine, b"SET a 2\r\n"), refused);
+        assert_eq!(ask(&mut engine, b"GET a\r\n"), "$1\r\n1\r\n");
+        tick(&mut engine, &mut now, &synced);
+        assert_eq!(ask(&mut engine, b"SET a 3\r\n"), "+OK\r\n");
+        assert!(!engine.withholds_replies());
+        // With `always` there is no way on: the server ends, and nobody is told of what may be lost.
+        engine.server.config.appendfsync = Appendfsync::Always;
+        ask(&mut engine, b"SET a 4\r\n");
+        engine.handle_done(WRITE_TICKET, failed);
+        assert!(engine.withholds_replies());
+        let mut ends = false;
+        while let Some(order) = engine.poll_order() {
+            ends |= order == Order::Exit { code: 1 };
+        }
+        assert!(ends);
     }
 }
