@@ -244,6 +244,7 @@ impl Engine {
 
     fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
         let flags = self.flags_with_script(client, id, args);
+        client.last_command = Some(id);
         if let Some(multi) = &mut client.multi {
             let args = OwnedArgs::new(args);
             multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
@@ -574,6 +575,7 @@ impl Engine {
         id: Option<CommandId>,
         error: &CommandError,
     ) {
+        client.last_command = id;
         if let Some(id) = id {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
         }
@@ -677,7 +679,7 @@ fn gate(
             Some(_) => Context::Multi,
             None => Context::Toplevel,
         };
-        client.last_command = Some(command.id); // the log shows what was refused
+        client.last_command = Some(command.id); // the log shows what is refused
         permit(server, client, registry, command, args, context)?;
     }
     if client.is_in_subscriber_mode()
