@@ -121,6 +121,29 @@ fn limiters_let_as_many_through_as_they_should() {
     };
     let levels: Vec<String> = ["0", "0", "0", "500", "1500"].map(&mut level).into();
     assert_eq!(levels, ["1 1", "1 2", "0 2", "0 1.5", "1 1.5"]);
+
+    // Several at once share what there is, to the last of it.
+    let workers: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = server.connect();
+            std::thread::spawn(move || {
+                let (mut allowed, mut taken) = (0, 0);
+                for _ in 0..50 {
+                    let said = eval(&mut client, LIMIT, &["many"], &["0", "1000", "100"]);
+                    allowed += usize::from(said.text() == "ALLOWED");
+                    let said = eval(&mut client, BUCKET, &["leaky"], &["0", "70", "1"]);
+                    let has_room = |items: &Vec<Value>| items[0].text() == "1";
+                    taken += usize::from(matches!(said, Value::Array(items) if has_room(&items)));
+                }
+                (allowed, taken)
+            })
+        })
+        .collect();
+    let shares = workers
+        .into_iter()
+        .map(|worker| worker.join().expect("it works"));
+    let sum = shares.fold((0, 0), |sum, share| (sum.0 + share.0, sum.1 + share.1));
+    assert_eq!(sum, (100, 70));
 }
 
 #[test]
