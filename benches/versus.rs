@@ -2,8 +2,9 @@
 //!
 //!     cargo bench --bench versus [-- WORD]         WORD: only rows whose name holds it
 //!
-//! Drives Retrace and its peers (see `servers`) in turn and in alternating order, and prints requests per second: the median
-//! of the rounds. Only ratios from one run mean anything.
+//! Drives Retrace and its peers (see `servers`) in turn and in alternating order, and prints requests per second and, where
+//! the system tells, CPU microseconds of the server for a request: the medians of the rounds. Only ratios from one run mean
+//! anything.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -82,24 +83,40 @@ fn main() {
     };
     let servers = servers::start_all();
 
-    print!("| requests/s |");
+    print!("| requests/s (CPU us) |");
     servers
         .iter()
         .for_each(|server| print!(" {} |", server.name));
-    println!(" ratio to the best peer |");
+    println!(" ratio to the best peer (CPU) |");
     println!("|---|{}", "---:|".repeat(servers.len() + 1));
     for (name, args, requests) in ROWS.iter().filter(|(name, ..)| name.contains(&only)) {
-        let mut figures = vec![Vec::new(); servers.len()];
+        let (mut rates, mut cpu) = (
+            vec![Vec::new(); servers.len()],
+            vec![Vec::new(); servers.len()],
+        );
         for round in 0..ROUNDS {
             for index in order(round, servers.len()) {
-                figures[index].push(measure(&benchmark, &servers[index], args, *requests));
+                let server = &servers[index];
+                let before = server.cpu_ns();
+                rates[index].push(measure(&benchmark, server, args, *requests));
+                let spent = server
+                    .cpu_ns()
+                    .zip(before)
+                    .map(|(now, before)| now - before);
+                let each = spent.map_or(f64::NAN, |spent| spent as f64 / 1000.0);
+                cpu[index].push(each / f64::from(*requests));
             }
         }
-        let medians: Vec<f64> = figures.into_iter().map(median).collect();
+        let rates: Vec<f64> = rates.into_iter().map(median).collect();
+        let cpu: Vec<f64> = cpu.into_iter().map(median).collect();
         print!("| {name} |");
-        medians.iter().for_each(|rate| print!(" {rate:.0} |"));
-        match medians[1..].iter().copied().reduce(f64::max) {
-            Some(best) => println!(" {:.2} |", medians[0] / best),
+        rates
+            .iter()
+            .zip(&cpu)
+            .for_each(|(rate, cpu)| print!(" {rate:.0} ({cpu:.2}) |"));
+        let best = rates[1..].iter().copied().reduce(f64::max);
+        match best.zip(cpu[1..].iter().copied().reduce(f64::min)) {
+            Some((rate, least)) => println!(" {:.2} ({:.2}) |", rates[0] / rate, cpu[0] / least),
             None => println!(" - |"),
         }
     }

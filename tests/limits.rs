@@ -311,3 +311,52 @@ fn a_command_that_waits_makes_room_once() {
     let evicted = figure(&mut client, "stats", "evicted_keys");
     assert!((1..100).contains(&evicted), "{evicted}");
 }
+
+#[test]
+fn waits_that_end_unserved_are_in_the_slow_log() {
+    let server = Server::start(&["--save", "", "--slowlog-log-slower-than", "0"]);
+    let (mut client, mut waiting) = (server.connect(), server.connect());
+    waiting.run("BLPOP list 0.05");
+    let id = waiting.run("CLIENT ID").to_string();
+    waiting.send(&support::request(&["BLPOP", "list", "0"]));
+    wait_for("a client to wait", || {
+        (figure(&mut client, "clients", "blocked_clients") == 1).then_some(())
+    });
+    client.run(&format!("CLIENT UNBLOCK {id} ERROR"));
+    assert!(waiting.read().text().starts_with("UNBLOCKED"));
+    let logged = wait_for("the log", || {
+        let text = client.run("SLOWLOG GET -1").to_string();
+        (text.matches("BLPOP").count() == 2).then_some(text)
+    });
+    assert!(logged.contains(r#"["BLPOP" "list" "0.05"]"#), "{logged}");
+    let stats = client.run("INFO commandstats").text();
+    assert!(stats.contains("cmdstat_blpop:calls=2,"), "{stats}");
+}
+
+#[test]
+fn a_client_is_listed_with_the_last_command_that_was_understood() {
+    let server = Server::start(&[]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    other.run("CLIENT SETNAME other");
+    let cases = [
+        ("GET", "get"),
+        ("PING", "ping"),
+        ("nosuch", "NULL"),
+        ("CLIENT nosuch", "NULL"),
+        ("MULTI", "multi"),
+        ("SET a b", "set"),
+        ("GET", "get"),
+        ("DISCARD", "discard"),
+        ("CONFIG SET nosuch x", "config|set"),
+    ];
+    for (command, want) in cases {
+        other.run(command);
+        let list = client.run("CLIENT LIST").text();
+        let line = list.lines().find(|line| line.contains("name=other"));
+        let shown = line.expect("it is there");
+        assert!(
+            shown.contains(&format!(" cmd={want} ")),
+            "{command}: {shown}"
+        );
+    }
+}

@@ -1,7 +1,8 @@
 //! Servers that benches drive side by side: this one, and real ones.
 //!
 //! The real ones are those on `PATH` (`redis-server`, `valkey-server`), or those that `RETRACE_PEERS` names (paths, separated
-//! by colons). `RETRACE_SERVER` names another build of this one than cargo's own.
+//! by colons). `RETRACE_SERVER` names another build of this one than cargo's own. `RETRACE_BENCH_ARGS` holds more words for
+//! the command line of each, such as `--appendonly yes`.
 #![allow(dead_code, reason = "each bench uses its own part")]
 
 use std::net::{TcpListener, TcpStream};
@@ -9,21 +10,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 /// A server that runs until this is dropped.
 pub struct Server {
     pub name: String,
     child: Child,
     pub port: u16,
+    /// Where its files go, if it has any.
+    _dir: TempDir,
 }
 
 impl Server {
-    /// Starts it on a free port, without files of data, and waits until it listens.
+    /// Starts it on a free port, without files of data unless `RETRACE_BENCH_ARGS` says so, and waits until it listens.
     pub fn start(path: &Path) -> Server {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.expect("a free port").port();
+        let dir = TempDir::new().expect("a folder for files");
+        let more = std::env::var("RETRACE_BENCH_ARGS").unwrap_or_default();
         let child = Command::new(path)
             .args(["--port", &port.to_string()])
-            .args(["--save", "", "--appendonly", "no"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(dir.path())
+            .args(more.split_whitespace())
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -32,6 +41,7 @@ impl Server {
             name: name.into_owned(),
             child,
             port,
+            _dir: dir,
         };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {

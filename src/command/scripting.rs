@@ -181,6 +181,10 @@ fn run_text(ctx: &mut Ctx<'_>, args: Args<'_>, is_ro: bool) -> Result<(), Comman
 }
 
 fn run_sha(ctx: &mut Ctx<'_>, args: Args<'_>, is_ro: bool) -> Result<(), CommandError> {
+    // What cannot be a name is refused before the number of keys is looked at.
+    if args.bytes(1).len() != size_of::<Sha>() * 2 {
+        return Err(CommandError::NoScript);
+    }
     let numkeys = numkeys(args)?;
     let sha = parse_sha(args.bytes(1)).filter(|sha| ctx.server.scripting.cache.has(sha));
     let sha = sha.ok_or(CommandError::NoScript)?;

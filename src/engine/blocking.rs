@@ -114,20 +114,32 @@ impl Engine {
         if let Some(wait) = client.blocked.take() {
             self.server.waiters.remove(client.dbid, conn, &wait);
             client.flags.set(ClientFlags::BLOCKED, false);
-            if let Some(parked) = client.parked.pop_front() {
-                client.query_pos += parked.len;
-            }
+            let parked = client.parked.pop_front();
             let is_muted = client
                 .flags
                 .has_any(ClientFlags::REPLY_OFF.or(ClientFlags::REPLY_SKIP));
             client.reply.set_muted(is_muted);
+            let replied_before = client.reply.written();
             if error.is_none() {
                 client.reply.null_array();
             }
-            if let Some(id) = client.last_command {
+            let id = client.last_command;
+            if let Some(id) = id {
                 self.settle_call(&mut client, id, error.map_or(Ok(()), Err));
             }
             client.reply.set_muted(false);
+            if let Some(parked) = parked {
+                let bytes = &client.query[client.query_pos..client.query_end];
+                let args = Args::new(bytes, &parked.argv, &parked.big);
+                if let Some(id) = id {
+                    if self.server.hotkeys.is_active() {
+                        let replied = client.reply.written().saturating_sub(replied_before);
+                        self.weigh_call(id, args, replied);
+                    }
+                    self.time_served(&client, id, args, false);
+                }
+                client.query_pos += parked.len;
+            }
             self.let_go(&mut client);
         }
         self.server.clients.put_back(client);

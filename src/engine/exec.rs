@@ -12,7 +12,7 @@ use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
 use crate::resp::{Args, OwnedArgs};
-use crate::state::effects::Propagated;
+use crate::state::effects::Queue;
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
@@ -36,7 +36,7 @@ pub(super) enum Step {
 pub(super) struct Suspended {
     /// EXEC as it came.
     argv: OwnedArgs,
-    pub(super) effects: Vec<Propagated>,
+    pub(super) effects: Queue,
 }
 
 /// Clients that speak HTTP are logged no more often than this.
@@ -244,6 +244,7 @@ impl Engine {
 
     fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
         let flags = self.flags_with_script(client, id, args);
+        client.last_command = Some(id);
         if let Some(multi) = &mut client.multi {
             let args = OwnedArgs::new(args);
             multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
@@ -574,6 +575,7 @@ impl Engine {
         id: Option<CommandId>,
         error: &CommandError,
     ) {
+        client.last_command = id;
         if let Some(id) = id {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
         }
@@ -677,7 +679,7 @@ fn gate(
             Some(_) => Context::Multi,
             None => Context::Toplevel,
         };
-        client.last_command = Some(command.id); // the log shows what was refused
+        client.last_command = Some(command.id); // the log shows what is refused
         permit(server, client, registry, command, args, context)?;
     }
     if client.is_in_subscriber_mode()

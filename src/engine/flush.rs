@@ -16,7 +16,8 @@ const RESUME_BELOW: usize = 1 << 20;
 impl Engine {
     /// The next connection whose socket is to be offered its output.
     pub fn poll_flush(&mut self) -> Option<ConnId> {
-        let conn = self.server.flush_queue.pop_front()?;
+        let replies = self.server.flush_queue.pop_front();
+        let conn = replies.or_else(|| self.server.push_queue.pop_front())?;
         if let Some(client) = self.server.clients.get_mut(conn) {
             client.flags.set(ClientFlags::FLUSH_QUEUED, false);
         }
@@ -29,11 +30,15 @@ impl Engine {
             && client.flags.has(ClientFlags::FLUSH_QUEUED)
         {
             client.flags.set(ClientFlags::FLUSH_QUEUED, false);
-            let queue = &mut self.server.flush_queue;
-            match queue.front() {
-                Some(first) if *first == conn => drop(queue.pop_front()),
-                _ => queue.retain(|of| *of != conn),
+            let server = &mut self.server;
+            for queue in [&mut server.flush_queue, &mut server.push_queue] {
+                if queue.front() == Some(&conn) {
+                    queue.pop_front();
+                    return;
+                }
             }
+            server.flush_queue.retain(|of| *of != conn);
+            server.push_queue.retain(|of| *of != conn);
         }
     }
 

@@ -734,6 +734,7 @@ impl Engine {
         self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
             self.server.flush_queue.retain(|of| *of != conn);
+            self.server.push_queue.retain(|of| *of != conn);
         }
         self.server.pushes.forget(conn);
         self.resumed.retain(|of| *of != conn);
@@ -750,9 +751,10 @@ impl Engine {
             .as_ref()
             .is_some_and(|orphan| orphan.conn == conn);
         if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
-            let others = std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
+            let mut others =
+                std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
             self.server.flush_effects(true);
-            self.server.effects.propagated.extend(others);
+            self.server.effects.propagated.append(&mut others);
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

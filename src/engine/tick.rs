@@ -164,6 +164,10 @@ impl Engine {
             self.timing_tick = Some(Ticked { expired });
             self.server.want = Some(Want::Clock);
         }
+        // Waits that have ended may be for the slow log.
+        if !self.timed_calls.is_empty() && self.server.want.is_none() {
+            self.server.want = Some(Want::Clock);
+        }
     }
 
     /// Answers the flushes whose memory is given back.

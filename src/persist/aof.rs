@@ -226,12 +226,16 @@ fn length(bytes: &[u8], at: &mut usize, mark: u8, max: u64) -> Result<u64, Troub
 
 /// Writes a command.
 pub fn put_command<A: AsRef<[u8]>>(out: &mut Vec<u8>, args: &[A]) {
+    put_args(out, args.len(), args.iter().map(AsRef::as_ref));
+}
+
+/// Writes a command of `argc` arguments.
+pub fn put_args<'a>(out: &mut Vec<u8>, argc: usize, args: impl Iterator<Item = &'a [u8]>) {
     let mut digits = itoa::Buffer::new();
     out.push(b'*');
-    out.extend_from_slice(digits.format(args.len()).as_bytes());
+    out.extend_from_slice(digits.format(argc).as_bytes());
     out.extend_from_slice(b"\r\n");
     for arg in args {
-        let arg = arg.as_ref();
         out.push(b'$');
         out.extend_from_slice(digits.format(arg.len()).as_bytes());
         out.extend_from_slice(b"\r\n");

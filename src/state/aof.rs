@@ -14,7 +14,7 @@ use crate::config::{Appendfsync, REDIS_VERSION};
 use crate::persist::aof;
 use crate::persist::manifest::{AofFile, Manifest};
 use crate::persist::{payload, rdb};
-use crate::state::effects::{Propagated, Targets};
+use crate::state::effects::{Queue, Targets};
 use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
@@ -197,13 +197,15 @@ impl Server {
         if self.scripting.busy.is_some() {
             return; // a script stands still, and what waits here is a part of what it does
         }
-        let propagated = std::mem::take(&mut self.effects.propagated);
+        let mut propagated = std::mem::take(&mut self.effects.propagated);
         if self.aof.state != AofState::Off && !self.restraint.has(Restraint::LOADING) {
             self.append(&propagated, is_one);
         }
+        propagated.clear();
+        self.effects.propagated = propagated;
     }
 
-    fn append(&mut self, propagated: &[Propagated], is_one: bool) {
+    fn append(&mut self, propagated: &Queue, is_one: bool) {
         // Before the first base begins there is no file: it is the base that holds the changes.
         if !self.aof.is_open || propagated.is_empty() {
             return;
@@ -227,7 +229,7 @@ impl Server {
                 aof.dbid = Some(effect.dbid);
                 aof::put_select(&mut aof.buffer, effect.dbid);
             }
-            aof::put_command(&mut aof.buffer, &effect.argv);
+            aof.buffer.extend_from_slice(effect.bytes);
         }
         if wraps {
             aof::put_command(&mut aof.buffer, &["EXEC"]);

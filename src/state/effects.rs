@@ -5,6 +5,7 @@
 //! events. May not: deliver anything.
 
 use crate::config::KeyspaceEvents;
+use crate::persist::aof::put_args;
 use crate::resp::Args;
 
 /// The class of a keyspace event: one letter of `notify-keyspace-events`.
@@ -150,12 +151,90 @@ impl Targets {
 }
 
 /// A command as it goes to the AOF and to replicas, with the database it is meant for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Propagated {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Propagated<'a> {
     pub targets: Targets,
     pub dbid: u32,
-    pub argv: Vec<Vec<u8>>,
+    /// The command as RESP writes it.
+    pub bytes: &'a [u8],
 }
+
+/// Commands on their way to the AOF and to replicas, one behind the other in one buffer.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// Where to, for which database, and how many bytes it takes.
+    commands: Vec<(Targets, u32, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl Queue {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// The commands in order.
+    pub fn iter(&self) -> impl Iterator<Item = Propagated<'_>> {
+        let mut rest = &self.bytes[..];
+        self.commands.iter().map(move |&(targets, dbid, len)| {
+            let (bytes, behind) = rest.split_at(len);
+            rest = behind;
+            Propagated {
+                targets,
+                dbid,
+                bytes,
+            }
+        })
+    }
+
+    /// Takes the commands of another one, which is empty then, behind its own.
+    pub fn append(&mut self, other: &mut Queue) {
+        self.commands.append(&mut other.commands);
+        self.bytes.append(&mut other.bytes);
+    }
+
+    /// Forgets the commands; memory for short ones stays.
+    pub fn clear(&mut self) {
+        self.commands.clear();
+        self.bytes.clear();
+        self.commands.shrink_to(QUEUE_KEEP);
+        self.bytes.shrink_to(QUEUE_KEEP_BYTES);
+    }
+
+    fn push<'a>(
+        &mut self,
+        targets: Targets,
+        dbid: u32,
+        argc: usize,
+        args: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let before = self.bytes.len();
+        put_args(&mut self.bytes, argc, args);
+        self.commands
+            .push((targets, dbid, self.bytes.len() - before));
+    }
+
+    /// The commands as one would type them; arguments have no line ends.
+    #[cfg(test)]
+    pub fn texts(&self) -> Vec<String> {
+        let text = |command: Propagated<'_>| {
+            let text = String::from_utf8_lossy(command.bytes).into_owned();
+            let args = text.split("\r\n").skip(2).step_by(2);
+            args.collect::<Vec<_>>().join(" ")
+        };
+        self.iter().map(text).collect()
+    }
+}
+
+/// Commands, and bytes of commands, for which a queue keeps memory.
+const QUEUE_KEEP: usize = 1024;
+const QUEUE_KEEP_BYTES: usize = 64 * 1024;
 
 /// Waiting effects.
 pub struct Effects {
@@ -163,7 +242,7 @@ pub struct Effects {
     pub dirty: u64,
     /// Who reads `propagated`: without an AOF or a replica nothing is collected.
     pub listening: Targets,
-    pub propagated: Vec<Propagated>,
+    pub propagated: Queue,
     /// The handler has said what is to be propagated in place of the request.
     pub rewritten: bool,
     /// The handler wants the request itself to go to these, whether or not it has changed anything.
@@ -177,7 +256,7 @@ impl Default for Effects {
         Effects {
             dirty: 0,
             listening: Targets::NONE,
-            propagated: Vec::new(),
+            propagated: Queue::default(),
             rewritten: false,
             forced: Targets::NONE,
             allowed: Targets::ALL,
@@ -202,11 +281,8 @@ impl Effects {
         }
         let targets = targets.and(self.allowed).and(self.listening);
         if !targets.is_none() {
-            self.propagated.push(Propagated {
-                targets,
-                dbid,
-                argv: args.iter_from(0).map(<[u8]>::to_vec).collect(),
-            });
+            let queue = &mut self.propagated;
+            queue.push(targets, dbid, args.len(), args.iter_from(0));
         }
     }
 
@@ -231,11 +307,8 @@ impl Effects {
     fn push(&mut self, targets: Targets, dbid: u32, argv: &[&[u8]]) {
         let targets = targets.and(self.listening);
         if !targets.is_none() {
-            self.propagated.push(Propagated {
-                targets,
-                dbid,
-                argv: argv.iter().map(|arg| arg.to_vec()).collect(),
-            });
+            let queue = &mut self.propagated;
+            queue.push(targets, dbid, argv.len(), argv.iter().copied());
         }
     }
 }

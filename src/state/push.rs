@@ -191,7 +191,7 @@ impl Server {
             && !client.flags.has(ClientFlags::FLUSH_QUEUED)
         {
             client.flags.set(ClientFlags::FLUSH_QUEUED, true);
-            self.flush_queue.push_back(conn);
+            self.push_queue.push_back(conn);
         }
     }
 
@@ -291,7 +291,7 @@ mod tests {
         }
         assert_eq!(output(&server, 0), "*1\r\n$2\r\nhi\r\n*1\r\n$2\r\nhi\r\n");
         assert_eq!(output(&server, 1), ">1\r\n$2\r\nhi\r\n");
-        assert_eq!(server.flush_queue, [ConnId(0), ConnId(1)]);
+        assert_eq!(server.push_queue, [ConnId(0), ConnId(1)]);
     }
 
     #[test]
@@ -326,6 +326,6 @@ mod tests {
         assert!(client.flags.has(ClientFlags::CLOSE_ASAP));
         assert_eq!(client.reply.shared_count(), 4, "large ones are not copied");
         assert_eq!(server.stats.output_buffer_limit_disconnections, 1);
-        assert_eq!(server.flush_queue.len(), 1);
+        assert_eq!(server.push_queue.len(), 1);
     }
 }

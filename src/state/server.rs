@@ -158,8 +158,10 @@ pub struct Server {
     pub restraint: Restraint,
     /// Clients whose wait CLIENT UNBLOCK ends after this command; with an error or as at a timeout.
     pub unblocked: Vec<(ConnId, bool)>,
-    /// Clients with output to offer to their sockets.
+    /// Clients with replies to offer to their sockets, which come first.
     pub flush_queue: VecDeque<ConnId>,
+    /// Clients with nothing but messages to offer: who published to many shall not wait until all of them have it.
+    pub push_queue: VecDeque<ConnId>,
     /// Who listens to which channels.
     pub pubsub: PubSub,
     /// Who tracks what.
@@ -252,6 +254,7 @@ impl Server {
             restraint: Restraint::default(),
             unblocked: Vec::new(),
             flush_queue: VecDeque::new(),
+            push_queue: VecDeque::new(),
             pubsub: PubSub::default(),
             tracking: Tracking::default(),
             monitors: BTreeSet::new(),
@@ -383,7 +386,7 @@ impl Server {
         }
     }
 
-    /// Puts the client on the list of those with output to offer.
+    /// Puts the client on the list of those with replies to offer.
     pub fn queue_flush(&mut self, conn: ConnId) {
         self.flush_queue.push_back(conn);
     }

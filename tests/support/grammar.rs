@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::Path;
 
+use retrace::script::sha1_hex;
+
 use super::Rng;
 
 /// What words are made from.
@@ -24,6 +26,63 @@ impl Words {
         }
     }
 }
+
+/// What scripts do in many programs, and what they may not do.
+const SCRIPTS: &[&str] = &[
+    "return 1",
+    "return redis.call('get', KEYS[1])",
+    "return redis.call('set', KEYS[1], ARGV[1])",
+    "return {KEYS[1], ARGV[1], #KEYS, #ARGV}",
+    "return redis.pcall('incr', KEYS[1])",
+    "return redis.call('incr', KEYS[1])",
+    "local v = redis.call('lrange', KEYS[1], 0, -1) return v",
+    "local v = redis.call('hgetall', KEYS[1]) return v",
+    "redis.setresp(3) return redis.call('hgetall', KEYS[1])",
+    "redis.call('set', KEYS[1], 'x') return redis.call('lpush', KEYS[1], 'x')",
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end",
+    "return redis.error_reply(ARGV[1] or 'ERR none')",
+    "return redis.status_reply('FINE')",
+    "return {ok = 'FINE'}",
+    "return {err = 'MINE is wrong'}",
+    "error('mine')",
+    "error({err = 'MINE of a table'})",
+    "return unknown",
+    "return {1, 2, nil, 4}",
+    "return {1.9, true, false, {'deep', {double = 1.5}}}",
+    "return redis.call('nosuch')",
+    "return redis.call('get')",
+    "return redis.call()",
+    "return redis.call('subscribe', 'c')",
+    "return tostring(redis.call('exists', KEYS[1], KEYS[2] or 'k')) .. ARGV[1]",
+    "return cjson.encode({KEYS, ARGV})",
+    "return redis.sha1hex(ARGV[1] or '')",
+    "return",
+    "syntax error",
+    "",
+    "#!lua flags=no-writes\nreturn redis.call('get', KEYS[1])",
+    "#!lua flags=no-writes\nreturn redis.call('set', KEYS[1], '1')",
+    "#!lua\nreturn redis.call('set', KEYS[1], ARGV[1])",
+    "#!lua name=x\nreturn 1",
+    "#!lua flags=none\nreturn 1",
+    "#!py\nreturn 1",
+];
+
+const LIBRARIES: &[&str] = &[
+    "#!lua name=one\nredis.register_function('put', function(k, a) return redis.call('set', k[1], a[1]) end)",
+    "#!lua name=one\nredis.register_function('put', function(k, a) return redis.call('set', k[1], a[1]) end)\n\
+     redis.register_function{function_name='look', callback=function(k, a) return redis.call('get', k[1]) end, \
+     flags={'no-writes'}}",
+    "#!lua name=two\nredis.register_function{function_name='take', callback=function(k, a) return redis.call('del', \
+     k[1]) end, description='takes'}\nredis.register_function('fails', function() error('mine') end)",
+    "#!lua name=two\nredis.register_function('put', function(k, a) return 1 end)",
+    "#!lua name=two\nreturn 1",
+    "#!lua\nredis.register_function('put', function(k, a) return 1 end)",
+    "#!lua name=three\nredis.register_function('put')",
+    "#!lua name=three\nredis.call('get', 'x')",
+    "#!lua name=bad-name\nreturn 1",
+    "#!js name=one\nreturn 1",
+    "no library",
+];
 
 /// The rules of a family.
 pub fn rules(family: &str) -> Vec<String> {
@@ -274,6 +333,21 @@ fn word(name: &str, words: &mut Words) -> Vec<u8> {
                 "0.01", "0.001", "0.01", "0.002", "-1", "abc", "1e400", "nan",
             ])
             .to_string(),
+        "script" => rng.pick(SCRIPTS).to_string(),
+        "sha" => match rng.below(12) {
+            0 => rng
+                .pick(&["", "abc", "ffffffffffffffffffffffffffffffffffffffff"])
+                .to_string(),
+            1 => sha1_hex(rng.pick(SCRIPTS).as_bytes()).to_uppercase(),
+            _ => sha1_hex(rng.pick(SCRIPTS).as_bytes()),
+        },
+        "function" => rng
+            .pick(&["put", "put", "take", "look", "look", "fails", "none", ""])
+            .to_string(),
+        "library" => rng
+            .pick(&["one", "two", "one*", "none", "*", ""])
+            .to_string(),
+        "libcode" => rng.pick(LIBRARIES).to_string(),
         literal => literal.to_owned(),
     };
     text.into_bytes()

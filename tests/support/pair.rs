@@ -13,6 +13,7 @@ const UNORDERED: &[&str] = &[
     "SCAN",
     "COMMAND",
     "CONFIG",
+    "FUNCTION",
     "SMEMBERS",
     "SUNION",
     "SINTER",

@@ -51,11 +51,7 @@ fn propagated(script: &str) -> Vec<String> {
             first_key: None,
         };
         (command.spec.handler)(&mut ctx, args).expect("the script has no errors");
-        let said = server.effects.propagated.iter().map(|one| {
-            let args = one.argv.iter().map(|arg| String::from_utf8_lossy(arg));
-            args.collect::<Vec<_>>().join(" ")
-        });
-        all.extend(said);
+        all.extend(server.effects.propagated.texts());
     }
     all
 }
