@@ -317,6 +317,16 @@ pub fn aof(data: &[u8]) {
 /// Stands between the files in an input of [`aof`].
 const PARTS_END: &[u8] = b"\n==\n";
 
+/// Tells the engine what it asks for, until it asks for nothing more.
+fn answer_wants(engine: &mut Engine, now: UnixMicros) {
+    while let Some(want) = engine.poll_want() {
+        match want {
+            Want::Reading => engine.handle_reading(Reading::default()),
+            Want::Clock | Want::Sleep { .. } => engine.handle_clock(now),
+        }
+    }
+}
+
 /// What becomes of a server that finds these files, which it gets in chunks of `len` bytes at most.
 fn load_aof(parts: &[&[u8]], len: usize) -> String {
     let config = Config {
@@ -337,12 +347,7 @@ fn load_aof(parts: &[&[u8]], len: usize) -> String {
     let mut is_ready = false;
     for turn in 0.. {
         assert!(turn < 1_000_000, "it never ends");
-        while let Some(want) = engine.poll_want() {
-            match want {
-                Want::Reading => engine.handle_reading(Reading::default()),
-                Want::Clock | Want::Sleep { .. } => engine.handle_clock(now),
-            }
-        }
+        answer_wants(&mut engine, now);
         let Some(order) = engine.poll_order() else {
             if is_ready {
                 break;
@@ -389,6 +394,7 @@ fn load_aof(parts: &[&[u8]], len: usize) -> String {
         conn,
         bytes: b"DEBUG DIGEST\r\n",
     });
+    answer_wants(&mut engine, now);
     let mut slices = Vec::new();
     engine.output(conn, &mut slices);
     let said: Vec<u8> = slices
