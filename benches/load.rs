@@ -4,14 +4,16 @@
 //!
 //! The first of the real servers on `PATH` (`redis-server`, `valkey-server`), or of those that `RETRACE_PEERS` names (paths,
 //! separated by colons), makes the files; `RETRACE_FILES` is a folder where they are kept for the next time,
-//! and `RETRACE_SERVER` another build of Retrace. It and each of the real servers load a copy, in turn and in alternating order. Printed are the median of the seconds that the
-//! log tells, and of the time on the processor from the start of the process until then. Only ratios from one run mean
-//! anything.
+//! and `RETRACE_SERVER` another build of Retrace. It and each of the real servers load a copy, in turn and in alternating
+//! order. Printed are the median of the seconds that the log tells, and of the time on the processor from the start of the
+//! process until then. Only ratios from one run mean anything.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "it starts servers and measures time"
 )]
+
+mod servers;
 
 use std::fs;
 use std::io::{BufReader, Read, Write};
@@ -19,6 +21,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use servers::{median, order};
 
 const ROUNDS: usize = 5;
 /// Requests that are sent at once.
@@ -126,13 +130,6 @@ impl Server {
     }
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
-}
-
 /// Has a server make the files in `dir`: a snapshot, or the commands as they came.
 fn make(server: &Path, dir: &Path, has_aof: bool, requests: usize, make: Make) {
     fs::create_dir_all(dir).expect("a folder");
@@ -201,33 +198,19 @@ fn measure(server: &Path, files: &Path, has_aof: bool) -> (f64, f64) {
     (secs.expect("a number of seconds"), cpu)
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
-}
-
 fn main() {
     let only = std::env::args()
         .skip(1)
         .find(|arg| !arg.starts_with('-'))
         .unwrap_or_default();
-    let peers: Vec<PathBuf> = match std::env::var_os("RETRACE_PEERS") {
-        Some(paths) => std::env::split_paths(&paths).collect(),
-        None => ["redis-server", "valkey-server"]
-            .iter()
-            .filter_map(|name| on_path(name))
-            .collect(),
-    };
-    let Some(maker) = peers.first() else {
+    let servers = servers::paths();
+    let Some(maker) = servers.get(1) else {
         println!("SKIPPED: no redis-server or valkey-server on PATH, and RETRACE_PEERS names none");
         return;
     };
     let temporary = tempfile::tempdir().expect("a folder");
     let kept = std::env::var_os("RETRACE_FILES").map(PathBuf::from);
     let root = kept.as_deref().unwrap_or(temporary.path());
-    let ours = std::env::var_os("RETRACE_SERVER").map(PathBuf::from);
-    let mut servers = vec![ours.unwrap_or_else(|| env!("CARGO_BIN_EXE_retrace").into())];
-    servers.extend(peers.iter().cloned());
 
     print!("| seconds (on the processor) |");
     for server in &servers {
@@ -249,11 +232,7 @@ fn main() {
             }
             let mut figures = vec![(Vec::new(), Vec::new()); servers.len()];
             for round in 0..ROUNDS {
-                let mut order: Vec<usize> = (0..servers.len()).collect();
-                if round % 2 == 1 {
-                    order.reverse();
-                }
-                for index in order {
+                for index in order(round, servers.len()) {
                     let (secs, cpu) = measure(&servers[index], &files, has_aof);
                     figures[index].0.push(secs);
                     figures[index].1.push(cpu);

@@ -233,12 +233,6 @@ fn channels_of(channels: Channels, args: Args<'_>) -> (std::ops::Range<usize>, b
     }
 }
 
-/// Whether the client may use this channel, or with `is_pattern` listen to all that the pattern finds.
-pub fn may_use_channel(server: &Server, client: &Client, channel: &[u8], is_pattern: bool) -> bool {
-    let user = server.users.get(client.user);
-    user.is_unrestricted() || user.allows_channel(channel, is_pattern)
-}
-
 /// Whether the client may run this request, and could if it read any other key as well: SORT asks, whose BY and GET
 /// read keys that nobody can tell before.
 pub fn may_read_any_key(

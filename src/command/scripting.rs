@@ -221,11 +221,6 @@ fn load(server: &mut Server, body: &[u8], to_stay: bool) -> Result<Sha, CommandE
     Ok(sha)
 }
 
-/// Lua itself has failed, which it does for lack of memory.
-pub fn lua_failed(error: mlua::Error) -> CommandError {
-    CommandError::Bytes(format!("ERR {error}").into_bytes())
-}
-
 /// Checks whether a script may run, and leaves it for the engine to run.
 #[expect(
     clippy::too_many_arguments,

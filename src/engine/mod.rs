@@ -651,11 +651,6 @@ impl Engine {
         &self.server.config
     }
 
-    /// How many clients are connected.
-    pub fn client_count(&self) -> usize {
-        self.server.clients.len()
-    }
-
     /// Commands executed since the start or the last CONFIG RESETSTAT.
     pub fn commands_processed(&self) -> u64 {
         self.server.stats.commands_processed

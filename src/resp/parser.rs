@@ -260,11 +260,6 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Whether a command has begun and is not whole yet.
-    pub fn is_midway(&self) -> bool {
-        self.args_left > 0 || self.filling.is_some()
-    }
-
     /// Arguments gathered so far for an unfinished command: their number and bytes.
     pub fn pending_args(&self) -> (usize, usize) {
         let bytes: usize = self.argv.iter().map(|at| at.len as usize).sum();

@@ -10,7 +10,7 @@ use mlua::Function;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::script::flags::{self, ScriptFlags};
-use crate::script::machine::{Machine, Purpose};
+use crate::script::machine::Machine;
 use crate::script::stack::Anchor;
 use crate::script::{Sha, hex, sha1};
 
@@ -148,9 +148,6 @@ impl Cache {
     pub fn flush(&mut self) {
         *self = Cache::default();
     }
-
-    /// What this cache's machine is for.
-    pub const PURPOSE: Purpose = Purpose::Eval;
 }
 
 /// Compiles a text; an error is Lua's, with the place in front.

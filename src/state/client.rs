@@ -92,8 +92,6 @@ impl ClientFlags {
     pub const REPLY_SKIP: ClientFlags = ClientFlags(1 << 7);
     /// In the list of clients with output to offer.
     pub const FLUSH_QUEUED: ClientFlags = ClientFlags(1 << 8);
-    /// The socket was full; wait until it is writable.
-    pub const SOCKET_FULL: ClientFlags = ClientFlags(1 << 9);
     /// CLIENT PAUSE holds the parked command back.
     pub const PAUSED: ClientFlags = ClientFlags(1 << 10);
     /// The engine waits for the shell's answer before this client goes on.

@@ -7,6 +7,7 @@
 use crate::config::KeyspaceEvents;
 use crate::persist::aof::put_args;
 use crate::resp::Args;
+use crate::script::machine::{REPL_ALL, REPL_AOF, REPL_REPLICA};
 
 /// The class of a keyspace event: one letter of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,9 +119,9 @@ pub struct Targets(u8);
 
 impl Targets {
     pub const NONE: Targets = Targets(0);
-    pub const AOF: Targets = Targets(1);
-    pub const REPLICAS: Targets = Targets(2);
-    pub const ALL: Targets = Targets(3);
+    pub const AOF: Targets = Targets(REPL_AOF);
+    pub const REPLICAS: Targets = Targets(REPL_REPLICA);
+    pub const ALL: Targets = Targets(REPL_ALL);
 
     /// The targets with the numbers that `redis.set_repl` knows.
     pub const fn from_script(flags: u8) -> Targets {

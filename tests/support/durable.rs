@@ -1,8 +1,9 @@
 //! What tests of files of data share: waiting for saves, rewrites and loads, copies of what a server left.
 
-use super::{Client, Server, wait_for};
+use super::{Client, RETRACE, Server, wait_for};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// One line of INFO.
 pub fn info(client: &mut Client, name: &str) -> String {
@@ -67,4 +68,20 @@ pub fn copy_aof(from: &Path) -> tempfile::TempDir {
         &dir.path().join("appendonlydir"),
     );
     dir
+}
+
+/// Starts a server on a snapshot that it must refuse, which stays as it is; the result is its log.
+pub fn log_of_refusal(snapshot: &[u8]) -> String {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("dump.rdb");
+    fs::write(&path, snapshot).expect("a file");
+    let output = Command::new(RETRACE)
+        .args(["--port", "auto"])
+        .current_dir(dir.path())
+        .output()
+        .expect("it runs");
+    let log = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert_eq!(fs::read(&path).expect("it is still there"), snapshot);
+    log
 }

@@ -512,13 +512,6 @@ impl Client {
             .0
     }
 
-    /// The next reply's bytes.
-    pub fn read_raw(&mut self) -> Vec<u8> {
-        self.next_reply()
-            .expect("a reply, not the end of the connection")
-            .1
-    }
-
     /// Sends a command and reads its reply.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
         self.send(&request(args));
