@@ -102,18 +102,43 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.propagate_always(args);
     // The file of before would bring everything back at the next start.
     let is_loading = ctx.server.restraint.has(Restraint::LOADING);
-    let is_free = ctx.server.persistence.snapshot.is_none() && !is_loading;
+    // A rewrite of the append-only file may take long yet.
+    let is_free = !ctx.server.is_rewriting() && !is_loading;
     if !ctx.server.config.save.is_empty() && is_free {
-        let waiter = ctx.may_wait().then_some((ctx.client.conn, ctx.client.id));
-        ctx.server.save_for(waiter, After::Flushed);
-        if waiter.is_some() {
-            tell_before_reply(ctx);
-            ctx.client.flags.set(ClientFlags::AWAITING, true);
-            return Ok(());
-        }
+        save_flushed(ctx);
+    } else {
+        reply_when_freed(ctx, waits);
     }
-    reply_when_freed(ctx, waits);
     Ok(())
+}
+
+/// Saves what is left; the reply comes when it is on disk. Nobody is to see half of a transaction or of a script
+/// meanwhile.
+fn save_flushed(ctx: &mut Ctx<'_>) {
+    let is_alone = ctx.may_wait();
+    let is_script = ctx.client.flags.has(ClientFlags::IN_SCRIPT);
+    if !is_alone {
+        ctx.server.hold(true);
+    }
+    let after = match (is_alone, is_script) {
+        (true, _) => After::Flushed,
+        (false, false) => After::FlushedInExec,
+        (false, true) => After::FlushedInScript,
+    };
+    let waiter = (ctx.client.conn, ctx.client.id);
+    ctx.server.save_for(Some(waiter), after);
+    if is_script {
+        // The script gets its reply when it goes on.
+        ctx.client.reply.ok();
+        if let Some(running) = &mut ctx.server.scripting.running {
+            running.awaits_save = true;
+        }
+        return;
+    }
+    if is_alone {
+        tell_before_reply(ctx);
+    }
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
 }
 
 /// Who waits for a flush hears before the reply that the keys are gone, however short the wait is, and of all other

@@ -15,7 +15,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
-use crate::state::effects::Targets;
+use crate::state::effects::{Queue, Targets};
 use crate::state::{Client, ClientFlags, ConnId};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
@@ -56,6 +56,8 @@ impl Engine {
             is_heavy: false,
             awaits_reading: false,
             awaits_clock: false,
+            awaits_save: false,
+            effects: Queue::default(),
             is_killed: false,
             argv: OwnedArgs::default(),
             replied_before: 0,
@@ -76,6 +78,13 @@ impl Engine {
         let elapsed_ms = now.since(running.started) / 1000;
         running.elapsed_ms = elapsed_ms;
         let is_slow = threshold_ms > 0 && elapsed_ms >= threshold_ms as u64;
+        if running.awaits_save {
+            running.awaits_save = false;
+            let propagated = &mut self.server.effects.propagated;
+            running.effects.append(propagated);
+            std::mem::swap(&mut running.effects, propagated);
+            return self.run_script(client, Answer::Reply);
+        }
         if running.awaits_clock {
             running.awaits_clock = false;
             let seconds = now.since(self.server.started) as f64 / 1e6;
@@ -123,16 +132,8 @@ impl Engine {
 
     /// A turn begins while a script counts as busy: it runs up to its next tick.
     pub(super) fn continue_busy_script(&mut self) {
-        if let Some(mut client) = self.orphan.take() {
-            match self.resume_script(&mut client) {
-                None => self.orphan = Some(client),
-                Some(_) => {
-                    client.flags.set(ClientFlags::SCRIPTING, false);
-                    self.run_exec(&mut client);
-                    self.end_exec(&mut client);
-                }
-            }
-            return;
+        if self.orphan.is_some() {
+            return self.resume_orphan();
         }
         if self.script_conn == Some(LOADER) {
             return self.resume_loaded_script();
@@ -144,6 +145,35 @@ impl Engine {
             }
         }
         self.run_released();
+    }
+
+    fn resume_orphan(&mut self) {
+        let awaits = |client: &mut Box<Client>| client.flags.has(ClientFlags::AWAITING);
+        let Some(mut client) = self.orphan.take_if(|client| !awaits(client)) else {
+            return;
+        };
+        match self.resume_script(&mut client) {
+            None => self.orphan = Some(client),
+            Some(_) => {
+                client.flags.set(ClientFlags::SCRIPTING, false);
+                self.run_exec(&mut client);
+                self.end_exec(&mut client);
+            }
+        }
+    }
+
+    /// What a client's script has waited for is on disk.
+    pub(super) fn end_script_wait(&mut self, conn: ConnId, client_id: u64) {
+        let orphan = self.orphan.as_mut().filter(|client| client.id == client_id);
+        if let Some(orphan) = orphan {
+            orphan.flags.set(ClientFlags::AWAITING, false);
+            return self.resume_orphan();
+        }
+        let client = self.server.clients.get_mut(conn);
+        if let Some(client) = client.filter(|client| client.id == client_id) {
+            client.flags.set(ClientFlags::AWAITING, false);
+            self.resume(conn);
+        }
     }
 
     /// The client whose script stands still is gone: the script goes on all the same.
@@ -173,6 +203,12 @@ impl Engine {
         let result = match progress {
             Progress::StandsStill => {
                 client.flags.set(ClientFlags::SCRIPTING, true);
+                if let Some(running) = &mut self.server.scripting.running
+                    && running.awaits_save
+                {
+                    client.flags.set(ClientFlags::AWAITING, true);
+                    running.effects = std::mem::take(&mut self.server.effects.propagated);
+                }
                 None
             }
             Progress::Ended(result) => {
@@ -279,7 +315,9 @@ impl Engine {
         match refused {
             Ok(true) => {
                 std::mem::swap(&mut client.reply, &mut *machine.shared.reply.borrow_mut());
-                Some(Answer::Reply)
+                let running = self.server.scripting.running.as_ref();
+                let waits = running.is_some_and(|running| running.awaits_save);
+                (!waits).then_some(Answer::Reply)
             }
             Ok(false) => {
                 self.ask(client, Want::Reading);
