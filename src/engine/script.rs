@@ -16,7 +16,7 @@ use crate::script::Running;
 use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
 use crate::state::effects::Targets;
-use crate::state::{Client, ClientFlags, ConnId};
+use crate::state::{Client, ClientFlags};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
 const CALLS_LIGHT: u32 = 64;
@@ -123,38 +123,16 @@ impl Engine {
 
     /// A turn begins while a script counts as busy: it runs up to its next tick.
     pub(super) fn continue_busy_script(&mut self) {
-        if let Some(mut client) = self.orphan.take() {
-            match self.resume_script(&mut client) {
-                None => self.orphan = Some(client),
-                Some(_) => {
-                    client.flags.set(ClientFlags::SCRIPTING, false);
-                    self.run_exec(&mut client);
-                    self.end_exec(&mut client);
-                }
-            }
-            return;
-        }
         if self.script_conn == Some(LOADER) {
             return self.resume_loaded_script();
         }
         if let Some(conn) = self.script_conn {
             self.process(conn);
-            if self.server.scripting.busy.is_none() {
+            if self.server.scripting.busy.is_none() && self.server.clients.is_used(conn) {
                 self.resumed.push_back(conn); // it was not read meanwhile
             }
         }
         self.run_released();
-    }
-
-    /// The client whose script stands still is gone: the script goes on all the same.
-    pub(super) fn adopt_orphan(&mut self, conn: ConnId) {
-        let is_owner = self.server.clients.get(conn).is_some_and(|client| {
-            client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some()
-        });
-        if is_owner {
-            self.orphan = self.server.clients.remove(conn);
-            self.script_conn = None;
-        }
     }
 
     /// Lets the script go on until it ends or has to stand still.
