@@ -31,6 +31,8 @@ pub type LargeZSet = Owned<Tree, 3>;
 
 /// Elements of a new tree for which memory is asked at a time.
 const RUN: usize = 32;
+/// How many pops ahead a member is asked for; its bucket, whose place only its name tells, at half of that.
+const POPS_AHEAD: usize = 8;
 
 one_of! {
     /// A sorted set.
@@ -280,6 +282,30 @@ impl ZSet {
                     *member_bytes -= removed.map_or(0, |member| member.memory_bytes());
                 });
             }
+        }
+    }
+
+    /// Asks the processor for what the next pops at one end will touch: who takes a member mostly takes the ones
+    /// behind it soon after, and each was last touched when it was added.
+    #[inline]
+    pub fn prefetch_pops(&self, is_max: bool) {
+        let ZSetRef::Tree(tree) = self.view() else {
+            return;
+        };
+        let at = |ahead: usize| {
+            let rank = if is_max {
+                tree.order.len().checked_sub(1 + ahead)?
+            } else {
+                ahead
+            };
+            tree.order.get(rank)
+        };
+        if let Some(far) = at(POPS_AHEAD) {
+            far.member.prefetch();
+        }
+        if let Some(near) = at(POPS_AHEAD / 2) {
+            tree.table
+                .prefetch_bucket(tree.table.hash(near.member.name()));
         }
     }
 
