@@ -34,6 +34,8 @@ const LEAF_MAX: usize = 64;
 /// A leaf with fewer is merged with a neighbour when both fit `LEAF_MERGED` entries.
 const LEAF_MIN: usize = LEAF_MAX / 4;
 const LEAF_MERGED: usize = LEAF_MAX * 3 / 4;
+/// Entries of a leaf, and children of an inner node, of a tree that is built at once: a whole size class, and some room.
+const BUILT: usize = LEAF_MAX * 7 / 8;
 /// A neighbour with more is not worth moving entries to.
 const LEAF_ROOMY: usize = LEAF_MAX * 3 / 4;
 /// Children of an inner node.
@@ -119,19 +121,30 @@ struct Inner<M> {
     nodes: Vec<Node<M>>,
 }
 
+/// How many things fit the size class that `len` of them take.
+#[inline]
+fn class_len<T>(len: usize) -> usize {
+    class_size(len * size_of::<T>()) / size_of::<T>()
+}
+
 /// Makes room for one more, by a size class at a time.
 #[inline]
 fn grow<T>(vec: &mut Vec<T>) {
     if vec.len() == vec.capacity() {
-        let bytes = class_size((vec.len() + 1) * size_of::<T>());
-        vec.reserve_exact(bytes / size_of::<T>() - vec.len());
+        vec.reserve_exact(class_len::<T>(vec.len() + 1) - vec.len());
     }
+}
+
+/// How many of `len` things go into each of as few nodes as take them, as evenly as can be.
+fn shares(len: usize) -> impl Iterator<Item = usize> {
+    let nodes = len.div_ceil(BUILT);
+    (0..nodes).map(move |node| len * (node + 1) / nodes - len * node / nodes)
 }
 
 /// Gives memory back once a class with some room to spare is enough.
 #[inline]
 fn shrink<T>(vec: &mut Vec<T>) {
-    let enough = class_size((vec.len() + LEAF_MAX / 8) * size_of::<T>()) / size_of::<T>();
+    let enough = class_len::<T>(vec.len() + LEAF_MAX / 8);
     if enough < vec.capacity() {
         vec.shrink_to(enough);
     }
@@ -156,6 +169,44 @@ impl<M: Named> OrderTree<M> {
         OrderTree {
             root: Node::Leaf(Vec::new()),
             len: 0,
+        }
+    }
+
+    /// A tree of these entries, no two of them equal, built from the bottom. It is quickest for entries that are in
+    /// order, upwards or downwards.
+    pub fn from_entries(mut entries: Vec<Scored<M>>) -> OrderTree<M> {
+        let order = |a: &Scored<M>, b: &Scored<M>| a.cmp(b.score, b.member.name());
+        if entries.is_sorted_by(|a, b| order(a, b).is_gt()) {
+            entries.reverse();
+        } else if !entries.is_sorted_by(|a, b| order(a, b).is_lt()) {
+            entries.sort_unstable_by(order);
+        }
+        let len = entries.len();
+        let mut left = &entries[..];
+        let mut level: Vec<Node<M>> = shares(len)
+            .map(|count| {
+                let (share, rest) = left.split_at(count);
+                left = rest;
+                let mut leaf = Vec::with_capacity(class_len::<Scored<M>>(count));
+                leaf.extend_from_slice(share);
+                Node::Leaf(leaf)
+            })
+            .collect();
+        drop(entries);
+        while level.len() > 1 {
+            let shares = shares(level.len());
+            let mut nodes = level.into_iter();
+            level = shares
+                .map(|count| {
+                    let mut inner = Inner::with_capacity(count);
+                    nodes.by_ref().take(count).for_each(|node| inner.push(node));
+                    Node::Inner(Box::new(inner))
+                })
+                .collect();
+        }
+        OrderTree {
+            root: level.pop().unwrap_or(Node::Leaf(Vec::new())),
+            len,
         }
     }
 
@@ -481,10 +532,7 @@ impl<M: Named> Inner<M> {
             return false;
         }
         let moved = (from.len() - to.len()) / 2;
-        to.reserve_exact(
-            class_size((to.len() + moved) * size_of::<Scored<M>>()) / size_of::<Scored<M>>()
-                - to.len(),
-        );
+        to.reserve_exact(class_len::<Scored<M>>(to.len() + moved) - to.len());
         to.extend(from.drain(..moved));
         shrink(from);
         self.refresh(left);
@@ -503,10 +551,7 @@ impl<M: Named> Inner<M> {
         }
         let keep = from.len() - (from.len() - to.len()) / 2;
         let moved = from.len() - keep;
-        to.reserve_exact(
-            class_size((to.len() + moved) * size_of::<Scored<M>>()) / size_of::<Scored<M>>()
-                - to.len(),
-        );
+        to.reserve_exact(class_len::<Scored<M>>(to.len() + moved) - to.len());
         to.splice(0..0, from.drain(keep..));
         shrink(from);
         self.refresh(at);
@@ -881,6 +926,44 @@ mod tests {
             both.tree.drain(0, usize::MAX, |_| {});
             both.model.clear();
             both.check();
+        }
+    }
+
+    #[test]
+    fn a_tree_built_at_once_holds_the_same_and_can_be_edited() {
+        let names = names(4000);
+        let mut dice = Dice(4);
+        for len in [0, 1, 2, 55, 56, 57, 112, 113, 3136, 3137, 4000] {
+            for (upwards, spread) in [(true, 1_000_000), (false, 1_000_000), (true, 3), (false, 1)]
+            {
+                let mut model: Vec<_> = names[..len]
+                    .iter()
+                    .map(|name| (dice.below(spread) as f64, *name))
+                    .collect();
+                let scored = |&(score, member): &(f64, _)| Scored { score, member };
+                let shuffled = OrderTree::from_entries(model.iter().map(scored).collect());
+                model.sort_by(|a, b| a.partial_cmp(b).unwrap());
+                let mut entries: Vec<_> = model.iter().map(scored).collect();
+                if !upwards {
+                    entries.reverse();
+                }
+                let tree = OrderTree::from_entries(entries);
+                // Entries are wider here than those of a sorted set, of which 56 are a class.
+                let bytes = tree.memory_bytes();
+                assert!(bytes <= 400 + len * 24 * 5 / 4, "{len} entries: {bytes}");
+                let mut both = Both { tree, model };
+                both.check();
+                std::mem::swap(&mut both.tree, &mut { shuffled });
+                both.check();
+                for _ in 0..300 {
+                    both.insert(dice.below(spread) as f64 + 0.5, names[dice.below(4000)]);
+                    if !both.model.is_empty() {
+                        let (score, name) = both.model.remove(dice.below(both.model.len()));
+                        assert!(both.tree.remove(score, name));
+                    }
+                }
+                both.check();
+            }
         }
     }
 

@@ -79,34 +79,44 @@ impl ZSet {
         }
     }
 
-    /// A sorted set of these elements, none twice, in the smallest encoding allowed.
+    /// A sorted set of these elements in the smallest encoding allowed; of elements with the same name the first counts.
     pub fn from_elements<'a>(
         mut elements: impl Iterator<Item = (&'a [u8], f64)>,
         limits: &ZSetLimits,
     ) -> ZSet {
-        let mut tree = Tree {
-            table: Table::with_capacity(limits.seed, elements.size_hint().0),
-            ..Tree::new(limits.seed)
-        };
-        let mut longest = 0;
+        let len = elements.size_hint().0;
+        let mut table = Table::with_capacity(limits.seed, len);
+        let mut entries = Vec::with_capacity(len);
+        let (mut longest, mut member_bytes) = (0, 0);
         let mut run: [(u64, &[u8], f64); RUN] = [(0, b"", 0.0); RUN];
         loop {
             let mut count = 0;
             for (place, (member, score)) in run.iter_mut().zip(elements.by_ref()) {
                 longest = longest.max(member.len());
                 let hash = limits.seed.hash(member);
-                tree.table.prefetch_bucket(hash);
+                table.prefetch_bucket(hash);
                 *place = (hash, member, score);
                 count += 1;
             }
-            for (hash, member, score) in &run[..count] {
-                tree.upsert_hashed(*hash, member, |_| Some(*score));
+            for &(hash, member, score) in &run[..count] {
+                debug_assert!(!score.is_nan());
+                if table.find(hash, member).is_none() {
+                    let element = table.insert(hash, ScoredMember::with_score(member, score));
+                    member_bytes += element.memory_bytes();
+                    // SAFETY: the table keeps the element for as long as the tree has its entry (invariant 2).
+                    let member = unsafe { element.to_ref() };
+                    entries.push(Scored { score, member });
+                }
             }
             if count < RUN {
                 break;
             }
         }
-        let mut zset = ZSet::from(LargeZSet::new(tree));
+        let mut zset = ZSet::from(LargeZSet::new(Tree {
+            order: OrderTree::from_entries(entries),
+            table,
+            member_bytes,
+        }));
         if limits.allows(zset.len(), longest) {
             zset.pack();
         }
@@ -778,6 +788,19 @@ mod tests {
             each(tree.order.memory_bytes())
         );
         assert!(each(tree.member_bytes) <= 32.0);
+    }
+
+    #[test]
+    fn of_elements_with_the_same_name_the_first_counts() {
+        let names: Vec<String> = (0..100).map(|i| format!("member:{}", i % 70)).collect();
+        let elements = names.iter().zip(0i32..);
+        let zset = ZSet::from_elements(
+            elements.map(|(name, score)| (name.as_bytes(), f64::from(-score))),
+            &limits(2),
+        );
+        assert_eq!((zset.len(), zset.iter().count()), (70, 70));
+        assert_eq!(zset.rank(b"member:69"), Some((0, -69.0)));
+        assert_eq!(zset.rank(b"member:0"), Some((69, 0.0)));
     }
 
     #[test]
