@@ -953,7 +953,7 @@ mod tests {
                 assert!(bytes <= 400 + len * 24 * 5 / 4, "{len} entries: {bytes}");
                 let mut both = Both { tree, model };
                 both.check();
-                std::mem::swap(&mut both.tree, &mut { shuffled });
+                both.tree = shuffled;
                 both.check();
                 for _ in 0..300 {
                     both.insert(dice.below(spread) as f64 + 0.5, names[dice.below(4000)]);
