@@ -333,6 +333,16 @@ impl ZSet {
         }
     }
 
+    /// How many members have a lower score than this, or with `or_equal` none that is higher.
+    pub fn count_scores(&self, score: f64, or_equal: bool) -> usize {
+        match self.view() {
+            ZSetRef::Listpack(_) => {
+                self.count_before(|other, _| other < score || (or_equal && other == score))
+            }
+            ZSetRef::Tree(tree) => tree.order.count_scores(score, or_equal),
+        }
+    }
+
     /// Up to `count` elements from rank `from` on, downwards when `reverse`.
     pub fn range(&self, from: usize, count: usize, reverse: bool) -> ZSetRange<'_> {
         match self.view() {
