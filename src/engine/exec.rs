@@ -65,7 +65,7 @@ impl Engine {
             return Step::Next;
         };
         let timed = self.is_timed(id, args);
-        if timed && !self.clock_is_fresh {
+        if timed && !self.clock.is_fresh {
             self.server.want = Some(Want::Clock);
             self.interrupted = Some(client.conn);
             return Step::Wait;
@@ -118,12 +118,12 @@ impl Engine {
             return Step::Wait;
         }
         if timed && self.is_exec(id) {
-            self.exec_began = Some(self.last_clock);
+            self.clock.exec_began = Some(self.clock.last);
         }
         let is_sampled = timed && self.server.hotkeys.times_next();
-        self.is_timing = timed;
+        self.clock.is_timing = timed;
         self.call(client, args, id, first_key);
-        self.is_timing = false;
+        self.clock.is_timing = false;
         // A transaction whose script stands still has run: what is left of it goes on by itself.
         let stands_still = client.flags.has(ClientFlags::SCRIPTING);
         if client.flags.has(ClientFlags::BLOCKED)
@@ -135,19 +135,19 @@ impl Engine {
             }
             return Step::Wait;
         }
-        let heavy_since = self.heavy_since.take();
+        let heavy_since = self.clock.heavy_since.take();
         if timed || heavy_since.is_some() {
-            self.exec_began = self.exec_began.or(heavy_since);
+            self.clock.exec_began = self.clock.exec_began.or(heavy_since);
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
             if !matches!(self.server.want, Some(Want::Sleep { .. })) {
                 self.server.want = Some(Want::Clock);
             }
             self.interrupted = Some(client.conn);
-            self.clock_is_fresh = false;
-            self.timing_is_sampled = is_sampled;
+            self.clock.is_fresh = false;
+            self.clock.is_sampled = is_sampled;
             return Step::Timing;
         }
-        self.clock_is_fresh = false;
+        self.clock.is_fresh = false;
         self.share_time(id);
         if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
             return Step::Stop;
@@ -159,7 +159,7 @@ impl Engine {
     #[inline]
     fn awaits_reading(&mut self, client: &Client, id: CommandId) -> bool {
         let is_wanted = self.flags_of(client, id).has(Flags::NEEDS_READING)
-            && !self.reading_is_fresh
+            && !self.clock.reading_is_fresh
             && !(client.multi.is_some() && self.queues(id));
         if is_wanted {
             self.server.want = Some(Want::Reading);
@@ -182,7 +182,7 @@ impl Engine {
                     self.deliver_pushes(client);
                     self.follow_eviction();
                     if self.server.config.latency_monitor_threshold > 0 {
-                        self.timing_eviction = Some(gone);
+                        self.clock.eviction = Some(gone);
                         self.room_made = Some(room);
                         self.server.want = Some(Want::Clock);
                         self.interrupted = Some(client.conn);
@@ -279,7 +279,7 @@ impl Engine {
             }
             let hotkeys = &self.server.hotkeys;
             let is_watched = hotkeys.times();
-            let is_sampled = hotkeys.times_next() && self.clock_is_fresh;
+            let is_sampled = hotkeys.times_next() && self.clock.is_fresh;
             self.call(client, args.args(), id, None);
             if client.flags.has(ClientFlags::SCRIPTING) {
                 // It is accounted for when it has come to its end.
@@ -296,8 +296,8 @@ impl Engine {
                 true => self.sampled_call(client, id, args.args()),
                 false => self.timed_call(client, id, args.args()),
             };
-            self.timed_calls.push(call);
-            self.clock_is_fresh = false;
+            self.clock.timed.push(call);
+            self.clock.is_fresh = false;
             if self.server.want.is_none() {
                 self.server.want = Some(Want::Clock);
             }

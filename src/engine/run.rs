@@ -192,9 +192,9 @@ impl Engine {
                 self.interrupted = Some(client.conn);
                 return;
             }
-            self.is_timing = client.timing.is_some();
+            self.clock.is_timing = client.timing.is_some();
             self.end_exec(client);
-            self.is_timing = false;
+            self.clock.is_timing = false;
             if client.timing.is_some() {
                 self.server.want = Some(Want::Clock);
                 self.interrupted = Some(client.conn);

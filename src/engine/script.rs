@@ -16,13 +16,24 @@ use crate::script::Running;
 use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
 use crate::state::effects::Targets;
-use crate::state::{Client, ClientFlags};
+use crate::state::{Client, ClientFlags, ConnId};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
 const CALLS_LIGHT: u32 = 64;
 
 /// Capacity that the buffer for replies to scripts keeps.
 const REPLY_KEEP: usize = 64 * 1024;
+
+/// The place of the script that runs, in whose name it does, and where its commands reply.
+#[derive(Default)]
+pub(super) struct ScriptSeat {
+    /// Where the replies to its commands are written.
+    reply: Reply,
+    /// The flags of the client in whose name its commands run.
+    saved_flags: ClientFlags,
+    /// The client whose script counts as busy.
+    conn: Option<ConnId>,
+}
 
 /// How far a script came.
 enum Progress {
@@ -47,7 +58,7 @@ impl Engine {
             allows_oom: prepared.allows_oom,
             is_oom: prepared.is_oom,
             command: id,
-            started: self.last_clock,
+            started: self.clock.last,
             elapsed_ms: 0,
             in_exec: client.flags.has(ClientFlags::IN_EXEC),
             dbid: client.dbid,
@@ -70,7 +81,7 @@ impl Engine {
         &mut self,
         client: &mut Client,
     ) -> Option<Result<(), CommandError>> {
-        let now = self.last_clock;
+        let now = self.clock.last;
         let threshold_ms = self.server.config.busy_reply_threshold;
         let running = self.server.scripting.running.as_mut()?;
         let elapsed_ms = now.since(running.started) / 1000;
@@ -117,16 +128,16 @@ impl Engine {
             running.name
         );
         self.server.scripting.busy = Some(running.purpose);
-        self.script_conn = Some(client.conn);
+        self.script.conn = Some(client.conn);
         self.server.log(LogLevel::Warning, text);
     }
 
     /// A turn begins while a script counts as busy: it runs up to its next tick.
     pub(super) fn continue_busy_script(&mut self) {
-        if self.script_conn == Some(LOADER) {
+        if self.script.conn == Some(LOADER) {
             return self.resume_loaded_script();
         }
-        if let Some(conn) = self.script_conn {
+        if let Some(conn) = self.script.conn {
             self.process(conn);
             if self.server.scripting.busy.is_none() && self.server.clients.is_used(conn) {
                 self.resumed.push_back(conn); // it was not read meanwhile
@@ -169,15 +180,15 @@ impl Engine {
                         if running.in_exec && running.is_sampled {
                             // No clock is read behind it, so what it took since its last tick is left out.
                             let keys = self.keys_among(running.command, args);
-                            let elapsed_us = self.last_clock.since(running.started);
+                            let elapsed_us = self.clock.last.since(running.started);
                             self.server.hotkeys.took(&keys, elapsed_us);
                         }
-                        self.timing_is_sampled = running.is_sampled && !running.in_exec;
+                        self.clock.is_sampled = running.is_sampled && !running.in_exec;
                     }
-                    self.heavy_since = running.is_heavy.then_some(running.started);
+                    self.clock.heavy_since = running.is_heavy.then_some(running.started);
                 }
                 self.server.scripting.busy = None;
-                self.script_conn = None;
+                self.script.conn = None;
                 Some(result)
             }
         };
@@ -187,21 +198,21 @@ impl Engine {
 
     /// The client speaks for the script: replies go to the script, in the protocol that it has chosen.
     fn enter_script(&mut self, client: &mut Client) {
-        std::mem::swap(&mut client.reply, &mut self.script_reply);
+        std::mem::swap(&mut client.reply, &mut self.script.reply);
         let muting = ClientFlags::REPLY_OFF
             .or(ClientFlags::REPLY_SKIP)
             .or(ClientFlags::REPLY_SKIP_NEXT);
-        self.script_saved_flags = client.flags;
+        self.script.saved_flags = client.flags;
         client.flags.set(muting, false);
         client.flags.set(ClientFlags::IN_SCRIPT, true);
         client.flags.set(ClientFlags::SCRIPTING, false);
     }
 
     fn leave_script(&mut self, client: &mut Client) {
-        std::mem::swap(&mut client.reply, &mut self.script_reply);
-        client.flags = self.script_saved_flags;
-        if self.script_reply.capacity() > REPLY_KEEP {
-            self.script_reply = Reply::default();
+        std::mem::swap(&mut client.reply, &mut self.script.reply);
+        client.flags = self.script.saved_flags;
+        if self.script.reply.capacity() > REPLY_KEEP {
+            self.script.reply = Reply::default();
         }
     }
 
@@ -291,7 +302,7 @@ impl Engine {
         };
         let (id, spec) = (command.id, command.spec);
         let is_timed = args.len() > command.timed_above;
-        if spec.flags.has(Flags::NEEDS_READING) && !self.reading_is_fresh {
+        if spec.flags.has(Flags::NEEDS_READING) && !self.clock.reading_is_fresh {
             return Ok(false);
         }
         let refusal = self.refusal_for_script(client, id, args);
@@ -469,9 +480,9 @@ impl Engine {
         let Some(parked) = client.parked.pop_front() else {
             return true;
         };
-        if let Some(started) = self.heavy_since.take() {
+        if let Some(started) = self.clock.heavy_since.take() {
             client.timing = Some(parked);
-            self.exec_began = Some(started);
+            self.clock.exec_began = Some(started);
             self.ask(client, Want::Clock);
             return false;
         }
