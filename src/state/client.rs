@@ -483,8 +483,10 @@ impl Clients {
         *used = false;
         self.first_free = self.first_free.min(at);
         let client = self.slots.get_mut(at)?.take();
-        let is_gone = |client: &Box<Client>| client.flags.has(ClientFlags::GONE);
-        self.len -= usize::from(!client.as_ref().is_some_and(is_gone));
+        let is_gone = client
+            .as_ref()
+            .is_some_and(|client| client.flags.has(ClientFlags::GONE));
+        self.len -= usize::from(!is_gone);
         client
     }
 
