@@ -8,7 +8,11 @@
 //! demand that drifts, so that who only remembers what once was loses. Beside the engine two caches that need none: one that knows how often each key is drawn,
 //! which is the most that any policy can reach, and one that evicts as Redis documents it: the worst of a few keys
 //! sampled alike, with a pool of 16.
-#![allow(clippy::disallowed_types, reason = "it is a bench")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it is a bench, with words on its command line"
+)]
 
 use std::collections::HashMap;
 
