@@ -259,8 +259,8 @@ fn append_only_files_are_sound_or_broken_as_the_real_tool_finds_them() {
             };
             agrees_on_damage(&path, &bad, &real, &format!("seed {seed}, {damage}"));
         }
-        // Where random damage once found the tools at odds: an annotation without its end takes the next line with it,
-        // and a command of no arguments is one to the real tool.
+        // Random damage once in many runs finds where the tools are at odds: a command of no arguments is one to the real
+        // tool, and an annotation without its end takes the next line with it.
         let from = places(&file, b"#TS:")[0];
         let end = from + places(&file[from..], b"\n")[0];
         let counts = [b"*1\r\n", b"*2\r\n"].map(|count| end + places(&file[end..], count)[0] + 1);

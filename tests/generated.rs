@@ -30,6 +30,7 @@ fn compare_generated(family: &str) {
         let ours = Server::start(OPTIONS);
         let mut pair = Pair::new(&ours, &real, protocol);
         pair.quietly(&["FLUSHALL"]);
+        pair.quietly(&["SCRIPT", "FLUSH"]);
         // One by one: after FUNCTION FLUSH and some commands more, a real server of 8.0.6 ends.
         for library in ["one", "two", "three"] {
             pair.quietly(&["FUNCTION", "DELETE", library]);

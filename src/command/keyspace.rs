@@ -112,33 +112,24 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Saves what is left; the reply comes when it is on disk. Nobody is to see half of a transaction or of a script
-/// meanwhile.
+/// Saves what is left; the reply comes when it is on disk.
 fn save_flushed(ctx: &mut Ctx<'_>) {
-    let is_alone = ctx.may_wait();
-    let is_script = ctx.client.flags.has(ClientFlags::IN_SCRIPT);
-    if !is_alone {
-        ctx.server.hold(true);
-    }
-    let after = match (is_alone, is_script) {
-        (true, _) => After::Flushed,
-        (false, false) => After::FlushedInExec,
-        (false, true) => After::FlushedInScript,
-    };
-    let waiter = (ctx.client.conn, ctx.client.id);
-    ctx.server.save_for(Some(waiter), after);
-    if is_script {
-        // The script gets its reply when it goes on.
-        ctx.client.reply.ok();
-        if let Some(running) = &mut ctx.server.scripting.running {
-            running.awaits_save = true;
+    let waiter = Some((ctx.client.conn, ctx.client.id));
+    if !ctx.client.flags.has(ClientFlags::IN_SCRIPT) {
+        ctx.server.save_for(waiter, After::Flushed);
+        if ctx.may_wait() {
+            tell_before_reply(ctx);
         }
+        ctx.client.flags.set(ClientFlags::AWAITING, true);
         return;
     }
-    if is_alone {
-        tell_before_reply(ctx);
+    // Nobody is to see half of what a script does. It gets its reply when it goes on.
+    ctx.server.hold(true);
+    ctx.server.save_for(waiter, After::FlushedInScript);
+    ctx.client.reply.ok();
+    if let Some(running) = &mut ctx.server.scripting.running {
+        running.awaits_save = true;
     }
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
 }
 
 /// Who waits for a flush hears before the reply that the keys are gone, however short the wait is, and of all other

@@ -287,10 +287,9 @@ pub fn add_pairs<'b>(
     } else {
         let hint = pairs.clone();
         Some(ctx.object_or_insert(key, || {
-            let (len, longest) = hint.fold((0, 0), |(len, longest), (name, _)| {
-                (len + 1, longest.max(name.len()))
-            });
-            ZSet::new(len, longest, &limits)
+            // Only the first member's length counts: a score of -0 before a long member is packed, and so becomes 0.
+            let first = hint.clone().next().map_or(0, |(name, _)| name.len());
+            ZSet::new(hint.count(), first, &limits)
         })?)
     };
     if let Some(zset) = zset {

@@ -65,7 +65,7 @@ impl Engine {
             return Step::Next;
         };
         let timed = self.is_timed(id, args);
-        if timed && !self.clock_is_fresh {
+        if timed && !self.clock.is_fresh {
             self.server.want = Some(Want::Clock);
             self.interrupted = Some(client.conn);
             return Step::Wait;
@@ -118,12 +118,12 @@ impl Engine {
             return Step::Wait;
         }
         if timed && self.is_exec(id) {
-            self.exec_began = Some(self.last_clock);
+            self.clock.exec_began = Some(self.clock.last);
         }
         let is_sampled = timed && self.server.hotkeys.times_next();
-        self.is_timing = timed;
+        self.clock.is_timing = timed;
         self.call(client, args, id, first_key);
-        self.is_timing = false;
+        self.clock.is_timing = false;
         // A transaction whose script stands still has run: what is left of it goes on by itself.
         let stands_still = client.flags.has(ClientFlags::SCRIPTING);
         if client.flags.has(ClientFlags::BLOCKED)
@@ -135,19 +135,19 @@ impl Engine {
             }
             return Step::Wait;
         }
-        let heavy_since = self.heavy_since.take();
+        let heavy_since = self.clock.heavy_since.take();
         if timed || heavy_since.is_some() {
-            self.exec_began = self.exec_began.or(heavy_since);
+            self.clock.exec_began = self.clock.exec_began.or(heavy_since);
             // A handler may have asked for more than a clock reading: a sleep, which ends with one.
             if !matches!(self.server.want, Some(Want::Sleep { .. })) {
                 self.server.want = Some(Want::Clock);
             }
             self.interrupted = Some(client.conn);
-            self.clock_is_fresh = false;
-            self.timing_is_sampled = is_sampled;
+            self.clock.is_fresh = false;
+            self.clock.is_sampled = is_sampled;
             return Step::Timing;
         }
-        self.clock_is_fresh = false;
+        self.clock.is_fresh = false;
         self.share_time(id);
         if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
             return Step::Stop;
@@ -159,7 +159,7 @@ impl Engine {
     #[inline]
     fn awaits_reading(&mut self, client: &Client, id: CommandId) -> bool {
         let is_wanted = self.flags_of(client, id).has(Flags::NEEDS_READING)
-            && !self.reading_is_fresh
+            && !self.clock.reading_is_fresh
             && !(client.multi.is_some() && self.queues(id));
         if is_wanted {
             self.server.want = Some(Want::Reading);
@@ -182,7 +182,7 @@ impl Engine {
                     self.deliver_pushes(client);
                     self.follow_eviction();
                     if self.server.config.latency_monitor_threshold > 0 {
-                        self.timing_eviction = Some(gone);
+                        self.clock.eviction = Some(gone);
                         self.room_made = Some(room);
                         self.server.want = Some(Want::Clock);
                         self.interrupted = Some(client.conn);
@@ -258,7 +258,8 @@ impl Engine {
     }
 
     /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it. For a `Want`
-    /// nobody else runs before the answer; an `Order` (CONFIG REWRITE) is carried out at the end of the turn.
+    /// nobody else runs before the answer; an `Order` (CONFIG REWRITE) is carried out at the end of the turn, and
+    /// others are held until the whole transaction has run.
     pub(super) fn run_exec(&mut self, client: &mut Client) {
         let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);
@@ -278,7 +279,7 @@ impl Engine {
             }
             let hotkeys = &self.server.hotkeys;
             let is_watched = hotkeys.times();
-            let is_sampled = hotkeys.times_next() && self.clock_is_fresh;
+            let is_sampled = hotkeys.times_next() && self.clock.is_fresh;
             self.call(client, args.args(), id, None);
             if client.flags.has(ClientFlags::SCRIPTING) {
                 // It is accounted for when it has come to its end.
@@ -295,8 +296,8 @@ impl Engine {
                 true => self.sampled_call(client, id, args.args()),
                 false => self.timed_call(client, id, args.args()),
             };
-            self.timed_calls.push(call);
-            self.clock_is_fresh = false;
+            self.clock.timed.push(call);
+            self.clock.is_fresh = false;
             if self.server.want.is_none() {
                 self.server.want = Some(Want::Clock);
             }
@@ -305,8 +306,10 @@ impl Engine {
         client.last_command = exec;
     }
 
-    /// A transaction waits for the shell: what it has caused so far waits with it, as others may run meanwhile.
+    /// A transaction waits for the shell: what it has caused so far waits with it, as ticks may run meanwhile, and other
+    /// clients where a script stands still that they may end.
     fn suspend_exec(&mut self, client: &Client, args: Args<'_>) {
+        self.hold_others(client);
         let suspended = Suspended {
             argv: OwnedArgs::new(args),
             effects: std::mem::take(&mut self.server.effects.propagated),
@@ -316,14 +319,21 @@ impl Engine {
 
     /// The same once more.
     pub(super) fn suspend_again(&mut self, client: &Client) {
+        self.hold_others(client);
         if let Some(suspended) = self.suspended.get_mut(&client.conn) {
             let propagated = &mut self.server.effects.propagated;
             suspended.effects.append(propagated);
         }
     }
 
+    fn hold_others(&mut self, client: &Client) {
+        let awaits = client.flags.has(ClientFlags::AWAITING);
+        self.server.hold_for_exec(awaits);
+    }
+
     /// A transaction that had to wait for the shell has come to its end.
     pub(super) fn end_exec(&mut self, client: &mut Client) {
+        self.server.hold_for_exec(false);
         if self.open_exec == Some(client.conn) {
             self.open_exec = None;
         }
@@ -374,7 +384,8 @@ impl Engine {
             return Err(CommandError::Loading);
         }
         // The end of the server can be hurried up or called off while it saves.
-        Ok(restraint.has(Restraint::HELD) && name != "shutdown")
+        let is_held = restraint.has(Restraint::HELD) && name != "shutdown";
+        Ok(is_held || restraint.has(Restraint::EXEC_OPEN))
     }
 
     /// Calls the handler and settles its effects and accounts.
@@ -731,7 +742,7 @@ fn describe(command: &str, args: Args<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::border::{Boot, Peer, Reading};
+    use crate::border::{Boot, CloseReason, Order, Peer, Reading};
     use crate::config::Config;
     use crate::state::{ConnId, UnixMicros};
 
@@ -775,6 +786,10 @@ mod tests {
         fn send(&mut self, text: &[u8], step_us: i64) {
             self.engine.read_buffer(self.conn)[..text.len()].copy_from_slice(text);
             self.engine.handle_read(self.conn, text.len());
+            self.answer_wants(step_us);
+        }
+
+        fn answer_wants(&mut self, step_us: i64) {
             while let Some(want) = self.engine.poll_want() {
                 match want {
                     Want::Reading => self.engine.handle_reading(Reading::default()),
@@ -814,6 +829,45 @@ mod tests {
         bench.send(b"PING\r\nSLOWLOG LEN\r\nPING\r\nSLOWLOG LEN\r\n", 10);
         assert_eq!(bench.figures("slowlog|len"), (2, 20));
         assert_eq!(bench.figures("ping"), (2, 20));
+    }
+
+    #[test]
+    fn a_transaction_that_waits_for_the_shell_ends_without_its_client() {
+        let mut bench = Bench::new(Config::default());
+        bench.engine.server.process.config_file = Some("conf".into());
+        let peer = Peer {
+            addr: "/s:0".into(),
+            local_addr: "/s:0".into(),
+            is_unix: true,
+            is_local: true,
+            fd: 6,
+        };
+        let leaving = bench.conn;
+        bench.send(
+            b"MULTI\r\nINCR n\r\nCONFIG REWRITE\r\nINCR n\r\nCONFIG REWRITE\r\nINCR n\r\nEXEC\r\nINCR n\r\n",
+            10,
+        );
+        bench.engine.handle_closed(leaving, CloseReason::Error);
+        bench.conn = bench.engine.handle_accept(peer);
+        assert_ne!(bench.conn, leaving, "the place is not free yet");
+        assert_eq!(bench.engine.server.clients.len(), 1);
+        bench.send(b"GET n\r\n", 10);
+        let said = bench.engine.output_slice(bench.conn);
+        assert_eq!(said, Some(&b""[..]), "it waits for the end");
+        let mut rewrites = 0;
+        while let Some(order) = bench.engine.poll_order() {
+            if let Order::RewriteConfig { ticket, .. } = order {
+                rewrites += 1;
+                bench.engine.handle_done(ticket, Ok(Vec::new()));
+                bench.answer_wants(10);
+            }
+        }
+        assert_eq!(rewrites, 2);
+        bench.engine.handle_time(UnixMicros(bench.now_us));
+        bench.answer_wants(10);
+        let said = bench.engine.output_slice(bench.conn);
+        assert_eq!(said, Some(&b"$1\r\n3\r\n"[..]));
+        assert_eq!(bench.engine.server.clients.vacant(), leaving);
     }
 
     #[test]

@@ -22,7 +22,10 @@ use crate::command::client::describe;
 use crate::command::{CommandError, CommandId, Registry, acl, config};
 use crate::config::Config;
 use crate::engine::loaded::{LOADER, Runner, loading_client};
-use crate::resp::{ArgPos, OwnedArgs, Reply};
+use crate::engine::script::ScriptSeat;
+use crate::engine::tick::{Cron, Expiry};
+use crate::engine::timing::Clock;
+use crate::resp::{ArgPos, OwnedArgs};
 use crate::state::aof::Batch;
 use crate::state::eviction::Room;
 use crate::state::loading::RunCommand;
@@ -47,62 +50,24 @@ pub struct Engine {
 
     /// The client whose requests wait for a [`Want`] to be served.
     interrupted: Option<ConnId>,
-    /// The latest clock reading, which may be later than the Input's `now`.
-    last_clock: UnixMicros,
-    /// Whether `last_clock` was taken after all that ran so far.
-    clock_is_fresh: bool,
-    /// Whether the reading was taken for the command that is about to run.
-    reading_is_fresh: bool,
     /// When a client that speaks HTTP was last logged.
     http_warned: Option<UnixMicros>,
-    /// Commands since the last clock reading that share the time until the next.
-    untimed: Vec<(CommandId, u64)>,
-    /// Commands of transactions and of clients that were served, whose duration the next clock reading tells.
-    timed_calls: Vec<timing::TimedCall>,
-    /// A command runs, or is followed up, behind which a clock is read.
-    is_timing: bool,
-    /// The command that waits for a clock reading behind it is sampled by those who watch what keys cost.
-    timing_is_sampled: bool,
-    /// When the transaction or script began that is timed as a whole.
-    exec_began: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
     commands_before: u64,
-    /// The tick that ran, until a clock reading says how long it took.
-    timing_tick: Option<tick::Ticked>,
-    next_reading: UnixMicros,
+    clock: Clock,
+    cron: Cron,
+    expiry: Expiry,
+    script: ScriptSeat,
 
     resumed: VecDeque<ConnId>,
     /// Clients that CLIENT PAUSE held, on their way to go on.
     released: VecDeque<ConnId>,
-    next_cron: UnixMicros,
-    /// When the expire cycle last ran.
-    last_expire: UnixMicros,
-    /// The database that the expire cycle begins with.
-    expire_db: usize,
-    expire_fields_db: usize,
-    /// Reused space for the keys that a sample found expired.
-    due_keys: Vec<u8>,
-    /// The expire cycle left work behind, so the next tick comes soon.
-    expire_backlog: bool,
-    last_rate_sample: UnixMicros,
-    client_cron_cursor: usize,
     /// Whose transaction waits for the shell.
     open_exec: Option<ConnId>,
     /// What transactions that wait for the shell have left for their end.
     suspended: BTreeMap<ConnId, exec::Suspended>,
-    /// Where the replies to a script's commands are written.
-    script_reply: Reply,
-    /// The flags of the client in whose name a script's commands run.
-    script_saved_flags: ClientFlags,
-    /// The client whose script counts as busy.
-    script_conn: Option<ConnId>,
-    /// The same if it has gone meanwhile.
-    orphan: Option<Box<Client>>,
-    /// The script that has just ended took a while and began then.
-    heavy_since: Option<UnixMicros>,
     /// The room that eviction has made for the command that is about to run, while a clock reading tells how long
-    /// that took; and how many keys went.
-    timing_eviction: Option<u64>,
+    /// that took.
     room_made: Option<Room>,
     /// Blocked clients are being served.
     is_serving: bool,
@@ -140,36 +105,16 @@ impl Engine {
             batch: Vec::new(),
             argv: Vec::new(),
             interrupted: None,
-            last_clock: boot.now,
-            clock_is_fresh: false,
-            reading_is_fresh: false,
             http_warned: None,
-            untimed: Vec::new(),
-            timed_calls: Vec::new(),
-            is_timing: false,
-            timing_is_sampled: false,
-            exec_began: None,
             commands_before: 0,
-            timing_tick: None,
-            next_reading: boot.now,
+            clock: Clock::new(boot.now),
+            cron: Cron::new(boot.now),
+            expiry: Expiry::new(boot.now),
+            script: ScriptSeat::default(),
             resumed: VecDeque::new(),
             released: VecDeque::new(),
-            next_cron: boot.now,
-            last_expire: boot.now,
-            expire_db: 0,
-            expire_fields_db: 0,
-            due_keys: Vec::new(),
-            expire_backlog: false,
-            last_rate_sample: boot.now,
-            client_cron_cursor: 0,
             open_exec: None,
             suspended: BTreeMap::new(),
-            script_reply: Reply::default(),
-            script_saved_flags: ClientFlags::default(),
-            script_conn: None,
-            orphan: None,
-            heavy_since: None,
-            timing_eviction: None,
             room_made: None,
             is_serving: false,
             loading_client: None,
@@ -315,13 +260,13 @@ impl Engine {
         self.count_turn();
         if self.server.scripting.busy.is_some() {
             // For a script the time stands still, and so do the ticks.
-            self.last_clock = now;
+            self.clock.last = now;
             self.continue_busy_script();
             return;
         }
         self.server.set_now(now);
-        self.last_clock = now;
-        self.clock_is_fresh = false;
+        self.clock.last = now;
+        self.clock.is_fresh = false;
         self.server.aof.begin_turn();
         self.server.begin_eviction_turn();
         self.tick();
@@ -330,7 +275,7 @@ impl Engine {
 
     /// The turn that ends was as long as the clock readings in it tell.
     fn count_turn(&mut self) {
-        let elapsed_us = self.last_clock.since(self.server.now);
+        let elapsed_us = self.clock.last.since(self.server.now);
         let stats = &mut self.server.stats;
         stats.cycles += 1;
         stats.cycle_us += elapsed_us;
@@ -441,7 +386,7 @@ impl Engine {
             return;
         };
         // What passed in the read is no command's time.
-        self.clock_is_fresh = false;
+        self.clock.is_fresh = false;
         self.server.stats.reads_processed += 1;
         self.server.stats.net_input_bytes += len as u64;
         client.net_input_bytes += len as u64;
@@ -474,7 +419,7 @@ impl Engine {
             let text = format!("{what} {}", line.trim_end());
             self.server.log(LogLevel::Verbose, text);
         }
-        self.forget(conn);
+        self.part_with(conn);
     }
 
     /// What the shell must give before anything else goes on.
@@ -502,9 +447,9 @@ impl Engine {
         }
         self.server.peak_memory = self.server.peak_memory.max(reading.used_memory);
         self.server.end_due_hotkeys();
-        self.reading_is_fresh = true;
+        self.clock.reading_is_fresh = true;
         self.go_on();
-        self.reading_is_fresh = false;
+        self.clock.reading_is_fresh = false;
     }
 
     fn go_on(&mut self) {
@@ -602,7 +547,9 @@ impl Engine {
     /// Goes on with a client that was held back.
     fn resume(&mut self, conn: ConnId) {
         self.process(conn);
-        self.resumed.push_back(conn);
+        if self.server.clients.is_used(conn) {
+            self.resumed.push_back(conn);
+        }
     }
 
     /// Connections that may be read again, whether or not their sockets have said anything.
@@ -665,7 +612,7 @@ impl Engine {
 
     /// Whether the turn's end is to be told: commands ran whose time is not settled, or changes are to be broadcast.
     pub fn wants_turn_end(&self) -> bool {
-        !self.untimed.is_empty() || self.server.tracking.has_broadcasts()
+        !self.clock.untimed.is_empty() || self.server.tracking.has_broadcasts()
     }
 
     /// The commands that `conn` ran since its output was last drained: where each one's reply begins in the
@@ -722,10 +669,28 @@ impl Engine {
         self.server.process.config_file.as_deref()
     }
 
+    /// The connection is closed. Its client is forgotten, unless a transaction or a script of it has begun: that has
+    /// been accepted, and goes on to its end whoever is still there to hear of it.
+    fn part_with(&mut self, conn: ConnId) {
+        let client = self.server.clients.get(conn);
+        if client.is_some_and(|client| self.has_begun(client)) {
+            self.server.clients.retire(conn);
+            self.server.count_client_at(conn);
+        } else {
+            self.forget(conn);
+        }
+    }
+
+    /// Whether a transaction or a script of the client has begun and not come to its end.
+    fn has_begun(&self, client: &Client) -> bool {
+        let has_script =
+            client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some();
+        has_script || self.suspended.contains_key(&client.conn)
+    }
+
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
-        self.adopt_orphan(conn);
         let client = self.server.clients.remove(conn);
         self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
@@ -737,20 +702,6 @@ impl Engine {
         self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {
             self.interrupted = None;
-        }
-        if self.open_exec == Some(conn) {
-            self.open_exec = None;
-        }
-        // What its transaction has done by now has happened; one whose script goes on without it ends later.
-        let goes_on = self
-            .orphan
-            .as_ref()
-            .is_some_and(|orphan| orphan.conn == conn);
-        if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
-            let mut others =
-                std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
-            self.server.flush_effects(true);
-            self.server.effects.propagated.append(&mut others);
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

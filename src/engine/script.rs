@@ -24,6 +24,17 @@ const CALLS_LIGHT: u32 = 64;
 /// Capacity that the buffer for replies to scripts keeps.
 const REPLY_KEEP: usize = 64 * 1024;
 
+/// The place of the script that runs, in whose name it does, and where its commands reply.
+#[derive(Default)]
+pub(super) struct ScriptSeat {
+    /// Where the replies to its commands are written.
+    reply: Reply,
+    /// The flags of the client in whose name its commands run.
+    saved_flags: ClientFlags,
+    /// The client whose script counts as busy.
+    conn: Option<ConnId>,
+}
+
 /// How far a script came.
 enum Progress {
     Ended(Ended),
@@ -47,7 +58,7 @@ impl Engine {
             allows_oom: prepared.allows_oom,
             is_oom: prepared.is_oom,
             command: id,
-            started: self.last_clock,
+            started: self.clock.last,
             elapsed_ms: 0,
             in_exec: client.flags.has(ClientFlags::IN_EXEC),
             dbid: client.dbid,
@@ -72,7 +83,7 @@ impl Engine {
         &mut self,
         client: &mut Client,
     ) -> Option<Result<(), CommandError>> {
-        let now = self.last_clock;
+        let now = self.clock.last;
         let threshold_ms = self.server.config.busy_reply_threshold;
         let running = self.server.scripting.running.as_mut()?;
         let elapsed_ms = now.since(running.started) / 1000;
@@ -126,64 +137,30 @@ impl Engine {
             running.name
         );
         self.server.scripting.busy = Some(running.purpose);
-        self.script_conn = Some(client.conn);
+        self.script.conn = Some(client.conn);
         self.server.log(LogLevel::Warning, text);
     }
 
     /// A turn begins while a script counts as busy: it runs up to its next tick.
     pub(super) fn continue_busy_script(&mut self) {
-        if self.orphan.is_some() {
-            return self.resume_orphan();
-        }
-        if self.script_conn == Some(LOADER) {
+        if self.script.conn == Some(LOADER) {
             return self.resume_loaded_script();
         }
-        if let Some(conn) = self.script_conn {
+        if let Some(conn) = self.script.conn {
             self.process(conn);
-            if self.server.scripting.busy.is_none() {
+            if self.server.scripting.busy.is_none() && self.server.clients.is_used(conn) {
                 self.resumed.push_back(conn); // it was not read meanwhile
             }
         }
         self.run_released();
     }
 
-    fn resume_orphan(&mut self) {
-        let awaits = |client: &mut Box<Client>| client.flags.has(ClientFlags::AWAITING);
-        let Some(mut client) = self.orphan.take_if(|client| !awaits(client)) else {
-            return;
-        };
-        match self.resume_script(&mut client) {
-            None => self.orphan = Some(client),
-            Some(_) => {
-                client.flags.set(ClientFlags::SCRIPTING, false);
-                self.run_exec(&mut client);
-                self.end_exec(&mut client);
-            }
-        }
-    }
-
     /// What a client's script has waited for is on disk.
     pub(super) fn end_script_wait(&mut self, conn: ConnId, client_id: u64) {
-        let orphan = self.orphan.as_mut().filter(|client| client.id == client_id);
-        if let Some(orphan) = orphan {
-            orphan.flags.set(ClientFlags::AWAITING, false);
-            return self.resume_orphan();
-        }
         let client = self.server.clients.get_mut(conn);
         if let Some(client) = client.filter(|client| client.id == client_id) {
             client.flags.set(ClientFlags::AWAITING, false);
             self.resume(conn);
-        }
-    }
-
-    /// The client whose script stands still is gone: the script goes on all the same.
-    pub(super) fn adopt_orphan(&mut self, conn: ConnId) {
-        let is_owner = self.server.clients.get(conn).is_some_and(|client| {
-            client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some()
-        });
-        if is_owner {
-            self.orphan = self.server.clients.remove(conn);
-            self.script_conn = None;
         }
     }
 
@@ -227,15 +204,15 @@ impl Engine {
                         if running.in_exec && running.is_sampled {
                             // No clock is read behind it, so what it took since its last tick is left out.
                             let keys = self.keys_among(running.command, args);
-                            let elapsed_us = self.last_clock.since(running.started);
+                            let elapsed_us = self.clock.last.since(running.started);
                             self.server.hotkeys.took(&keys, elapsed_us);
                         }
-                        self.timing_is_sampled = running.is_sampled && !running.in_exec;
+                        self.clock.is_sampled = running.is_sampled && !running.in_exec;
                     }
-                    self.heavy_since = running.is_heavy.then_some(running.started);
+                    self.clock.heavy_since = running.is_heavy.then_some(running.started);
                 }
                 self.server.scripting.busy = None;
-                self.script_conn = None;
+                self.script.conn = None;
                 Some(result)
             }
         };
@@ -245,21 +222,21 @@ impl Engine {
 
     /// The client speaks for the script: replies go to the script, in the protocol that it has chosen.
     fn enter_script(&mut self, client: &mut Client) {
-        std::mem::swap(&mut client.reply, &mut self.script_reply);
+        std::mem::swap(&mut client.reply, &mut self.script.reply);
         let muting = ClientFlags::REPLY_OFF
             .or(ClientFlags::REPLY_SKIP)
             .or(ClientFlags::REPLY_SKIP_NEXT);
-        self.script_saved_flags = client.flags;
+        self.script.saved_flags = client.flags;
         client.flags.set(muting, false);
         client.flags.set(ClientFlags::IN_SCRIPT, true);
         client.flags.set(ClientFlags::SCRIPTING, false);
     }
 
     fn leave_script(&mut self, client: &mut Client) {
-        std::mem::swap(&mut client.reply, &mut self.script_reply);
-        client.flags = self.script_saved_flags;
-        if self.script_reply.capacity() > REPLY_KEEP {
-            self.script_reply = Reply::default();
+        std::mem::swap(&mut client.reply, &mut self.script.reply);
+        client.flags = self.script.saved_flags;
+        if self.script.reply.capacity() > REPLY_KEEP {
+            self.script.reply = Reply::default();
         }
     }
 
@@ -351,7 +328,7 @@ impl Engine {
         };
         let (id, spec) = (command.id, command.spec);
         let is_timed = args.len() > command.timed_above;
-        if spec.flags.has(Flags::NEEDS_READING) && !self.reading_is_fresh {
+        if spec.flags.has(Flags::NEEDS_READING) && !self.clock.reading_is_fresh {
             return Ok(false);
         }
         let refusal = self.refusal_for_script(client, id, args);
@@ -529,9 +506,9 @@ impl Engine {
         let Some(parked) = client.parked.pop_front() else {
             return true;
         };
-        if let Some(started) = self.heavy_since.take() {
+        if let Some(started) = self.clock.heavy_since.take() {
             client.timing = Some(parked);
-            self.exec_began = Some(started);
+            self.clock.exec_began = Some(started);
             self.ask(client, Want::Clock);
             return false;
         }

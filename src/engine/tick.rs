@@ -74,14 +74,59 @@ pub(super) struct Ticked {
     expired: bool,
 }
 
+/// What happens `hz` times a second, or more rarely.
+pub(super) struct Cron {
+    next: UnixMicros,
+    next_reading: UnixMicros,
+    rates_sampled: UnixMicros,
+    /// Where the walk over the clients goes on.
+    clients_seen: usize,
+}
+
+impl Cron {
+    pub(super) fn new(now: UnixMicros) -> Cron {
+        Cron {
+            next: now,
+            next_reading: now,
+            rates_sampled: now,
+            clients_seen: 0,
+        }
+    }
+}
+
+/// The expire cycle.
+pub(super) struct Expiry {
+    /// When it last ran.
+    last: UnixMicros,
+    /// The database that it begins with, and the one whose hashes' fields it begins with.
+    db: usize,
+    fields_db: usize,
+    /// It left work behind, so the next tick comes soon.
+    has_backlog: bool,
+    /// Reused space for the keys that a sample found expired.
+    keys: Vec<u8>,
+}
+
+impl Expiry {
+    pub(super) fn new(now: UnixMicros) -> Expiry {
+        Expiry {
+            last: now,
+            db: 0,
+            fields_db: 0,
+            has_backlog: false,
+            keys: Vec::new(),
+        }
+    }
+}
+
 impl Engine {
     /// When the shell is to wake the engine at the latest.
     pub fn next_tick(&self) -> Option<UnixMicros> {
         if self.server.scripting.busy.is_some() {
             return Some(self.server.now); // it goes on at once
         }
-        let mut at = self.next_cron;
-        if self.expire_backlog || !self.server.garbage.is_empty() {
+        let mut at = self.cron.next;
+        if self.expiry.has_backlog || !self.server.garbage.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
         }
         if let Some(pause) = self.server.pause {
@@ -117,10 +162,10 @@ impl Engine {
             self.wake_waits();
         }
         self.run_released();
-        let is_due = now >= self.next_cron;
+        let is_due = now >= self.cron.next;
         let cron = is_due && !self.server.debug.cron_paused;
         if is_due {
-            self.next_cron = UnixMicros(now.0 + 1_000_000 / self.server.hz());
+            self.cron.next = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
         self.server.advance_snapshot();
         self.with_loader(|server, run| server.advance_loading(run));
@@ -138,7 +183,7 @@ impl Engine {
             }
         }
         let goes_on =
-            self.expire_backlog && now.since(self.last_expire) >= BACKLOG_INTERVAL_US as u64;
+            self.expiry.has_backlog && now.since(self.expiry.last) >= BACKLOG_INTERVAL_US as u64;
         let may_expire =
             self.server.active_expire && !self.server.is_paused() && !self.server.expire_paused;
         let expires = may_expire && (cron || goes_on);
@@ -161,11 +206,11 @@ impl Engine {
         }
         // What a released client wants comes first; this tick's time then goes into no account.
         if (cron || expired) && self.server.want.is_none() {
-            self.timing_tick = Some(Ticked { expired });
+            self.clock.tick = Some(Ticked { expired });
             self.server.want = Some(Want::Clock);
         }
         // Waits that have ended may be for the slow log.
-        if !self.timed_calls.is_empty() && self.server.want.is_none() {
+        if !self.clock.timed.is_empty() && self.server.want.is_none() {
             self.server.want = Some(Want::Clock);
         }
     }
@@ -184,11 +229,11 @@ impl Engine {
 
     fn sample_rates(&mut self) {
         let now = self.server.now;
-        let elapsed_us = now.since(self.last_rate_sample);
+        let elapsed_us = now.since(self.cron.rates_sampled);
         if elapsed_us < RATE_INTERVAL_US {
             return;
         }
-        self.last_rate_sample = now;
+        self.cron.rates_sampled = now;
         let server = &mut self.server;
         let stats = &server.stats;
         server.ops_rate.sample(stats.commands_processed, elapsed_us);
@@ -207,8 +252,8 @@ impl Engine {
             self.server.stats.expire_cycle_cpu_us += elapsed_us;
             self.server.sample_latency("expire-cycle", elapsed_us);
         }
-        if now >= self.next_reading || self.server.hotkeys.is_due(self.server.now) {
-            self.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
+        if now >= self.cron.next_reading || self.server.hotkeys.is_due(self.server.now) {
+            self.cron.next_reading = UnixMicros(now.0 + READING_INTERVAL_US);
             self.server.want = Some(Want::Reading);
         }
     }
@@ -227,17 +272,17 @@ impl Engine {
         let effort = self.server.config.active_expire_effort.clamp(1, 10) as usize;
         let mut work = Work::default();
         let dbs = self.server.dbs.len();
-        self.expire_backlog = false;
+        self.expiry.has_backlog = false;
         for turn in 0..dbs {
             // The database that reaches the limit is the first of the next cycle.
-            let dbid = (self.expire_db + turn) % dbs;
+            let dbid = (self.expiry.db + turn) % dbs;
             self.expire_in(dbid as u32, effort, &mut work);
             if work.is_enough(effort) {
-                self.expire_db = dbid;
+                self.expiry.db = dbid;
                 break;
             }
         }
-        self.last_expire = self.server.now;
+        self.expiry.last = self.server.now;
         self.server
             .expire_sample(work.seen as u64, work.removed as u64);
         work
@@ -261,7 +306,7 @@ impl Engine {
             let is_stale =
                 is_full || (sample.removed > 0 && sample.removed * STALE_SHARE >= sample.seen);
             if work.is_enough(effort) {
-                self.expire_backlog = is_stale;
+                self.expiry.has_backlog = is_stale;
                 self.server.stats.expired_time_cap_reached += u64::from(is_stale);
                 return;
             }
@@ -279,7 +324,7 @@ impl Engine {
     /// `scatter` those at a random place.
     fn expire_sample(&mut self, dbid: u32, effort: usize, scatter: bool) -> Work {
         let now_ms = self.server.now_ms;
-        let (mut keys, mut ends) = (std::mem::take(&mut self.due_keys), Vec::new());
+        let (mut keys, mut ends) = (std::mem::take(&mut self.expiry.keys), Vec::new());
         let (mut ttl_sum, mut work) = (0i64, Work::default());
         let random_cursor = scatter.then(|| self.server.rng.next_u64());
         let db = self.server.db(dbid);
@@ -328,7 +373,7 @@ impl Engine {
         work.cost = work.removed * if is_rehashing { REHASH_COST } else { 1 };
         self.server.stats.active_expired_keys += work.removed as u64;
         keys.clear();
-        self.due_keys = keys;
+        self.expiry.keys = keys;
         work
     }
 
@@ -342,11 +387,11 @@ impl Engine {
         let (mut removed, mut spent) = (0, 0);
         for turn in 0..dbs {
             // The database that reaches the limit is the first of the next cycle.
-            let dbid = (self.expire_fields_db + turn) % dbs;
+            let dbid = (self.expiry.fields_db + turn) % dbs;
             while let Some(entry) = self.server.db(dbid as u32).first_due_hash(horizon_ms) {
                 if spent >= budget {
-                    self.expire_fields_db = dbid;
-                    self.expire_backlog = true;
+                    self.expiry.fields_db = dbid;
+                    self.expiry.has_backlog = true;
                     return removed;
                 }
                 let name = entry.key().to_vec();
@@ -367,8 +412,8 @@ impl Engine {
         let hz = self.server.hz() as usize;
         let share = (count / hz).max(CLIENTS_MIN).min(count);
         for _ in 0..share {
-            self.client_cron_cursor = (self.client_cron_cursor + 1) % count.max(1);
-            let conn = ConnId(self.client_cron_cursor as u32);
+            self.cron.clients_seen = (self.cron.clients_seen + 1) % count.max(1);
+            let conn = ConnId(self.cron.clients_seen as u32);
             self.look_after_client(conn);
         }
     }
@@ -407,10 +452,8 @@ impl Engine {
 
     /// Lets paused clients go on when their time is up, or the pause was lifted.
     fn end_pause(&mut self) {
-        if self.server.is_paused() {
-            return;
-        }
-        let had_pause = self.server.pause.take().is_some();
+        // Those who were held for another reason go on, and a pause that is left holds them once more.
+        let had_pause = !self.server.is_paused() && self.server.pause.take().is_some();
         if !had_pause && !self.server.unpaused {
             return;
         }
@@ -511,7 +554,7 @@ mod tests {
         assert_eq!(engine.server.stats.active_expired_keys, u64::from(keys));
         assert!(engine.server.stats.expired_time_cap_reached > 0);
         cycle(&mut engine, 5000);
-        assert!(!engine.expire_backlog, "nothing is left to do");
+        assert!(!engine.expiry.has_backlog, "nothing is left to do");
     }
 
     #[test]
@@ -520,7 +563,7 @@ mod tests {
         fill(&mut engine, 0, 0..50_000, Some(1_000_000));
         let work = cycle(&mut engine, 10);
         assert!(work.seen < SAMPLE_KEYS + 32, "{work:?}");
-        assert!(!engine.expire_backlog);
+        assert!(!engine.expiry.has_backlog);
         assert!((999_000..=1_000_000).contains(&engine.server.db(0).avg_ttl_ms));
     }
 
@@ -598,10 +641,10 @@ mod tests {
         at(&mut engine, 1001);
         let mut cycles = 0;
         while engine.server.db(0).field_volatile_len() > 0 {
-            engine.expire_backlog = false;
+            engine.expiry.has_backlog = false;
             assert!(engine.expire_fields() <= CYCLE_FIELDS);
             cycles += 1;
-            assert_eq!(engine.expire_backlog, cycles < 6);
+            assert_eq!(engine.expiry.has_backlog, cycles < 6);
         }
         assert_eq!(cycles, 6);
         assert_eq!(engine.server.stats.expired_subkeys, 2 * fields as u64);

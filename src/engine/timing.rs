@@ -10,6 +10,7 @@ use crate::command::keys::keys_of;
 use crate::command::slowlog::{REDACTED, is_secret};
 use crate::command::spec::Flags;
 use crate::engine::Engine;
+use crate::engine::tick::Ticked;
 use crate::resp::Args;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, UnixMicros};
@@ -25,6 +26,50 @@ pub(super) struct TimedCall {
     name: Vec<u8>,
     /// The keys that its time is charged to, if it is sampled.
     keys: Vec<Vec<u8>>,
+}
+
+/// What is known of the time, and what waits for the next clock reading to be told its own.
+pub(super) struct Clock {
+    /// The latest reading, which may be later than the Input's `now`.
+    pub(super) last: UnixMicros,
+    /// Whether `last` was taken after all that ran so far.
+    pub(super) is_fresh: bool,
+    /// Whether the process was read for the command that is about to run.
+    pub(super) reading_is_fresh: bool,
+    /// Commands since the last reading that share the time until the next.
+    pub(super) untimed: Vec<(CommandId, u64)>,
+    /// Commands of transactions and of clients that were served.
+    pub(super) timed: Vec<TimedCall>,
+    /// A command runs, or is followed up, behind which a clock is read.
+    pub(super) is_timing: bool,
+    /// The command that waits for a reading behind it is sampled by those who watch what keys cost.
+    pub(super) is_sampled: bool,
+    /// When the transaction or script began that is timed as a whole.
+    pub(super) exec_began: Option<UnixMicros>,
+    /// The script that has just ended took a while and began then.
+    pub(super) heavy_since: Option<UnixMicros>,
+    /// The tick that ran.
+    pub(super) tick: Option<Ticked>,
+    /// How many keys went when eviction made room.
+    pub(super) eviction: Option<u64>,
+}
+
+impl Clock {
+    pub(super) fn new(now: UnixMicros) -> Clock {
+        Clock {
+            last: now,
+            is_fresh: false,
+            reading_is_fresh: false,
+            untimed: Vec::new(),
+            timed: Vec::new(),
+            is_timing: false,
+            is_sampled: false,
+            exec_began: None,
+            heavy_since: None,
+            tick: None,
+            eviction: None,
+        }
+    }
 }
 
 impl Engine {
@@ -93,19 +138,19 @@ impl Engine {
 
     /// The clock was read: what it timed is settled.
     pub(super) fn finish_timed(&mut self, now: UnixMicros) {
-        if let Some(tick) = self.timing_tick.take() {
-            self.finish_tick(tick, now, now.since(self.last_clock));
-            self.last_clock = now;
+        if let Some(tick) = self.clock.tick.take() {
+            self.finish_tick(tick, now, now.since(self.clock.last));
+            self.clock.last = now;
         }
-        if let Some(keys) = self.timing_eviction.take() {
+        if let Some(keys) = self.clock.eviction.take() {
             // No clock is read for each key: all of them took as long.
-            let elapsed_us = now.since(self.last_clock);
+            let elapsed_us = now.since(self.clock.last);
             let each_us = elapsed_us.checked_div(keys).unwrap_or(0);
             self.server.sample_latency("eviction-del", each_us);
             self.server.sample_latency("eviction-cycle", elapsed_us);
-            self.last_clock = now;
+            self.clock.last = now;
         }
-        let elapsed_us = now.since(self.last_clock);
+        let elapsed_us = now.since(self.clock.last);
         let mut client = self
             .interrupted
             .and_then(|conn| self.server.clients.take(conn));
@@ -117,13 +162,13 @@ impl Engine {
             .as_ref()
             .is_some_and(|client| client.timing.is_some())
             && !is_open;
-        if !ends && self.timed_calls.is_empty() {
+        if !ends && self.clock.timed.is_empty() {
             self.settle_untimed(now);
         }
-        self.last_clock = now;
-        self.clock_is_fresh = true;
-        let began = self.exec_began.take_if(|_| !is_open);
-        let calls = std::mem::take(&mut self.timed_calls);
+        self.clock.last = now;
+        self.clock.is_fresh = true;
+        let began = self.clock.exec_began.take_if(|_| !is_open);
+        let calls = std::mem::take(&mut self.clock.timed);
         let sharing = calls.len() + usize::from(ends && began.is_none());
         let each_us = elapsed_us / (sharing as u64).max(1);
         if ends
@@ -134,7 +179,7 @@ impl Engine {
                 let bytes = &client.query[client.query_pos..client.query_end];
                 let args = Args::new(bytes, &done.argv, &done.big);
                 let whole_us = began.map_or(each_us, |began| now.since(began));
-                if std::mem::take(&mut self.timing_is_sampled) {
+                if std::mem::take(&mut self.clock.is_sampled) {
                     let keys = self.keys_among(id, args);
                     self.server.hotkeys.took(&keys, whole_us);
                 }
@@ -182,9 +227,9 @@ impl Engine {
     /// A command has run that gets no clock reading of its own.
     #[inline]
     pub(super) fn share_time(&mut self, id: CommandId) {
-        match self.untimed.last_mut() {
+        match self.clock.untimed.last_mut() {
             Some((last, count)) if *last == id => *count += 1,
-            _ => self.untimed.push((id, 1)),
+            _ => self.clock.untimed.push((id, 1)),
         }
     }
 
@@ -196,13 +241,13 @@ impl Engine {
         args: Args<'_>,
         is_sampled: bool,
     ) {
-        let is_watched = self.is_timing && self.server.hotkeys.times();
+        let is_watched = self.clock.is_timing && self.server.hotkeys.times();
         if self.times_all() || is_watched {
             let call = match is_sampled && is_watched {
                 true => self.sampled_call(client, id, args),
                 false => self.timed_call(client, id, args),
             };
-            self.timed_calls.push(call);
+            self.clock.timed.push(call);
         } else {
             self.share_time(id);
         }
@@ -210,12 +255,12 @@ impl Engine {
 
     /// Shares the time since the last clock reading among the commands that ran in it.
     pub(super) fn settle_untimed(&mut self, now: UnixMicros) {
-        let total: u64 = self.untimed.iter().map(|(_, count)| count).sum();
+        let total: u64 = self.clock.untimed.iter().map(|(_, count)| count).sum();
         if total == 0 {
             return;
         }
-        let elapsed_us = now.since(self.last_clock);
-        let mut untimed = std::mem::take(&mut self.untimed);
+        let elapsed_us = now.since(self.clock.last);
+        let mut untimed = std::mem::take(&mut self.clock.untimed);
         let mut before = 0;
         for (id, count) in untimed.drain(..) {
             // From one mark to the next, so that the shares add up to the whole.
@@ -223,7 +268,7 @@ impl Engine {
             self.server.record_duration(id, share, count);
             before += count;
         }
-        self.untimed = untimed;
-        self.last_clock = now;
+        self.clock.untimed = untimed;
+        self.clock.last = now;
     }
 }

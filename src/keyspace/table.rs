@@ -66,6 +66,12 @@ const EMPTY_VISITS: usize = 10;
 const RANDOM_TRIES: usize = 128;
 /// Places of a chain that `random_fair` chooses from at least; it takes two more for each element of a mean chain.
 const FAIR_PLACES_MIN: usize = 5;
+/// Tries of `random_fair` that are looked ahead. Of the nearer ones the elements are fetched, of the others the chains. An
+/// element takes three tries in a full table and seven in a sparse one.
+const FAIR_TRIES_AHEAD: usize = 16;
+const FAIR_TRIES_NEAR: usize = 6;
+/// Elements below which a table is in the processor's caches.
+const FAIR_AHEAD_LEN_MIN: usize = 1 << 14;
 /// Classes of the histogram in [`ArrayStats`]; the last one also counts everything longer.
 pub const CHAIN_CLASSES: usize = 32;
 
@@ -120,6 +126,16 @@ struct Found<E> {
     head: *mut Bucket<E>,
     bucket: *mut Bucket<E>,
     slot: usize,
+}
+
+/// What `random_fair` chooses among.
+struct FairChoice {
+    /// Chains of array 0.
+    left: usize,
+    /// Chains of both arrays.
+    total: u64,
+    /// Places of a chain, most of them empty.
+    places: u64,
 }
 
 /// What DEBUG HTSTATS tells of one array.
@@ -437,6 +453,40 @@ impl<E: Element> Table<E> {
         if self.len == 0 {
             return None;
         }
+        let choice = self.fair_choice();
+        for _ in 0..RANDOM_TRIES {
+            let (head, place) = self.fair_try(&choice, rand);
+            if let Some(element) = self.chain(head).nth(place) {
+                return Some(element);
+            }
+        }
+        self.random(rand)
+    }
+
+    /// Asks the processor for what the next calls of `random_fair` will look at, if the table stays as it is and
+    /// `rand` gives the numbers that they will be given. Small tables are at hand anyway.
+    #[inline]
+    pub fn prefetch_random_fair(&self, rand: &mut dyn FnMut(u64) -> u64) {
+        if self.len < FAIR_AHEAD_LEN_MIN {
+            return;
+        }
+        let choice = self.fair_choice();
+        for ahead in 0..FAIR_TRIES_AHEAD {
+            let (head, place) = self.fair_try(&choice, rand);
+            if ahead >= FAIR_TRIES_NEAR {
+                prefetch(head.cast());
+            } else if !head.is_null() {
+                // SAFETY: invariant 5: a bucket that is not null is live.
+                let bucket = unsafe { &*head };
+                if place < bucket.count() {
+                    // SAFETY: a slot is 8 initialised bytes (invariant 5: zeroed) and the address is not followed.
+                    prefetch(unsafe { bucket.slots[place].address });
+                }
+            }
+        }
+    }
+
+    fn fair_choice(&self) -> FairChoice {
         let left = self.arrays[0].buckets() - self.migrated;
         let (total, smaller) = if self.rehashing {
             let second = self.arrays[1].buckets();
@@ -444,21 +494,27 @@ impl<E: Element> Table<E> {
         } else {
             (left, left)
         };
-        let load = self.len.div_ceil(smaller);
-        let places = (2 * load + FAIR_PLACES_MIN) as u64;
-        for _ in 0..RANDOM_TRIES {
-            let pick = rand(total as u64) as usize;
-            let head = if pick < left {
-                self.arrays[0].bucket(self.migrated + pick)
-            } else {
-                self.arrays[1].bucket(pick - left)
-            };
-            let place = rand(places) as usize;
-            if let Some(element) = self.chain(head).nth(place) {
-                return Some(element);
-            }
+        FairChoice {
+            left,
+            total: total as u64,
+            places: (2 * self.len.div_ceil(smaller) + FAIR_PLACES_MIN) as u64,
         }
-        self.random(rand)
+    }
+
+    /// One try of `random_fair`: the chain, and the place in it where an element may be.
+    #[inline]
+    fn fair_try(
+        &self,
+        choice: &FairChoice,
+        rand: &mut dyn FnMut(u64) -> u64,
+    ) -> (*mut Bucket<E>, usize) {
+        let pick = rand(choice.total) as usize;
+        let head = if pick < choice.left {
+            self.arrays[0].bucket(self.migrated + pick)
+        } else {
+            self.arrays[1].bucket(pick - choice.left)
+        };
+        (head, rand(choice.places) as usize)
     }
 
     /// Every element, in the order of the buckets.

@@ -4,13 +4,12 @@
 //! file replays without it. Lives here: the order of files, the keys, the figures, what follows at the end. May not:
 //! know a file's format (`persist`), run commands (the engine gives a function for that).
 
-use std::collections::VecDeque;
+mod parts;
 
 use crate::border::{LogLevel, Order, Outcome};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::eviction::Usage;
 use crate::persist::aof::{Commands, Flaw, Part};
-use crate::persist::manifest::Manifest;
 use crate::persist::rdb::{self, Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
 use crate::script::machine::Purpose;
@@ -18,6 +17,7 @@ use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
 use crate::state::{CommandError, UnixMicros};
+use parts::AofParts;
 
 /// What is asked for at a time, whatever is configured.
 const CHUNK_MIN: usize = 1024;
@@ -81,23 +81,6 @@ enum Stage {
     Head,
     Rdb(Box<Decoder>),
     Commands(Box<Commands>),
-}
-
-/// An append-only file that is loaded.
-#[derive(Default)]
-struct AofParts {
-    manifest: Manifest,
-    /// Names of the parts that are still to be loaded, the next one last.
-    left: Vec<Vec<u8>>,
-    name: Vec<u8>,
-    /// Where a transaction began that has not ended, and its commands.
-    open: Option<(u64, Vec<Vec<Vec<u8>>>)>,
-    /// The commands of a transaction that are still to be run.
-    to_run: VecDeque<Vec<Vec<u8>>>,
-    base_bytes: u64,
-    bytes: u64,
-    /// The last file ends within a command: here.
-    truncate_to: Option<u64>,
 }
 
 /// What a load found.
@@ -620,119 +603,6 @@ impl Server {
         if let Some(loading) = &mut self.persistence.loading {
             loading.awaits_script = false;
         }
-    }
-
-    /// A manifest is at hand.
-    fn take_manifest(&mut self) {
-        let Some(mut loading) = self.persistence.loading.take() else {
-            return;
-        };
-        let Stage::Manifest(text) = &loading.stage else {
-            return;
-        };
-        match Manifest::parse(text) {
-            Ok(manifest) if loading.aof.is_none() => {
-                self.aof.manifest = manifest;
-                self.go_on_with_rdb(loading);
-            }
-            Err((line, error)) if loading.aof.is_none() => {
-                let path = loading.path.escape_ascii();
-                let text = format!("{path} is passed over: {error} (line {line})");
-                self.log(LogLevel::Warning, text);
-                self.go_on_with_rdb(loading);
-            }
-            Ok(manifest) => {
-                self.begin_parts(&mut loading, manifest);
-                self.next_part(loading);
-            }
-            Err((line, error)) => {
-                self.loading_failed(&loading, &format!("{error} (line {line})"));
-            }
-        }
-    }
-
-    /// There is no append-only file to load.
-    fn go_on_with_rdb(&mut self, mut loading: Box<Loading>) {
-        loading.path = self.config.dbfilename.clone();
-        loading.read_bytes = 0;
-        loading.stage = Stage::Rdb(Box::new(self.decoder()));
-        self.ask_chunk(&mut loading);
-        self.persistence.loading = Some(loading);
-    }
-
-    fn begin_parts(&mut self, loading: &mut Loading, manifest: Manifest) {
-        let mut left: Vec<Vec<u8>> = manifest.files().map(|file| file.name.clone()).collect();
-        left.reverse();
-        loading.aof = Some(AofParts {
-            manifest,
-            left,
-            ..AofParts::default()
-        });
-    }
-
-    /// Goes on with the next part of an append-only file, or ends.
-    fn next_part(&mut self, mut loading: Box<Loading>) {
-        let Some(aof) = &mut loading.aof else {
-            return self.end_loading(&mut loading);
-        };
-        let Some(name) = aof.left.pop() else {
-            return self.end_loading(&mut loading);
-        };
-        loading.path = self.aof_path(&name);
-        aof.name = name;
-        aof.open = None;
-        loading.read_bytes = 0;
-        loading.dbid = 0;
-        loading.stage = Stage::Head;
-        self.ask_chunk(&mut loading);
-        self.persistence.loading = Some(loading);
-    }
-
-    /// There is an append-only file of one part: it becomes the base of one of several.
-    fn upgrade_aof(&mut self) {
-        let Some(mut loading) = self.persistence.loading.take() else {
-            return;
-        };
-        let name = self.config.appendfilename.clone();
-        let manifest = Manifest::upgrade(&name);
-        let (ticket, path) = (self.next_ticket(), self.manifest_path());
-        self.orders.push_back(Order::WriteWhole {
-            ticket,
-            path,
-            bytes: manifest.to_text(),
-        });
-        self.rename_old(&name);
-        self.begin_parts(&mut loading, manifest);
-        self.next_part(loading);
-    }
-
-    fn rename_old(&mut self, name: &[u8]) {
-        let ticket = self.next_ticket();
-        let to = self.aof_path(name);
-        self.orders.push_back(Order::Rename {
-            ticket,
-            from: name.to_vec(),
-            to,
-        });
-        let text = format!(
-            "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
-            name.escape_ascii(),
-            self.config.appenddirname.escape_ascii()
-        );
-        self.log(LogLevel::Notice, text);
-    }
-
-    /// The base is where servers before 7.0 had it.
-    fn move_base(&mut self) {
-        let Some(mut loading) = self.persistence.loading.take() else {
-            return;
-        };
-        let name = self.config.appendfilename.clone();
-        self.rename_old(&name);
-        if let Some(aof) = &mut loading.aof {
-            aof.left.push(name);
-        }
-        self.next_part(loading);
     }
 
     /// A file is loaded to its end.

@@ -351,7 +351,7 @@ impl Request {
         let mut found = Vec::new();
         'ranges: for (first, end) in shape.hash_ranges(center) {
             let (first, end) = (first as f64, end as f64);
-            let from = zset.count_before(|score, _| score < first);
+            let from = zset.count_scores(first, false);
             for (item, score) in zset.range(from, usize::MAX, false) {
                 if score >= end {
                     break;

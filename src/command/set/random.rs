@@ -88,6 +88,9 @@ fn pop_one(ctx: &mut Ctx<'_>, key: Key<'_>) -> Result<(), CommandError> {
 fn pop_random(set: &mut Set, rng: &mut Rng) -> Option<Vec<u8>> {
     let member = set.random(&mut |bound| rng.below(bound))?.to_vec();
     set.remove(&member);
+    // The next pop, if this is a run of them, is given the numbers that a copy of the generator gives now.
+    let mut ahead = rng.clone();
+    set.prefetch_random(&mut |bound| ahead.below(bound));
     Some(member)
 }
 

@@ -157,6 +157,7 @@ fn pop(
             zset.drain(len - popped, popped, |_, _| {});
         }
     }
+    zset.prefetch_pops(end == End::Max);
     finish_removal(ctx, key, popped, popped == len, end.event());
     Ok(popped)
 }

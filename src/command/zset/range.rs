@@ -145,12 +145,8 @@ impl<'a> Interval<'a> {
         let (from, end) = match *self {
             Interval::Ranks(first, last) => return clamp_ranks(first, last, zset.len()),
             Interval::Scores(low, high) => (
-                zset.count_before(|score, _| {
-                    score < low.score || (low.is_exclusive && score == low.score)
-                }),
-                zset.count_before(|score, _| {
-                    score < high.score || (!high.is_exclusive && score == high.score)
-                }),
+                zset.count_scores(low.score, low.is_exclusive),
+                zset.count_scores(high.score, !high.is_exclusive),
             ),
             Interval::Names(low, high) => (
                 zset.count_before(|_, name| is_below(name, low, true)),

@@ -307,6 +307,15 @@ impl Set {
         }
     }
 
+    /// Asks the processor for what the next calls of `random` will look at, if `rand` gives the numbers that they
+    /// will be given.
+    #[inline]
+    pub fn prefetch_random(&self, rand: &mut dyn FnMut(u64) -> u64) {
+        if let SetRef::Table(table) = self.view() {
+            table.prefetch_random_fair(rand);
+        }
+    }
+
     /// `count` different members, all choices equally likely, in the set's own order; all if it has no more.
     pub fn sample(&self, count: usize, rand: &mut dyn FnMut(u64) -> u64) -> Vec<Item<'_>> {
         let mut wanted = count.min(self.len());

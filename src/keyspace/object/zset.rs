@@ -31,6 +31,8 @@ pub type LargeZSet = Owned<Tree, 3>;
 
 /// Elements of a new tree for which memory is asked at a time.
 const RUN: usize = 32;
+/// How many pops ahead a member is asked for; its bucket, whose place only its name tells, at half of that.
+const POPS_AHEAD: usize = 8;
 
 one_of! {
     /// A sorted set.
@@ -77,34 +79,44 @@ impl ZSet {
         }
     }
 
-    /// A sorted set of these elements, none twice, in the smallest encoding allowed.
+    /// A sorted set of these elements in the smallest encoding allowed; of elements with the same name the first counts.
     pub fn from_elements<'a>(
         mut elements: impl Iterator<Item = (&'a [u8], f64)>,
         limits: &ZSetLimits,
     ) -> ZSet {
-        let mut tree = Tree {
-            table: Table::with_capacity(limits.seed, elements.size_hint().0),
-            ..Tree::new(limits.seed)
-        };
-        let mut longest = 0;
+        let len = elements.size_hint().0;
+        let mut table = Table::with_capacity(limits.seed, len);
+        let mut entries = Vec::with_capacity(len);
+        let (mut longest, mut member_bytes) = (0, 0);
         let mut run: [(u64, &[u8], f64); RUN] = [(0, b"", 0.0); RUN];
         loop {
             let mut count = 0;
             for (place, (member, score)) in run.iter_mut().zip(elements.by_ref()) {
                 longest = longest.max(member.len());
                 let hash = limits.seed.hash(member);
-                tree.table.prefetch_bucket(hash);
+                table.prefetch_bucket(hash);
                 *place = (hash, member, score);
                 count += 1;
             }
-            for (hash, member, score) in &run[..count] {
-                tree.upsert_hashed(*hash, member, |_| Some(*score));
+            for &(hash, member, score) in &run[..count] {
+                debug_assert!(!score.is_nan());
+                if table.find(hash, member).is_none() {
+                    let element = table.insert(hash, ScoredMember::with_score(member, score));
+                    member_bytes += element.memory_bytes();
+                    // SAFETY: the table keeps the element for as long as the tree has its entry (invariant 2).
+                    let member = unsafe { element.to_ref() };
+                    entries.push(Scored { score, member });
+                }
             }
             if count < RUN {
                 break;
             }
         }
-        let mut zset = ZSet::from(LargeZSet::new(tree));
+        let mut zset = ZSet::from(LargeZSet::new(Tree {
+            order: OrderTree::from_entries(entries),
+            table,
+            member_bytes,
+        }));
         if limits.allows(zset.len(), longest) {
             zset.pack();
         }
@@ -283,6 +295,30 @@ impl ZSet {
         }
     }
 
+    /// Asks the processor for what the next pops at one end will touch: who takes a member mostly takes the ones
+    /// behind it soon after, and each was last touched when it was added.
+    #[inline]
+    pub fn prefetch_pops(&self, is_max: bool) {
+        let ZSetRef::Tree(tree) = self.view() else {
+            return;
+        };
+        let at = |ahead: usize| {
+            let rank = if is_max {
+                tree.order.len().checked_sub(1 + ahead)?
+            } else {
+                ahead
+            };
+            tree.order.get(rank)
+        };
+        if let Some(far) = at(POPS_AHEAD) {
+            far.member.prefetch();
+        }
+        if let Some(near) = at(POPS_AHEAD / 2) {
+            tree.table
+                .prefetch_bucket(tree.table.hash(near.member.name()));
+        }
+    }
+
     /// How many members come before the first for which `is_before` is false. It has to be true for a first part
     /// of the members and false for the rest.
     pub fn count_before(&self, mut is_before: impl FnMut(f64, &[u8]) -> bool) -> usize {
@@ -294,6 +330,16 @@ impl ZSet {
             ZSetRef::Tree(tree) => tree
                 .order
                 .count_before(|entry| is_before(entry.score, entry.member.name())),
+        }
+    }
+
+    /// How many members have a lower score than this, or with `or_equal` none that is higher.
+    pub fn count_scores(&self, score: f64, or_equal: bool) -> usize {
+        match self.view() {
+            ZSetRef::Listpack(_) => {
+                self.count_before(|other, _| other < score || (or_equal && other == score))
+            }
+            ZSetRef::Tree(tree) => tree.order.count_scores(score, or_equal),
         }
     }
 
@@ -752,6 +798,19 @@ mod tests {
             each(tree.order.memory_bytes())
         );
         assert!(each(tree.member_bytes) <= 32.0);
+    }
+
+    #[test]
+    fn of_elements_with_the_same_name_the_first_counts() {
+        let names: Vec<String> = (0..100).map(|i| format!("member:{}", i % 70)).collect();
+        let elements = names.iter().zip(0i32..);
+        let zset = ZSet::from_elements(
+            elements.map(|(name, score)| (name.as_bytes(), f64::from(-score))),
+            &limits(2),
+        );
+        assert_eq!((zset.len(), zset.iter().count()), (70, 70));
+        assert_eq!(zset.rank(b"member:69"), Some((0, -69.0)));
+        assert_eq!(zset.rank(b"member:0"), Some((69, 0.0)));
     }
 
     #[test]

@@ -243,6 +243,23 @@ fn a_fair_pick_prefers_no_element() {
 }
 
 #[test]
+fn looking_ahead_of_a_fair_pick_changes_nothing() {
+    // From growing to shrinking, with a rehash on the way each time.
+    let mut table = Table::new(SEED);
+    (0..40_000).for_each(|key| insert(&mut table, key, 0));
+    let mut state = 1;
+    while !table.is_empty() {
+        let mut ahead = state;
+        table.prefetch_random_fair(&mut |bound| (lcg(&mut ahead) >> 3) % bound);
+        let picked = table
+            .random_fair(&mut |bound| (lcg(&mut state) >> 3) % bound)
+            .map(number)
+            .expect("an element");
+        assert!(remove(&mut table, picked).is_some());
+    }
+}
+
+#[test]
 fn random_reaches_every_element() {
     let mut table = Table::new(SEED);
     (0..400).for_each(|key| insert(&mut table, key, 0));
