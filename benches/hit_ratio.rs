@@ -1,6 +1,6 @@
 //! Bench: how often a cache that evicts finds what it is asked for, beside real servers.
 //!
-//!     cargo bench --bench hit_ratio [-- SECONDS]         300 without
+//!     cargo bench --bench hit_ratio [-- SECONDS [POLICY]]         300, and all of them, without
 //!
 //! Drives Retrace and its peers (see `servers`) with the same accesses: keys drawn from a Zipf distribution by a generator
 //! with a fixed seed, read, and written when they were missing. Each server gets the memory in which it holds the same
@@ -228,6 +228,11 @@ impl Limit {
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
     let seconds = numbers.next().unwrap_or(SECONDS);
+    let policy = std::env::args()
+        .skip(1)
+        .find(|arg| arg.starts_with("allkeys"));
+    let is_wanted = |row: &&(&str, u32)| policy.as_ref().is_none_or(|policy| policy == row.0);
+    let rows: Vec<_> = ROWS.iter().filter(is_wanted).collect();
     let paths = servers::paths();
     let figures = std::thread::scope(|scope| {
         let start = |row| {
@@ -236,10 +241,10 @@ fn main() {
                 .map(|path| scope.spawn(move || measure(path, row, seconds)));
             runs.collect::<Vec<_>>()
         };
-        let runs: Vec<Vec<_>> = ROWS.iter().map(|row| start(*row)).collect();
+        let runs: Vec<Vec<_>> = rows.iter().map(|row| start(**row)).collect();
         let join = |run: std::thread::ScopedJoinHandle<'_, _>| run.join().expect("a figure");
-        let rows = runs.into_iter();
-        rows.map(|row| row.into_iter().map(join).collect::<Vec<_>>())
+        let runs = runs.into_iter();
+        runs.map(|row| row.into_iter().map(join).collect::<Vec<_>>())
             .collect::<Vec<_>>()
     });
     print!("| hits, % (keys held) | samples |");
@@ -248,7 +253,7 @@ fn main() {
         print!(" {} |", name.to_string_lossy());
     }
     println!("\n|---|---:|{}", "---:|".repeat(paths.len()));
-    for (row, figures) in ROWS.iter().zip(figures) {
+    for (row, figures) in rows.iter().zip(figures) {
         print!("| {} | {} |", row.0, row.1);
         for (share, keys) in figures {
             print!(" {share:.2} ({keys:.0}) |");

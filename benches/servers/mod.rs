@@ -5,12 +5,16 @@
 //! the command line of each, such as `--appendonly yes`.
 #![allow(dead_code, reason = "each bench uses its own part")]
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// Tries to start a server on a port that nobody else has.
+const STARTS: usize = 5;
 
 /// A server that runs until this is dropped.
 pub struct Server {
@@ -24,6 +28,17 @@ pub struct Server {
 impl Server {
     /// Starts it on a free port, without files of data unless `RETRACE_BENCH_ARGS` says so, and waits until it listens.
     pub fn start(path: &Path) -> Server {
+        // A port that was free may have gone to another server by then, which would answer in the place of this one, and
+        // end under the hands of its client.
+        for _ in 0..STARTS {
+            if let Some(server) = Server::try_start(path) {
+                return server;
+            }
+        }
+        panic!("{}: it does not listen", path.display());
+    }
+
+    fn try_start(path: &Path) -> Option<Server> {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.expect("a free port").port();
         let dir = TempDir::new().expect("a folder for files");
@@ -37,18 +52,39 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let server = Server {
+        let mut server = Server {
             name: name.into_owned(),
             child,
             port,
             _dir: dir,
         };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "{} does not listen", server.name);
-            std::thread::sleep(Duration::from_millis(5));
+        while Instant::now() < deadline {
+            match server.process_id() {
+                Some(id) if id == server.child.id() => return Some(server),
+                Some(_) => return None,
+                None if !matches!(server.child.try_wait(), Ok(None)) => return None,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
         }
-        server
+        None
+    }
+
+    /// The process that answers at the port, if one does.
+    fn process_id(&self) -> Option<u32> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        // With nobody at the port, the kernel may connect a stream with itself.
+        if stream.local_addr().ok()? == stream.peer_addr().ok()? {
+            return None;
+        }
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(b"INFO server\r\nQUIT\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let id = text
+            .lines()
+            .find_map(|line| line.strip_prefix("process_id:"));
+        id?.parse().ok()
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -258,7 +258,8 @@ impl Engine {
     }
 
     /// Runs what EXEC took out of the queue; a command that waits for the shell interrupts it. For a `Want`
-    /// nobody else runs before the answer; an `Order` (CONFIG REWRITE) is carried out at the end of the turn.
+    /// nobody else runs before the answer; an `Order` (CONFIG REWRITE) is carried out at the end of the turn, and
+    /// others are held until the whole transaction has run.
     pub(super) fn run_exec(&mut self, client: &mut Client) {
         let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);
@@ -305,8 +306,10 @@ impl Engine {
         client.last_command = exec;
     }
 
-    /// A transaction waits for the shell: what it has caused so far waits with it, as others may run meanwhile.
+    /// A transaction waits for the shell: what it has caused so far waits with it, as ticks may run meanwhile, and other
+    /// clients where a script stands still that they may end.
     fn suspend_exec(&mut self, client: &Client, args: Args<'_>) {
+        self.hold_others(client);
         let suspended = Suspended {
             argv: OwnedArgs::new(args),
             effects: std::mem::take(&mut self.server.effects.propagated),
@@ -316,14 +319,21 @@ impl Engine {
 
     /// The same once more.
     pub(super) fn suspend_again(&mut self, client: &Client) {
+        self.hold_others(client);
         if let Some(suspended) = self.suspended.get_mut(&client.conn) {
             let propagated = &mut self.server.effects.propagated;
             suspended.effects.append(propagated);
         }
     }
 
+    fn hold_others(&mut self, client: &Client) {
+        let awaits = client.flags.has(ClientFlags::AWAITING);
+        self.server.hold_for_exec(awaits);
+    }
+
     /// A transaction that had to wait for the shell has come to its end.
     pub(super) fn end_exec(&mut self, client: &mut Client) {
+        self.server.hold_for_exec(false);
         if self.open_exec == Some(client.conn) {
             self.open_exec = None;
         }
@@ -374,7 +384,8 @@ impl Engine {
             return Err(CommandError::Loading);
         }
         // The end of the server can be hurried up or called off while it saves.
-        Ok(restraint.has(Restraint::HELD) && name != "shutdown")
+        let is_held = restraint.has(Restraint::HELD) && name != "shutdown";
+        Ok(is_held || restraint.has(Restraint::EXEC_OPEN))
     }
 
     /// Calls the handler and settles its effects and accounts.
@@ -730,7 +741,7 @@ fn describe(command: &str, args: Args<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::border::{Boot, Peer, Reading};
+    use crate::border::{Boot, CloseReason, Order, Peer, Reading};
     use crate::config::Config;
     use crate::state::{ConnId, UnixMicros};
 
@@ -774,6 +785,10 @@ mod tests {
         fn send(&mut self, text: &[u8], step_us: i64) {
             self.engine.read_buffer(self.conn)[..text.len()].copy_from_slice(text);
             self.engine.handle_read(self.conn, text.len());
+            self.answer_wants(step_us);
+        }
+
+        fn answer_wants(&mut self, step_us: i64) {
             while let Some(want) = self.engine.poll_want() {
                 match want {
                     Want::Reading => self.engine.handle_reading(Reading::default()),
@@ -813,6 +828,45 @@ mod tests {
         bench.send(b"PING\r\nSLOWLOG LEN\r\nPING\r\nSLOWLOG LEN\r\n", 10);
         assert_eq!(bench.figures("slowlog|len"), (2, 20));
         assert_eq!(bench.figures("ping"), (2, 20));
+    }
+
+    #[test]
+    fn a_transaction_that_waits_for_the_shell_ends_without_its_client() {
+        let mut bench = Bench::new(Config::default());
+        bench.engine.server.process.config_file = Some("conf".into());
+        let peer = Peer {
+            addr: "/s:0".into(),
+            local_addr: "/s:0".into(),
+            is_unix: true,
+            is_local: true,
+            fd: 6,
+        };
+        let leaving = bench.conn;
+        bench.send(
+            b"MULTI\r\nINCR n\r\nCONFIG REWRITE\r\nINCR n\r\nCONFIG REWRITE\r\nINCR n\r\nEXEC\r\nINCR n\r\n",
+            10,
+        );
+        bench.engine.handle_closed(leaving, CloseReason::Error);
+        bench.conn = bench.engine.handle_accept(peer);
+        assert_ne!(bench.conn, leaving, "the place is not free yet");
+        assert_eq!(bench.engine.server.clients.len(), 1);
+        bench.send(b"GET n\r\n", 10);
+        let said = bench.engine.output_slice(bench.conn);
+        assert_eq!(said, Some(&b""[..]), "it waits for the end");
+        let mut rewrites = 0;
+        while let Some(order) = bench.engine.poll_order() {
+            if let Order::RewriteConfig { ticket, .. } = order {
+                rewrites += 1;
+                bench.engine.handle_done(ticket, Ok(Vec::new()));
+                bench.answer_wants(10);
+            }
+        }
+        assert_eq!(rewrites, 2);
+        bench.engine.handle_time(UnixMicros(bench.now_us));
+        bench.answer_wants(10);
+        let said = bench.engine.output_slice(bench.conn);
+        assert_eq!(said, Some(&b"$1\r\n3\r\n"[..]));
+        assert_eq!(bench.engine.server.clients.vacant(), leaving);
     }
 
     #[test]

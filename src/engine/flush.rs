@@ -83,7 +83,7 @@ impl Engine {
         let drained = pending == 0;
         let asap = client.flags.has(ClientFlags::CLOSE_ASAP);
         if asap || (drained && client.flags.has(ClientFlags::CLOSE_AFTER_REPLY)) {
-            self.forget(conn);
+            self.part_with(conn);
             return Flush::Close;
         }
         if client.flags.has(ClientFlags::THROTTLED) && pending < RESUME_BELOW {

@@ -419,7 +419,7 @@ impl Engine {
             let text = format!("{what} {}", line.trim_end());
             self.server.log(LogLevel::Verbose, text);
         }
-        self.forget(conn);
+        self.part_with(conn);
     }
 
     /// What the shell must give before anything else goes on.
@@ -546,7 +546,9 @@ impl Engine {
     /// Goes on with a client that was held back.
     fn resume(&mut self, conn: ConnId) {
         self.process(conn);
-        self.resumed.push_back(conn);
+        if self.server.clients.is_used(conn) {
+            self.resumed.push_back(conn);
+        }
     }
 
     /// Connections that may be read again, whether or not their sockets have said anything.
@@ -666,10 +668,28 @@ impl Engine {
         self.server.process.config_file.as_deref()
     }
 
+    /// The connection is closed. Its client is forgotten, unless a transaction or a script of it has begun: that has
+    /// been accepted, and goes on to its end whoever is still there to hear of it.
+    fn part_with(&mut self, conn: ConnId) {
+        let client = self.server.clients.get(conn);
+        if client.is_some_and(|client| self.has_begun(client)) {
+            self.server.clients.retire(conn);
+            self.server.count_client_at(conn);
+        } else {
+            self.forget(conn);
+        }
+    }
+
+    /// Whether a transaction or a script of the client has begun and not come to its end.
+    fn has_begun(&self, client: &Client) -> bool {
+        let has_script =
+            client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some();
+        has_script || self.suspended.contains_key(&client.conn)
+    }
+
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
-        self.adopt_orphan(conn);
         let client = self.server.clients.remove(conn);
         self.server.clients_memory -= client.as_ref().map_or(0, |client| client.counted_bytes);
         if client.is_some_and(|client| client.flags.has(ClientFlags::FLUSH_QUEUED)) {
@@ -681,21 +701,6 @@ impl Engine {
         self.released.retain(|of| *of != conn);
         if self.interrupted == Some(conn) {
             self.interrupted = None;
-        }
-        if self.open_exec == Some(conn) {
-            self.open_exec = None;
-        }
-        // What its transaction has done by now has happened; one whose script goes on without it ends later.
-        let goes_on = self
-            .script
-            .orphan
-            .as_ref()
-            .is_some_and(|orphan| orphan.conn == conn);
-        if !goes_on && let Some(suspended) = self.suspended.remove(&conn) {
-            let mut others =
-                std::mem::replace(&mut self.server.effects.propagated, suspended.effects);
-            self.server.flush_effects(true);
-            self.server.effects.propagated.append(&mut others);
         }
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

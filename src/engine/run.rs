@@ -132,12 +132,17 @@ impl Engine {
         if !is_interrupted {
             self.server.count_client(&mut client);
         }
-        let has_output = client.reply.pending() > 0 || client.is_closing();
+        let is_gone = client.flags.has(ClientFlags::GONE);
+        let is_over = is_gone && !self.has_begun(&client);
+        let has_output = (client.reply.pending() > 0 || client.is_closing()) && !is_gone;
         if has_output && !client.flags.has(ClientFlags::FLUSH_QUEUED) {
             client.flags.set(ClientFlags::FLUSH_QUEUED, true);
             self.server.queue_flush(conn);
         }
         self.server.clients.put_back(client);
+        if is_over && !is_interrupted {
+            self.forget(conn);
+        }
         if !is_interrupted {
             self.evict_clients();
         }

@@ -33,8 +33,6 @@ pub(super) struct ScriptSeat {
     saved_flags: ClientFlags,
     /// The client whose script counts as busy.
     conn: Option<ConnId>,
-    /// The same if it has gone meanwhile.
-    pub(super) orphan: Option<Box<Client>>,
 }
 
 /// How far a script came.
@@ -136,38 +134,16 @@ impl Engine {
 
     /// A turn begins while a script counts as busy: it runs up to its next tick.
     pub(super) fn continue_busy_script(&mut self) {
-        if let Some(mut client) = self.script.orphan.take() {
-            match self.resume_script(&mut client) {
-                None => self.script.orphan = Some(client),
-                Some(_) => {
-                    client.flags.set(ClientFlags::SCRIPTING, false);
-                    self.run_exec(&mut client);
-                    self.end_exec(&mut client);
-                }
-            }
-            return;
-        }
         if self.script.conn == Some(LOADER) {
             return self.resume_loaded_script();
         }
         if let Some(conn) = self.script.conn {
             self.process(conn);
-            if self.server.scripting.busy.is_none() {
+            if self.server.scripting.busy.is_none() && self.server.clients.is_used(conn) {
                 self.resumed.push_back(conn); // it was not read meanwhile
             }
         }
         self.run_released();
-    }
-
-    /// The client whose script stands still is gone: the script goes on all the same.
-    pub(super) fn adopt_orphan(&mut self, conn: ConnId) {
-        let is_owner = self.server.clients.get(conn).is_some_and(|client| {
-            client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some()
-        });
-        if is_owner {
-            self.script.orphan = self.server.clients.remove(conn);
-            self.script.conn = None;
-        }
     }
 
     /// Lets the script go on until it ends or has to stand still.

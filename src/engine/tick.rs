@@ -452,10 +452,8 @@ impl Engine {
 
     /// Lets paused clients go on when their time is up, or the pause was lifted.
     fn end_pause(&mut self) {
-        if self.server.is_paused() {
-            return;
-        }
-        let had_pause = self.server.pause.take().is_some();
+        // Those who were held for another reason go on, and a pause that is left holds them once more.
+        let had_pause = !self.server.is_paused() && self.server.pause.take().is_some();
         if !had_pause && !self.server.unpaused {
             return;
         }

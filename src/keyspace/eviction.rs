@@ -1,9 +1,12 @@
 //! Eviction: which key to give up next, when memory has reached its limit.
 //!
 //! An approximation as Redis has it (its "LRU" since version 3): a few keys are sampled at a time, and the best
-//! candidates of all samples so far wait in a small pool. It departs from there in two places: what is sampled are
-//! whole buckets, so a sample is a little larger than asked for; and a candidate that was used since it was sampled
-//! is dropped from the pool instead of evicted.
+//! candidates of all samples so far wait in a small pool. It departs from there in four places: what is sampled are
+//! whole buckets, so a sample is a little larger than asked for; a candidate that was used since it was sampled is
+//! dropped from the pool instead of evicted; of two with the same LFU counter, the one that has lost less of it to
+//! decay goes first, for it was never used as often (with what `benches/eviction.rs` simulates, that is worth 1.6
+//! points of the hit ratio); and chance decides between those that are alike in this too. Were it the order of a bucket,
+//! the newest keys would be the first to go, as they take the places of those that went before.
 //!
 //! An entry has 24 bits to remember its use. With an LFU policy they are the minute of the last use and a counter
 //! that grows ever more slowly; otherwise they are the second of the last use (or, with LRM, change):
@@ -149,9 +152,12 @@ impl UsageClock {
 
     /// The counter of an entry now: less by one for each span of `lfu-decay-time` in which it was not used.
     pub fn count(&self, remembered: u32) -> u32 {
+        (remembered & LFU_MAX).saturating_sub(self.decay(remembered))
+    }
+
+    fn decay(&self, remembered: u32) -> u32 {
         let idle_minutes = self.minutes.wrapping_sub(remembered >> 8) & 0xffff;
-        let spans = idle_minutes.checked_div(self.decay_minutes).unwrap_or(0);
-        (remembered & LFU_MAX).saturating_sub(spans)
+        idle_minutes.checked_div(self.decay_minutes).unwrap_or(0)
     }
 
     /// One use in `(count - 5) * factor + 1` is counted.
@@ -173,7 +179,12 @@ impl UsageClock {
             return u64::MAX - u64::try_from(deadline).unwrap_or(0);
         }
         match self.usage {
-            Usage::Frequency => u64::from(LFU_MAX - self.count(entry.lru())),
+            Usage::Frequency => {
+                // Decay goes on below zero, so that those that nobody wants any more differ too.
+                let undecayed = entry.lru() & LFU_MAX;
+                let lost = LFU_MAX - undecayed + self.decay(entry.lru());
+                u64::from(lost << 8 | (LFU_MAX - undecayed))
+            }
             Usage::LastUse | Usage::LastChange => u64::from(self.idle_secs(entry.lru())),
         }
     }
@@ -183,9 +194,17 @@ impl UsageClock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Candidate {
     score: u64,
+    /// Which of two with the same score goes first: the one with the greater luck, so to speak.
+    luck: u64,
     dbid: u32,
     hash: u64,
     key: Vec<u8>,
+}
+
+impl Candidate {
+    fn rank(&self) -> (u64, u64) {
+        (self.score, self.luck)
+    }
 }
 
 /// A key that is to go.
@@ -242,13 +261,16 @@ impl Pool {
         }
         for (dbid, db) in dbs.iter_mut().enumerate().filter(|(_, db)| may_go(db)) {
             let dbid = dbid as u32;
+            // Odd, so that each key has a luck of its own, and another one in the next search.
+            let salt = random() | 1;
             sample(
                 db,
                 policy.is_volatile(),
                 samples,
                 random,
                 &mut |entry, hash| {
-                    self.offer(clock.score(policy, entry), dbid, hash, entry.key());
+                    let rank = (clock.score(policy, entry), hash.wrapping_mul(salt));
+                    self.offer(rank, dbid, hash, entry.key());
                 },
             );
         }
@@ -308,9 +330,9 @@ impl Pool {
     }
 
     /// Takes a candidate into the pool if it is better than one that is there, or there is room.
-    fn offer(&mut self, score: u64, dbid: u32, hash: u64, key: &[u8]) {
+    fn offer(&mut self, rank: (u64, u64), dbid: u32, hash: u64, key: &[u8]) {
         let is_full = self.candidates.len() >= POOL_LEN;
-        if is_full && self.candidates[0].score >= score {
+        if is_full && self.candidates[0].rank() >= rank {
             return;
         }
         let same = |of: &Candidate| of.hash == hash && of.dbid == dbid && of.key == key;
@@ -319,10 +341,10 @@ impl Pool {
         } else if is_full {
             self.candidates.remove(0);
         }
-        // Of equals, the one that came first is the next to go.
-        let at = self.candidates.partition_point(|of| of.score < score);
+        let at = self.candidates.partition_point(|of| of.rank() < rank);
         let candidate = Candidate {
-            score,
+            score: rank.0,
+            luck: rank.1,
             dbid,
             hash,
             key: key.to_vec(),
@@ -468,6 +490,66 @@ mod tests {
             victims(&mut dbs, EvictionPolicy::AllkeysLfu, 50, 3).join(" "),
             "z x y"
         );
+    }
+
+    #[test]
+    fn of_equal_counters_the_one_goes_that_was_never_higher() {
+        let seed = HashSeed([3; 16]);
+        let at = |minutes: i64, count| clock(Usage::Frequency, minutes * 60).with_count(count);
+        let keys = [
+            ("never", None, at(100, 5)),
+            ("once", None, at(98, 7)),
+            ("hot", None, at(10, 95)),
+            ("warm", None, at(100, 6)),
+            // All three have a counter of zero by now; the longer nothing was left to decay, the sooner they go.
+            ("long gone", None, at(10, 30)),
+            ("gone", None, at(60, 30)),
+            ("new and gone", None, at(85, 5)),
+        ];
+        let mut dbs = [db_of(seed, &keys)];
+        let gone = victims(&mut dbs, EvictionPolicy::AllkeysLfu, 100 * 60, 7);
+        let want = [
+            "long gone",
+            "new and gone",
+            "gone",
+            "never",
+            "once",
+            "hot",
+            "warm",
+        ];
+        assert_eq!(gone, want);
+    }
+
+    #[test]
+    fn the_newest_keys_of_a_bucket_are_not_the_first_to_go() {
+        // The story: of keys with the same score the first ones of a bucket came into the pool, and these were the
+        // newest ones, which take the places of those that went before.
+        let seed = HashSeed([11; 16]);
+        let mut dbs = [db_of(seed, &[])];
+        let clock = clock(Usage::Frequency, 6000);
+        let (mut pool, mut rng) = (Pool::default(), crate::state::Rng::new(1));
+        let mut ages = Vec::new();
+        for number in 0..40_000u32 {
+            let key = number.to_be_bytes();
+            dbs[0].insert(
+                seed.hash(&key),
+                Entry::new_str(&key, b"", None, clock.fresh()),
+            );
+            if dbs[0].len() <= 1000 {
+                continue;
+            }
+            let policy = EvictionPolicy::AllkeysLfu;
+            let found = pool.search(&mut dbs, policy, &clock, 5, &mut || rng.next_u64());
+            if let Search::Found(victim) = found {
+                dbs[0].remove(victim.hash, &victim.key);
+                let born = u32::from_be_bytes(victim.key.try_into().expect("four bytes"));
+                ages.push(number - born);
+            }
+        }
+        // Half of those that go at random are younger than 693.
+        ages.sort_unstable();
+        let median = ages[ages.len() / 2];
+        assert!((630..760).contains(&median), "{median}");
     }
 
     #[test]

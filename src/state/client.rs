@@ -92,6 +92,8 @@ impl ClientFlags {
     pub const REPLY_SKIP: ClientFlags = ClientFlags(1 << 7);
     /// In the list of clients with output to offer.
     pub const FLUSH_QUEUED: ClientFlags = ClientFlags(1 << 8);
+    /// The connection is closed; only what it had begun, a transaction or a script, goes on to its end.
+    pub const GONE: ClientFlags = ClientFlags(1 << 9);
     /// CLIENT PAUSE holds the parked command back.
     pub const PAUSED: ClientFlags = ClientFlags(1 << 10);
     /// The engine waits for the shell's answer before this client goes on.
@@ -480,8 +482,23 @@ impl Clients {
         }
         *used = false;
         self.first_free = self.first_free.min(at);
-        self.len -= 1;
-        self.slots.get_mut(at)?.take()
+        let client = self.slots.get_mut(at)?.take();
+        let is_gone = client
+            .as_ref()
+            .is_some_and(|client| client.flags.has(ClientFlags::GONE));
+        self.len -= usize::from(!is_gone);
+        client
+    }
+
+    /// The client is gone, but keeps its slot until what it had begun has come to its end.
+    pub fn retire(&mut self, conn: ConnId) {
+        if let Some(client) = self.get_mut(conn)
+            && !client.flags.has(ClientFlags::GONE)
+        {
+            let flags = ClientFlags::GONE.or(ClientFlags::CLOSE_ASAP);
+            client.flags.set(flags, true);
+            self.len -= 1;
+        }
     }
 
     /// Whether there is such a client, taken out or not.
@@ -513,7 +530,7 @@ impl Clients {
         self.slots.get_mut(conn.0 as usize)?.as_deref_mut()
     }
 
-    /// How many there are, those taken out included.
+    /// How many are connected, those taken out included.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -528,12 +545,13 @@ impl Clients {
         self.slots.len()
     }
 
-    /// All that are not taken out, by slot.
+    /// All that are connected and not taken out, by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
-        self.slots.iter().filter_map(|slot| slot.as_deref())
+        let clients = self.slots.iter().filter_map(|slot| slot.as_deref());
+        clients.filter(|client| !client.flags.has(ClientFlags::GONE))
     }
 
-    /// All that are not taken out, by slot.
+    /// All that are not taken out, by slot, those that are gone included.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
         self.slots.iter_mut().filter_map(|slot| slot.as_deref_mut())
     }

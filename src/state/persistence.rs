@@ -43,6 +43,8 @@ impl Restraint {
     pub const AOF_FAILED: Restraint = Restraint(4);
     /// Clients wait until something that concerns all data is done.
     pub const HELD: Restraint = Restraint(8);
+    /// A transaction waits for the shell's answer to a command of its own: others wait for its end.
+    pub const EXEC_OPEN: Restraint = Restraint(16);
 
     #[inline]
     pub fn is_none(self) -> bool {
@@ -357,8 +359,17 @@ impl Server {
 
     /// All clients but those who get a reply wait, or no longer do.
     pub fn hold(&mut self, on: bool) {
-        let was = self.restraint.has(Restraint::HELD);
-        self.restraint.set(Restraint::HELD, on);
+        self.hold_for(Restraint::HELD, on);
+    }
+
+    /// The same until a transaction has come to its end.
+    pub fn hold_for_exec(&mut self, on: bool) {
+        self.hold_for(Restraint::EXEC_OPEN, on);
+    }
+
+    fn hold_for(&mut self, reason: Restraint, on: bool) {
+        let was = self.restraint.has(reason);
+        self.restraint.set(reason, on);
         // The next tick lets them go on, as at the end of a pause.
         self.unpaused |= was && !on;
     }

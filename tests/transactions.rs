@@ -1,0 +1,132 @@
+//! Transactions that the shell interrupts: one runs to its end without its client, and who watches sees them in order.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside the server, where sockets, files and clocks are"
+)]
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use support::pair::OPTIONS;
+use support::{Client, Server, oracle_server, request};
+
+/// Several requests in one piece.
+fn requests(lines: &[&str]) -> Vec<u8> {
+    let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+    words.flat_map(|words| request(&words)).collect()
+}
+
+/// A client whose connection the server has seen.
+fn greeted(server: &Server) -> (Client, String) {
+    let mut client = server.connect();
+    let id = client.run("CLIENT ID").to_string();
+    (client, id)
+}
+
+#[test]
+fn a_transaction_that_waits_for_the_shell_survives_its_client() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (journal, config) = (dir.path().join("journal"), dir.path().join("conf"));
+    fs::write(&config, "save \"\"\nenable-debug-command yes\n").expect("a file");
+    let mut server = Server::start(&[
+        config.to_str().expect("a plain path"),
+        "--record",
+        journal.to_str().expect("a plain path"),
+    ]);
+    let (mut sleeper, _) = greeted(&server);
+    let (mut two, _) = greeted(&server);
+    for round in 1..=6 {
+        let (mut one, id) = greeted(&server);
+        // While the server sleeps, all requests arrive, so that one turn serves them.
+        sleeper.send(&requests(&["DEBUG SLEEP 0.05"]));
+        one.send(&requests(&[
+            "MULTI",
+            "INCR n",
+            "CONFIG REWRITE",
+            "INCR n",
+            "CONFIG SET maxclients 500",
+            "CONFIG REWRITE",
+            "RPUSH list x",
+            "INCR n",
+            "EXEC",
+        ]));
+        if round % 2 == 0 {
+            // The end of a connection with a reply that was not read is a reset one.
+            one.send(&requests(&["PING"]));
+            drop(one);
+        } else {
+            let id = id.trim_start_matches(':');
+            two.send(&requests(&[&format!("CLIENT KILL ID {id}")]));
+            two.read();
+        }
+        sleeper.read();
+        support::wait_for("the end of the transaction", || {
+            (two.run("GET n").text() == (3 * round).to_string()).then_some(())
+        });
+        assert_eq!(two.run("LLEN list").to_string(), round.to_string());
+    }
+    sleeper.send(b"SHUTDOWN NOSAVE\r\n");
+    server.wait_for_end();
+    let replay = Command::new(env!("CARGO_BIN_EXE_retrace"))
+        .arg("replay")
+        .arg(&journal)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&replay.stdout);
+    assert!(replay.status.success(), "{said}");
+    assert!(said.contains("identical"), "{said}");
+}
+
+/// What a watcher sees while a transaction is interrupted and others write, without times and addresses.
+fn watched(server: &Server) -> Vec<String> {
+    let (mut watcher, _) = greeted(server);
+    let (mut sleeper, _) = greeted(server);
+    let ((mut one, _), (mut two, _)) = (greeted(server), greeted(server));
+    watcher.run("MONITOR");
+    sleeper.send(&requests(&["DEBUG SLEEP 0.05"]));
+    one.send(&requests(&[
+        "MULTI",
+        "SET a 1",
+        "CONFIG SET maxclients 501",
+        "SET a 2",
+        "SLOWLOG LEN",
+        "INFO server",
+        "CONFIG SET maxclients 502",
+        "SET a 3",
+        "EXEC",
+        "SET a 4",
+    ]));
+    two.send(&requests(&["SET b 1", "SET b 2"]));
+    sleeper.read();
+    for _ in 0..10 {
+        one.read();
+    }
+    two.read();
+    two.read();
+    two.run("ECHO end");
+    let mut lines = Vec::new();
+    while lines
+        .last()
+        .is_none_or(|line: &String| !line.contains("end"))
+    {
+        let line = watcher.read().text();
+        let (_, command) = line.split_once("] ").expect("a time and an address");
+        lines.push(command.to_owned());
+    }
+    lines
+}
+
+#[test]
+fn who_watches_sees_an_interrupted_transaction_as_on_a_real_server() {
+    let Some(real) = oracle_server(OPTIONS) else {
+        return;
+    };
+    let ours = Server::start(OPTIONS);
+    for _ in 0..3 {
+        assert_eq!(watched(&ours), watched(&real));
+    }
+}
