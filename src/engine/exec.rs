@@ -474,10 +474,11 @@ impl Engine {
         if !client.exec.is_empty() {
             self.run_exec(client);
             // One that waits for the shell, if only behind its last command, is followed up afterwards.
-            if self.server.want.is_some() {
+            let waits = self.server.want.is_some() || client.flags.has(ClientFlags::SCRIPTING);
+            if waits {
                 self.open_exec = Some(client.conn);
             }
-            if self.server.want.is_some() || !client.exec.is_empty() {
+            if waits || !client.exec.is_empty() {
                 self.suspend_exec(client, args);
                 self.running = None;
                 self.server.running = outer;

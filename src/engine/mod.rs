@@ -502,6 +502,7 @@ impl Engine {
         for ((conn, client_id), answer) in std::mem::take(&mut self.server.persistence.answers) {
             match answer {
                 Answer::Ok => self.answer(conn, client_id, Ok(())),
+                Answer::GoOn => self.end_script_wait(conn, client_id),
                 Answer::Error(error) => self.answer(conn, client_id, Err(error)),
                 Answer::Synced { local } => self.answer_with(conn, client_id, |_, client| {
                     client.reply.array(2);

@@ -321,20 +321,33 @@ pub fn to_dense(value: &mut Vec<u8>) -> Result<(), Corrupt> {
     Ok(())
 }
 
-/// Calls `f` with each run of equal registers of a valid value, in order: the first one, how many, what they hold.
+/// Four registers of a dense value, which lie in three bytes.
+fn unpack([a, b, c]: [u8; 3]) -> [u8; 4] {
+    let bits = u32::from_le_bytes([a, b, c, 0]);
+    let spread =
+        bits & 0x3f | (bits & 0xfc0) << 2 | (bits & 0x3_f000) << 4 | (bits & 0xfc_0000) << 6;
+    spread.to_le_bytes()
+}
+
+fn pack(quad: [u8; 4]) -> [u8; 3] {
+    let [a, b, c, d] = quad.map(u32::from);
+    let [x, y, z, _] = (a | b << 6 | c << 12 | d << 18).to_le_bytes();
+    [x, y, z]
+}
+
+fn larger(a: [u8; 4], b: [u8; 4]) -> [u8; 4] {
+    std::array::from_fn(|at| a[at].max(b[at]))
+}
+
+/// The registers of a dense value by fours.
+fn dense_quads(value: &[u8]) -> impl Iterator<Item = [u8; 4]> {
+    let (groups, _) = value[HEADER..].as_chunks::<3>();
+    groups.iter().map(|group| unpack(*group))
+}
+
+/// Calls `f` with each run of equal registers of a valid sparse value, in order: the first one, how many, what they
+/// hold.
 fn each_run(value: &[u8], mut f: impl FnMut(usize, usize, u8)) -> Result<(), Corrupt> {
-    if !is_sparse(value) {
-        // Four registers lie in three bytes.
-        let (groups, _) = value[HEADER..].as_chunks::<3>();
-        for (group, [a, b, c]) in groups.iter().enumerate() {
-            let bits = u32::from_le_bytes([*a, *b, *c, 0]);
-            for at in 0..4 {
-                let register = (bits >> (at * REGISTER_BITS)) as u8 & REGISTER_MAX;
-                f(group * 4 + at, 1, register);
-            }
-        }
-        return Ok(());
-    }
     let mut seen = 0;
     for (_, first, run) in runs(value) {
         seen = first + run.len();
@@ -352,6 +365,13 @@ fn each_run(value: &[u8], mut f: impl FnMut(usize, usize, u8)) -> Result<(), Cor
 
 /// Raises `registers` to those of a valid value.
 pub fn merge(registers: &mut Registers, value: &[u8]) -> Result<(), Corrupt> {
+    if !is_sparse(value) {
+        let (quads, _) = registers.as_chunks_mut::<4>();
+        for (quad, other) in quads.iter_mut().zip(dense_quads(value)) {
+            *quad = larger(*quad, other);
+        }
+        return Ok(());
+    }
     each_run(value, |first, len, register| {
         for other in &mut registers[first..first + len] {
             *other = (*other).max(register);
@@ -365,6 +385,14 @@ pub fn absorb(
     registers: &Registers,
     sparse_len_max: usize,
 ) -> Result<(), Corrupt> {
+    if !is_sparse(value) {
+        let (groups, _) = value[HEADER..].as_chunks_mut::<3>();
+        let (quads, _) = registers.as_chunks::<4>();
+        for (group, quad) in groups.iter_mut().zip(quads) {
+            *group = pack(larger(unpack(*group), *quad));
+        }
+        return Ok(());
+    }
     for (index, register) in registers.iter().enumerate() {
         if *register > 0 {
             raise(value, index, *register, sparse_len_max)?;
@@ -415,6 +443,9 @@ pub fn mark_stale(value: &mut [u8]) {
 
 /// How many distinct elements a valid value has seen.
 pub fn estimate(value: &[u8]) -> Result<u64, Corrupt> {
+    if !is_sparse(value) {
+        return Ok(estimate_from(&count_quads(dense_quads(value))));
+    }
     let mut counts = [0; REGISTER_MAX as usize + 1];
     each_run(value, |_, len, register| {
         counts[usize::from(register)] += len
@@ -424,11 +455,22 @@ pub fn estimate(value: &[u8]) -> Result<u64, Corrupt> {
 
 /// How many distinct elements made these registers.
 pub fn estimate_registers(registers: &Registers) -> u64 {
-    let mut counts = [0; REGISTER_MAX as usize + 1];
-    for register in registers {
-        counts[usize::from(register & REGISTER_MAX)] += 1;
+    let quads = registers.as_chunks::<4>().0.iter();
+    estimate_from(&count_quads(
+        quads.map(|quad| quad.map(|register| register & REGISTER_MAX)),
+    ))
+}
+
+/// How many registers hold each value. Each of a quad has a count of its own, as neighbours often hold the same, and a
+/// count that has just been written is slow to read.
+fn count_quads(quads: impl Iterator<Item = [u8; 4]>) -> [usize; REGISTER_MAX as usize + 1] {
+    let mut lanes = [[0u32; REGISTER_MAX as usize + 1]; 4];
+    for quad in quads {
+        for (lane, register) in lanes.iter_mut().zip(quad) {
+            lane[usize::from(register)] += 1;
+        }
     }
-    estimate_from(&counts)
+    std::array::from_fn(|value| lanes.iter().map(|lane| lane[value] as usize).sum())
 }
 
 /// The estimate from how many registers hold each value: Ertl's algorithm 6.
@@ -608,6 +650,16 @@ mod tests {
             prop_assert!(is_sparse(&sparse));
             prop_assert_eq!(registers(&sparse), registers(&dense));
             prop_assert_eq!(estimate(&sparse), estimate(&dense));
+            let all = registers(&dense).expect("it is sound");
+            prop_assert_eq!(estimate(&sparse), Ok(estimate_registers(&all)));
+            let (mut packed, mut plain) = (new(), new_dense());
+            for element in [&b"one"[..], b"two", b"three"] {
+                prop_assert!(add(&mut packed, element, 1 << 20) == add(&mut plain, element, 0));
+            }
+            absorb(&mut packed, &all, 1 << 20).expect("it is sound");
+            absorb(&mut plain, &all, 0).expect("it is sound");
+            prop_assert!(is_sparse(&packed) && !is_sparse(&plain));
+            prop_assert_eq!(registers(&packed), registers(&plain));
         }
     }
 }

@@ -266,7 +266,12 @@ impl Request {
     /// The members of the result with their scores, in no particular order.
     fn run(&self, ctx: &Ctx<'_>, args: Args<'_>) -> Members {
         let sources = self.sources(ctx, args);
-        let mut members = Members(Table::new(ctx.server.hash_seed));
+        let largest = sources.iter().map(|(source, _)| source.len()).max();
+        let capacity = match self.operation {
+            Operation::Union => largest.unwrap_or(0),
+            Operation::Inter | Operation::Diff => 0,
+        };
+        let mut members = Members(Table::with_capacity(ctx.server.hash_seed, capacity));
         match self.operation {
             Operation::Union => {
                 for (source, weight) in &sources {
@@ -335,11 +340,6 @@ impl Members {
             None => self.add(name, score),
         }
     }
-
-    fn into_zset(self, limits: &ZSetLimits) -> ZSet {
-        let elements = self.0.iter().map(|member| (member.key(), member.score()));
-        ZSet::from_elements(elements, limits)
-    }
 }
 
 fn reply_combination(
@@ -354,7 +354,7 @@ fn reply_combination(
         entries: 0,
         ..limits(ctx.server)
     };
-    let zset = members.into_zset(&limits);
+    let zset = ZSet::from_members(members.0, &limits);
     let reply = &mut ctx.client.reply;
     let is_flat = request.with_scores && !reply.is_resp3();
     reply.array(if is_flat { zset.len() * 2 } else { zset.len() });
@@ -375,7 +375,8 @@ fn store_combination(
     event: &'static str,
 ) -> Result<(), CommandError> {
     let request = Request::parse(ctx, args, 2, operation, Form::Stores)?;
-    let zset = request.run(ctx, args).into_zset(&limits(ctx.server));
+    let members = request.run(ctx, args);
+    let zset = ZSet::from_members(members.0, &limits(ctx.server));
     let target = ctx.key(args, 1);
     store_result(ctx, target, Some(zset), event);
     Ok(())

@@ -112,15 +112,40 @@ impl ZSet {
                 break;
             }
         }
-        let mut zset = ZSet::from(LargeZSet::new(Tree {
+        ZSet::from(LargeZSet::new(Tree {
             order: OrderTree::from_entries(entries),
             table,
             member_bytes,
+        }))
+        .packed_if_allowed(longest, limits)
+    }
+
+    /// A sorted set of the members of a table, with the seed of `limits`, in the smallest encoding allowed.
+    pub fn from_members(table: Table<ScoredMember>, limits: &ZSetLimits) -> ZSet {
+        let (mut longest, mut member_bytes) = (0, 0);
+        let mut entries = Vec::with_capacity(table.len());
+        entries.extend(table.iter().map(|element| {
+            longest = longest.max(element.key().len());
+            member_bytes += element.memory_bytes();
+            Scored {
+                score: element.score(),
+                // SAFETY: the table keeps the element for as long as the tree has its entry (invariant 2).
+                member: unsafe { element.to_ref() },
+            }
         }));
-        if limits.allows(zset.len(), longest) {
-            zset.pack();
+        ZSet::from(LargeZSet::new(Tree {
+            order: OrderTree::from_entries(entries),
+            table,
+            member_bytes,
+        }))
+        .packed_if_allowed(longest, limits)
+    }
+
+    fn packed_if_allowed(mut self, longest: usize, limits: &ZSetLimits) -> ZSet {
+        if limits.allows(self.len(), longest) {
+            self.pack();
         }
-        zset
+        self
     }
 
     /// A sorted set out of a listpack from outside, if that holds sound pairs in order; a longer one than `limits`
