@@ -700,19 +700,97 @@ fn a_flush_is_saved_and_what_follows_in_its_transaction_is_not() {
             &["EVAL redis.call('flushall')redis.call('set','a',1) 0"],
             "1",
         ),
+        (
+            &["EVAL redis.call('flushall')redis.call('flushall')redis.call('set','a',1) 0"],
+            "1",
+        ),
+        (
+            &[
+                "MULTI",
+                "FLUSHALL",
+                "EVAL redis.call('set','a',1)redis.call('flushall')redis.call('set','b',1) 0",
+                "EVAL redis.call('flushall') 0",
+                "SET a 1",
+                "EVAL redis.call('set','b',1)redis.call('set','c',1) 0",
+                "EXEC",
+            ],
+            "3",
+        ),
+        (
+            &["MULTI", "SET a 1", "EVAL redis.call('flushall') 0", "EXEC"],
+            "0",
+        ),
     ] {
         for command in commands {
             client.run(command);
         }
-        wait_for("the save", || {
-            (info(&mut client, "rdb_changes_since_last_save") == changes).then_some(())
-        });
+        // The reply comes when the file is there.
+        assert_eq!(
+            info(&mut client, "rdb_changes_since_last_save"),
+            changes,
+            "{commands:?}"
+        );
         assert!(server.path("dump.rdb").exists());
         // A flush does not count as one.
         assert_eq!(info(&mut client, "rdb_saves"), "0");
     }
     let saved = fs::copy(server.path("dump.rdb"), server.path("copy.rdb"));
     assert!(saved.is_ok_and(|len| len < 200));
+}
+
+/// A pipeline of these lines.
+fn requests(lines: &[&str]) -> Vec<u8> {
+    let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+    words.flat_map(|words| request(&words)).collect()
+}
+
+#[test]
+fn nobody_sees_half_of_a_transaction_that_flushes_and_saves() {
+    let args = ["--save", "3600 1", "--appendonly", "yes"];
+    let server = Server::start(&args);
+    let mut client = loaded(&server);
+    let mut other = server.connect();
+    client.run("MSET a 1 b 1");
+    let script =
+        "EVAL redis.call('set','c',1)redis.call('flushall')redis.call('mset','a',1,'b',1) 0";
+    for round in 0..20 {
+        let wanted: &[&str] = match round % 3 {
+            0 => &["MULTI", "SET c 1", "FLUSHALL", "MSET a 1 b 1", "EXEC"],
+            1 => &[script],
+            _ => &["MULTI", "FLUSHALL", script, "EXEC"],
+        };
+        client.send(&requests(wanted));
+        for _ in 0..4 {
+            assert_eq!(other.run("DBSIZE"), Value::Int(2), "{wanted:?}");
+        }
+        for line in wanted {
+            assert_eq!(client.read().error(), None, "{line}");
+        }
+        assert_eq!(other.run("DBSIZE"), Value::Int(2));
+    }
+    // In the append-only file they are as whole.
+    let file = fs::read(server.path("appendonlydir/appendonly.aof.1.incr.aof")).expect("a file");
+    let text = String::from_utf8_lossy(&file);
+    let last = text.rsplit("MULTI").next().unwrap_or_default();
+    let words = last
+        .split("\r\n")
+        .filter(|word| !word.starts_with(['*', '$']));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let want = "set c 1 flushall mset a 1 b 1 EXEC";
+    assert_eq!(words.join(" "), want);
+    // One that has gone meanwhile has run its transaction all the same.
+    client.send(&requests(&[script]));
+    drop(client);
+    wait_for("the script's end", || {
+        (info(&mut other, "rdb_changes_since_last_save") == "2").then_some(())
+    });
+    assert_eq!(other.run("DBSIZE"), Value::Int(2));
+    // The end of the server is asked for while a flush is being saved.
+    let mut client = server.connect();
+    client.send(b"MULTI\r\nFLUSHALL\r\nSET d 1\r\nEXEC\r\n");
+    server.signal(rustix::process::Signal::TERM);
+    let mut server = server;
+    assert!(server.wait_for_end().success());
 }
 
 #[test]

@@ -102,18 +102,34 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.propagate_always(args);
     // The file of before would bring everything back at the next start.
     let is_loading = ctx.server.restraint.has(Restraint::LOADING);
-    let is_free = ctx.server.persistence.snapshot.is_none() && !is_loading;
+    // A rewrite of the append-only file may take long yet.
+    let is_free = !ctx.server.is_rewriting() && !is_loading;
     if !ctx.server.config.save.is_empty() && is_free {
-        let waiter = ctx.may_wait().then_some((ctx.client.conn, ctx.client.id));
-        ctx.server.save_for(waiter, After::Flushed);
-        if waiter.is_some() {
-            tell_before_reply(ctx);
-            ctx.client.flags.set(ClientFlags::AWAITING, true);
-            return Ok(());
-        }
+        save_flushed(ctx);
+    } else {
+        reply_when_freed(ctx, waits);
     }
-    reply_when_freed(ctx, waits);
     Ok(())
+}
+
+/// Saves what is left; the reply comes when it is on disk.
+fn save_flushed(ctx: &mut Ctx<'_>) {
+    let waiter = Some((ctx.client.conn, ctx.client.id));
+    if !ctx.client.flags.has(ClientFlags::IN_SCRIPT) {
+        ctx.server.save_for(waiter, After::Flushed);
+        if ctx.may_wait() {
+            tell_before_reply(ctx);
+        }
+        ctx.client.flags.set(ClientFlags::AWAITING, true);
+        return;
+    }
+    // Nobody is to see half of what a script does. It gets its reply when it goes on.
+    ctx.server.hold(true);
+    ctx.server.save_for(waiter, After::FlushedInScript);
+    ctx.client.reply.ok();
+    if let Some(running) = &mut ctx.server.scripting.running {
+        running.awaits_save = true;
+    }
 }
 
 /// Who waits for a flush hears before the reply that the keys are gone, however short the wait is, and of all other

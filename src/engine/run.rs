@@ -169,7 +169,8 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
-        if client.flags.has(ClientFlags::SCRIPTING) {
+        let awaits = client.flags.has(ClientFlags::AWAITING);
+        if client.flags.has(ClientFlags::SCRIPTING) && !awaits {
             let running = &self.server.scripting.running;
             let in_exec = running.as_ref().is_some_and(|running| running.in_exec);
             let Some(result) = self.resume_script(client) else {
@@ -187,7 +188,8 @@ impl Engine {
         }
         if is_mid_exec {
             self.run_exec(client); // the shell has answered a command in the middle of a transaction
-            if !client.exec.is_empty() || self.server.want.is_some() {
+            let waits = self.server.want.is_some() || client.flags.has(ClientFlags::SCRIPTING);
+            if !client.exec.is_empty() || waits {
                 self.suspend_again(client);
                 self.interrupted = Some(client.conn);
                 return;

@@ -15,7 +15,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::Running;
 use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
-use crate::state::effects::Targets;
+use crate::state::effects::{Queue, Targets};
 use crate::state::{Client, ClientFlags, ConnId};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
@@ -67,6 +67,8 @@ impl Engine {
             is_heavy: false,
             awaits_reading: false,
             awaits_clock: false,
+            awaits_save: false,
+            effects: Queue::default(),
             is_killed: false,
             argv: OwnedArgs::default(),
             replied_before: 0,
@@ -87,6 +89,13 @@ impl Engine {
         let elapsed_ms = now.since(running.started) / 1000;
         running.elapsed_ms = elapsed_ms;
         let is_slow = threshold_ms > 0 && elapsed_ms >= threshold_ms as u64;
+        if running.awaits_save {
+            running.awaits_save = false;
+            let propagated = &mut self.server.effects.propagated;
+            running.effects.append(propagated);
+            std::mem::swap(&mut running.effects, propagated);
+            return self.run_script(client, Answer::Reply);
+        }
         if running.awaits_clock {
             running.awaits_clock = false;
             let seconds = now.since(self.server.started) as f64 / 1e6;
@@ -146,6 +155,15 @@ impl Engine {
         self.run_released();
     }
 
+    /// What a client's script has waited for is on disk.
+    pub(super) fn end_script_wait(&mut self, conn: ConnId, client_id: u64) {
+        let client = self.server.clients.get_mut(conn);
+        if let Some(client) = client.filter(|client| client.id == client_id) {
+            client.flags.set(ClientFlags::AWAITING, false);
+            self.resume(conn);
+        }
+    }
+
     /// Lets the script go on until it ends or has to stand still.
     fn run_script(
         &mut self,
@@ -162,6 +180,12 @@ impl Engine {
         let result = match progress {
             Progress::StandsStill => {
                 client.flags.set(ClientFlags::SCRIPTING, true);
+                if let Some(running) = &mut self.server.scripting.running
+                    && running.awaits_save
+                {
+                    client.flags.set(ClientFlags::AWAITING, true);
+                    running.effects = std::mem::take(&mut self.server.effects.propagated);
+                }
                 None
             }
             Progress::Ended(result) => {
@@ -268,7 +292,9 @@ impl Engine {
         match refused {
             Ok(true) => {
                 std::mem::swap(&mut client.reply, &mut *machine.shared.reply.borrow_mut());
-                Some(Answer::Reply)
+                let running = self.server.scripting.running.as_ref();
+                let waits = running.is_some_and(|running| running.awaits_save);
+                (!waits).then_some(Answer::Reply)
             }
             Ok(false) => {
                 self.ask(client, Want::Reading);

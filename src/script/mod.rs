@@ -27,6 +27,7 @@ use crate::script::cache::Cache;
 use crate::script::flags::ScriptFlags;
 use crate::script::library::Libraries;
 use crate::script::machine::{Machine, Purpose};
+use crate::state::effects::Queue;
 use crate::state::{CommandId, UnixMicros};
 
 /// A script's name: the SHA-1 of its text.
@@ -92,6 +93,10 @@ pub struct Running {
     pub awaits_reading: bool,
     /// It waits for a clock reading of its own.
     pub awaits_clock: bool,
+    /// It waits for the file of a FLUSHALL, whose reply is there already.
+    pub awaits_save: bool,
+    /// What it has caused up to then, which is not the server's to send until the script has ended.
+    pub effects: Queue,
     pub is_killed: bool,
     /// The command as it came, kept once the script stands still, and where its reply began.
     pub argv: OwnedArgs,

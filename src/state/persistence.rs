@@ -23,6 +23,8 @@ const NOT_SAVED: CommandError = CommandError::Text(std::borrow::Cow::Borrowed("E
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Ok,
+    /// Nothing: its script goes on.
+    GoOn,
     Error(CommandError),
     /// Whether what it did is on the disk here (WAITAOF); replicas have none of it.
     Synced {
@@ -70,6 +72,8 @@ pub enum After {
     Reply,
     /// The same for FLUSHALL, which has done its work whether or not the file could be written.
     Flushed,
+    /// The same for one in a script, for which the others wait.
+    FlushedInScript,
     /// The data is loaded again (DEBUG RELOAD), in place of what is there or beside it.
     Reload { flushes: bool, merges: bool },
     /// The server ends.
@@ -300,6 +304,11 @@ impl Server {
                 self.answer_later(waiter, Err(NOT_SAVED));
             }
             After::Flushed => self.answer_later(waiter, Ok(())),
+            After::FlushedInScript => {
+                self.hold(false);
+                let answers = &mut self.persistence.answers;
+                answers.extend(waiter.map(|waiter| (waiter, Answer::GoOn)));
+            }
             After::Reply => {
                 self.answer_later(waiter, result.map_err(|()| NOT_SAVED));
             }
@@ -411,7 +420,10 @@ impl Server {
     }
 
     fn begin_shutdown(&mut self) {
-        let Some(end) = &mut self.persistence.shutdown else {
+        // A save that a client waits for comes to its end first; the next tick sees.
+        let snapshot = self.persistence.snapshot.as_ref();
+        let is_awaited = snapshot.is_some_and(|snapshot| snapshot.waiter.is_some());
+        let Some(end) = self.persistence.shutdown.as_mut().filter(|_| !is_awaited) else {
             return;
         };
         end.is_pending = false;
