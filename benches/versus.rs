@@ -16,7 +16,7 @@ mod servers;
 use std::path::Path;
 use std::process::Command;
 
-use servers::{Server, median, on_path, order};
+use servers::{Server, median, order};
 
 const ROUNDS: usize = 3;
 
@@ -71,14 +71,7 @@ fn main() {
         .skip(1)
         .find(|arg| !arg.starts_with('-'))
         .unwrap_or_default();
-    let paths = servers::paths();
-    let beside = paths
-        .iter()
-        .skip(1)
-        .filter_map(|peer| Some(peer.parent()?.join("redis-benchmark")))
-        .find(|path| path.is_file());
-    let Some(benchmark) = beside.or_else(|| on_path("redis-benchmark")) else {
-        println!("SKIPPED: no redis-benchmark on PATH, nor beside what RETRACE_PEERS names");
+    let Some(benchmark) = servers::redis_benchmark() else {
         return;
     };
     let servers = servers::start_all();

@@ -206,3 +206,52 @@ fn bytes_on_the_wire() {
     }
     fail_with(differences, "wire.txt");
 }
+
+/// The lines of a HELP reply that name subcommands and their arguments.
+fn syntax_lines(client: &mut support::Client, container: &str) -> Vec<String> {
+    let reply = client.run(&format!("{container} HELP"));
+    let support::Value::Array(lines) = reply else {
+        panic!("{container}: {reply}");
+    };
+    let lines = lines.iter().skip(1).map(support::Value::text);
+    lines.filter(|line| !line.starts_with(' ')).collect()
+}
+
+#[test]
+fn help_names_what_there_is_as_a_real_server_does() {
+    let Some(real) = oracle_server(OPTIONS) else {
+        return;
+    };
+    let ours = Server::start(OPTIONS);
+    let (mut our_client, mut real_client) = (ours.connect(), real.connect());
+    // What is not there, because it is another server's inside.
+    let absent = [
+        "LOADEX",
+        "UNLOAD",
+        "CRASH-AND-RECOVER",
+        "MALLCTL",
+        "MALLCTL-STR",
+        "DROP-CLUSTER-PACKET-FILTER",
+        "RESTART",
+        "REPL-PAUSE",
+        "CLUSTERLINK",
+    ];
+    // What real servers have, too, and keep to themselves.
+    let unlisted = "SET-DISABLE-DENY-SCRIPTS";
+    for container in [
+        "ACL", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "FUNCTION", "LATENCY", "MEMORY", "MODULE",
+        "OBJECT", "PUBSUB", "SCRIPT", "SLOWLOG", "XGROUP", "XINFO",
+    ] {
+        let mut ours = syntax_lines(&mut our_client, container);
+        ours.retain(|line| !line.starts_with(unlisted));
+        let mut wanted = syntax_lines(&mut real_client, container);
+        wanted.retain(|line| {
+            let word = line.split(' ').next().unwrap_or_default();
+            let is_absent = absent.contains(&word)
+                || (container, word) == ("MODULE", "LOAD")
+                || (container, word) == ("DEBUG", "SCRIPT");
+            !is_absent
+        });
+        assert_eq!(ours, wanted, "{container}");
+    }
+}

@@ -130,3 +130,44 @@ fn who_watches_sees_an_interrupted_transaction_as_on_a_real_server() {
         assert_eq!(watched(&ours), watched(&real));
     }
 }
+
+/// A client that waits is let go twice in one transaction, with an error: what that says, and how it is counted.
+fn let_go_twice(server: &Server) -> Vec<String> {
+    let ((mut one, id), (mut two, _)) = (greeted(server), greeted(server));
+    let id = id.trim_start_matches(':');
+    one.send(&requests(&["BLPOP nolist 0"]));
+    support::wait_for("the client to wait", || {
+        let info = two.run("INFO clients").text();
+        info.contains("blocked_clients:1").then_some(())
+    });
+    let unblock = format!("CLIENT UNBLOCK {id} ERROR");
+    two.send(&requests(&[
+        "CONFIG RESETSTAT",
+        "MULTI",
+        &unblock,
+        &unblock,
+        "EXEC",
+    ]));
+    let mut said: Vec<String> = (0..5).map(|_| two.read().to_string()).collect();
+    said.push(one.read().to_string());
+    let stats = two.run("INFO commandstats").text();
+    for name in ["cmdstat_client|unblock:", "cmdstat_blpop:"] {
+        let line = stats.lines().find(|line| line.starts_with(name));
+        let fields = line.unwrap_or_default().split(',');
+        said.extend(
+            fields
+                .filter(|field| !field.contains("usec"))
+                .map(str::to_owned),
+        );
+    }
+    said
+}
+
+#[test]
+fn to_let_a_client_go_with_an_error_is_a_call_that_failed() {
+    let Some(real) = oracle_server(OPTIONS) else {
+        return;
+    };
+    let ours = Server::start(OPTIONS);
+    assert_eq!(let_go_twice(&ours), let_go_twice(&real));
+}

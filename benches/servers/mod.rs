@@ -130,6 +130,20 @@ pub fn start_all() -> Vec<Server> {
     paths().iter().map(|path| Server::start(path)).collect()
 }
 
+/// The redis-benchmark beside one of the peers, or on `PATH`; says so where there is none.
+pub fn redis_benchmark() -> Option<PathBuf> {
+    let beside = paths()
+        .iter()
+        .skip(1)
+        .filter_map(|peer| Some(peer.parent()?.join("redis-benchmark")))
+        .find(|path| path.is_file());
+    let found = beside.or_else(|| on_path("redis-benchmark"));
+    if found.is_none() {
+        println!("SKIPPED: no redis-benchmark on PATH, nor beside what RETRACE_PEERS names");
+    }
+    found
+}
+
 /// A program on `PATH`.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -16,7 +16,7 @@ use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::client::{ClientKind, NameError, is_plain_word};
 use crate::state::server::Pause;
-use crate::state::{Client, ClientFlags, UnixMicros};
+use crate::state::{Client, ClientFlags, ConnId, UnixMicros};
 use crate::types::decimal::parse_i64;
 pub use line::{describe, own_line};
 
@@ -33,6 +33,26 @@ pub const CLIENT: Spec = Spec {
     group: Group::Connection,
     since: "2.4.0",
     summary: "A container for commands about connections.",
+    help: &[
+        "CACHING (YES|NO)",
+        "GETREDIR",
+        "GETNAME",
+        "ID",
+        "INFO",
+        "KILL <ip:port>",
+        "KILL <option> <value> [<option> <value> [...]]",
+        "LIST [options ...]",
+        "UNPAUSE",
+        "PAUSE <timeout> [WRITE|ALL]",
+        "REPLY (ON|OFF|SKIP)",
+        "SETNAME <name>",
+        "SETINFO <option> <value>",
+        "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+        "TRACKINGINFO",
+        "NO-EVICT (ON|OFF)",
+        "NO-TOUCH (ON|OFF)",
+    ],
     subcommands: &[
         CLIENT_CACHING,
         CLIENT_GETNAME,
@@ -651,11 +671,19 @@ fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let found = clients.find(|client| {
         u64::try_from(id) == Ok(client.id) && client.flags.has(ClientFlags::BLOCKED)
     });
+    // One that is named twice in a transaction is let go once.
+    let is_let_go = |conn: &ConnId| {
+        let mut let_go = ctx.server.unblocked.iter();
+        let_go.any(|(of, _)| of == conn)
+    };
     let conn = found.map(|client| client.conn);
+    let conn = conn.filter(|conn| !is_let_go(conn));
     if let Some(conn) = conn {
-        ctx.server
-            .unblocked
-            .push((conn, args.len() == 4 && args.is(3, "ERROR")));
+        let with_error = args.len() == 4 && args.is(3, "ERROR");
+        ctx.server.unblocked.push((conn, with_error));
+        // An error that came of a call makes it one that failed, whoever is told.
+        let stats = &mut ctx.server.command_stats[usize::from(ctx.command.0)];
+        stats.failed_calls += u64::from(with_error);
     }
     ctx.client.reply.int(conn.is_some().into());
     Ok(())

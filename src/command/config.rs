@@ -29,6 +29,12 @@ pub const CONFIG: Spec = Spec {
     group: Group::Server,
     since: "2.0.0",
     summary: "Groups the commands that read and change the configuration.",
+    help: &[
+        "GET <pattern>",
+        "SET <directive> <value>",
+        "RESETSTAT",
+        "REWRITE",
+    ],
     subcommands: &[
         CONFIG_GET,
         CONFIG_HELP,
@@ -188,6 +194,18 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         SetError::Unknown(name) => CommandError::quoting(UNKNOWN_OPTION, &name, "'"),
         error => CommandError::text(error.to_string()),
     })?;
+
+    if let Some(name) = ctx.server.config.wants_tls() {
+        ctx.server.config = old;
+        let text =
+            format!("Failed to configure TLS: this server speaks none, so {name} stays off.");
+        ctx.server.log(LogLevel::Warning, text);
+        let error = SetError::Refused {
+            name: name.to_owned(),
+            why: Refusal::Apply("Unable to update TLS configuration. Check server logs.".into()),
+        };
+        return Err(CommandError::text(error.to_string()));
+    }
 
     let in_exec = ctx.client.flags.has(ClientFlags::IN_EXEC);
     apply_here(ctx.server, &changed, in_exec);

@@ -284,7 +284,6 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         ClientFlags::NO_EVICT,
         ClientFlags::NO_TOUCH,
         ClientFlags::REPLY_OFF,
-        ClientFlags::REPLY_SKIP,
         ClientFlags::REPLY_SKIP_NEXT,
         ClientFlags::MONITOR,
     ];
@@ -302,7 +301,10 @@ fn reset(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     client.user = UserId::DEFAULT;
     client.authenticated = is_open;
     client.reply.set_resp3(false);
-    client.reply.set_muted(false);
+    // CLIENT REPLY OFF ends before this reply, the skipping of a reply behind it.
+    client
+        .reply
+        .set_muted(client.flags.has(ClientFlags::REPLY_SKIP));
     client.reply.simple("RESET");
     Ok(())
 }

@@ -49,7 +49,7 @@ struct Sub {
     name: &'static str,
     /// How many arguments there may be, DEBUG and the subcommand's name included.
     argc: RangeInclusive<usize>,
-    /// What follows the name in HELP.
+    /// What follows the name in HELP: a line for each form.
     syntax: &'static str,
     text: &'static str,
     run: Handler,
@@ -78,53 +78,56 @@ const PACKED_THRESHOLD_MAX: u64 = (4 << 30) - (1 << 20);
 
 #[rustfmt::skip]
 const SUBCOMMANDS: &[Sub] = &[
-    sub("AOF-FLUSH-SLEEP", 3..=3, " <microseconds>", "How long to wait before what was changed is appended to the AOF.", aof_flush_sleep),
+    sub("AOF-FLUSH-SLEEP", 3..=3, " <microsec>", "How long to wait before what was changed is appended to the AOF.", aof_flush_sleep),
     sub("ASSERT", 2..=2, "", "End the process as a failed check would.", crash),
     sub("CHANGE-REPL-ID", 2..=2, "", "Take another replication ID.", change_repl_id),
-    sub("CLIENT-EVICTION", 2..=2, "", "Show clients by the memory they use.", client_eviction),
     sub("CONFIG-REWRITE-FORCE-ALL", 2..=2, "", "Write the configuration to its file, parameters with their defaults too.", rewrite_config),
-    sub("DICT-RESIZING", 3..=3, " <0|1>", "Whether ticks carry on with the resizing of tables.", dict_resizing),
     sub("DIGEST", 2..=2, "", "A signature of all data, equal for equal data.", digest),
-    sub("DIGEST-VALUE", 2..=ANY, " [key ...]", "A signature of each key's value.", digest_value),
+    sub("INTERNAL_SECRET", 2..=2, "", "What cluster nodes share; outside a cluster an error.", internal_secret),
+    sub("DIGEST-VALUE", 2..=ANY, " <key> [<key> ...]", "A signature of each key's value.", digest_value),
     sub("ERROR", 3..=3, " <string>", "Reply with this error line.", error),
+    sub("LEAK", 3..=3, " <string>", "Lose the memory of a copy of the string.", leak),
+    sub("LOG", 3..=3, " <message>", "Write a line to the server's log.", log),
     sub("HTSTATS", 3..=4, " <dbid> [full]", "How full a database's table is.", htstats),
     sub("HTSTATS-KEY", 3..=4, " <key> [full]", "How full the table that holds a key's value is.", htstats_key),
-    sub("INTERNAL_SECRET", 2..=2, "", "What cluster nodes share; outside a cluster an error.", internal_secret),
-    sub("LEAK", 3..=3, " <string>", "Lose the memory of a copy of the string.", leak),
-    sub("LISTPACK", 3..=3, " <key>", "Write a listpack's elements to the log.", collections::listpack),
     sub("LOADAOF", 2..=2, "", "Load the data again from the append-only file.", load_aof),
-    sub("LOG", 3..=3, " <message>", "Write a line to the server's log.", log),
-    sub("MARK-INTERNAL-CLIENT", 2..=3, " [UNMARK]", "Let this connection call internal commands (there are none).", mark_internal),
+    sub("REPLICATE", 3..=ANY, " <string>", "Send a command to replicas without running it.", replicate),
     sub("OBJECT", 3..=3, " <key>", "How a key's value is kept.", object),
     sub("OOM", 2..=2, "", "End the process as if memory had run out.", crash),
     sub("PANIC", 2..=2, "", "End the process as a broken invariant would.", crash),
-    sub("PAUSE-CRON", 3..=3, " <0|1>", "Whether periodic work rests.", pause_cron),
-    sub("POPULATE", 3..=5, " <count> [prefix] [size]", "Add keys <prefix>:<number> that are not there yet, with values of this size.\nThey are not propagated.", populate),
+    sub("POPULATE", 3..=5, " <count> [<prefix>] [<size>]", "Add keys <prefix>:<number> that are not there yet, with values of this size.\nThey are not propagated.", populate),
     sub("PROTOCOL", 3..=3, " <type>", "Reply with a sample of a protocol type: string, integer, double, bignum,\nnull, array, set, map, attrib, push, verbatim, true, false.", protocol),
-    sub("QUICKLIST", 3..=4, " <key> [0|1]", "Write a quicklist's nodes to the log, and with 1 their elements.", collections::quicklist),
-    sub("QUICKLIST-PACKED-THRESHOLD", 3..=3, " <size>", "From which size on a list element gets a node of its own; 0 for the default.", packed_threshold),
-    sub("RELOAD", 2..=ANY, " [NOSAVE] [NOFLUSH] [MERGE]", "Save the data and load it again.", reload),
-    sub("REPLICATE", 3..=ANY, " <arg> [arg ...]", "Send a command to replicas without running it.", replicate),
-    sub("REPLYBUFFER", 4..=4, " PEAK-RESET-TIME <NEVER|RESET|milliseconds> | RESIZING <0|1>", "When reply buffers shrink.", reply_buffer),
+    sub("RELOAD", 2..=ANY, " [option ...]", "Save the data and load it again.", reload),
     sub("SDSLEN", 3..=3, " <key>", "Bytes of a key and of its string.", sdslen),
     sub("SEGFAULT", 2..=2, "", "End the process as a bad memory access would.", crash),
     sub("SET-ACTIVE-EXPIRE", 3..=3, " <0|1>", "Whether ticks look for keys whose deadline has passed.", active_expire),
-    sub("SET-DISABLE-DENY-SCRIPTS", 3..=3, " <0|1>", "Whether scripts may call what is denied to them.", deny_scripts),
+    sub("QUICKLIST-PACKED-THRESHOLD", 3..=3, " <size>", "From which size on a list element gets a node of its own; 0 for the default.", packed_threshold),
     sub("SET-SKIP-CHECKSUM-VALIDATION", 3..=3, " <0|1>", "Whether checksums of loaded data are left alone.", skip_checksum),
     sub("SLEEP", 3..=3, " <seconds>", "Stand still for so long; decimals are allowed.", sleep),
     sub("STRINGMATCH-TEST", 2..=2, "", "Try the pattern matcher on random input.", match_test),
     sub("STRUCTSIZE", 2..=2, "", "Sizes of the basic structures.", struct_size),
+    sub("LISTPACK", 3..=3, " <key>", "Write a listpack's elements to the log.", collections::listpack),
+    sub("QUICKLIST", 3..=4, " <key> [<0|1>]", "Write a quicklist's nodes to the log, and with 1 their elements.", collections::quicklist),
+    sub("CLIENT-EVICTION", 2..=2, "", "Show clients by the memory they use.", client_eviction),
+    sub("PAUSE-CRON", 3..=3, " <0|1>", "Whether periodic work rests.", pause_cron),
+    sub("REPLYBUFFER", 4..=4, " PEAK-RESET-TIME <NEVER||RESET|time>\n RESIZING <0|1>", "When reply buffers shrink.", reply_buffer),
+    sub("DICT-RESIZING", 3..=3, " <0|1>", "Whether ticks carry on with the resizing of tables.", dict_resizing),
+    sub("MARK-INTERNAL-CLIENT", 2..=3, " [UNMARK]", "Let this connection call internal commands (there are none).", mark_internal),
+    sub("SET-DISABLE-DENY-SCRIPTS", 3..=3, " <0|1>", "Whether scripts may call what is denied to them.", deny_scripts),
 ];
 
 /// `DEBUG subcommand ...`
 fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.is(1, "HELP") && args.len() == 2 {
-        let lines: Vec<String> = SUBCOMMANDS
+        let lines = SUBCOMMANDS.iter().flat_map(|sub| {
+            let forms = sub.syntax.split('\n');
+            forms.map(move |form| (format!("{}{form}", sub.name), sub.text))
+        });
+        let lines: Vec<(String, &str)> = lines.collect();
+        let entries: Vec<(&str, &str)> = lines
             .iter()
-            .map(|sub| format!("{}{}", sub.name, sub.syntax))
+            .map(|(line, text)| (line.as_str(), *text))
             .collect();
-        let texts = SUBCOMMANDS.iter().map(|sub| sub.text);
-        let entries: Vec<(&str, &str)> = lines.iter().map(String::as_str).zip(texts).collect();
         help(&mut ctx.client.reply, "debug", &entries);
         return Ok(());
     }

@@ -76,6 +76,16 @@ pub const FUNCTION: Spec = Spec {
     since: "7.0.0",
     summary: "Groups the commands about function libraries.",
     complexity: Some("Depends on subcommand."),
+    help: &[
+        "LOAD [REPLACE] <FUNCTION CODE>",
+        "DELETE <LIBRARY NAME>",
+        "LIST [LIBRARYNAME PATTERN] [WITHCODE]",
+        "STATS",
+        "KILL",
+        "FLUSH [ASYNC|SYNC]",
+        "DUMP",
+        "RESTORE <PAYLOAD> [FLUSH|APPEND|REPLACE]",
+    ],
     subcommands: &[
         FUNCTION_DELETE,
         FUNCTION_DUMP,

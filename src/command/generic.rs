@@ -385,6 +385,12 @@ pub const OBJECT: Spec = Spec {
     group: Group::Generic,
     since: "2.2.3",
     summary: "A container for commands about how values are kept.",
+    help: &[
+        "ENCODING <key>",
+        "FREQ <key>",
+        "IDLETIME <key>",
+        "REFCOUNT <key>",
+    ],
     subcommands: &[
         OBJECT_ENCODING,
         OBJECT_FREQ,

@@ -179,7 +179,6 @@ fn server(out: &mut Report<'_, '_>, _: bool) {
     let (server, config) = (out.server(), out.config());
     let uptime = server.now.since(server.started) / 1_000_000;
     out.line("redis_version", REDIS_VERSION);
-    out.line("server_name", "retrace");
     out.line("retrace_version", env!("CARGO_PKG_VERSION"));
     out.lines(&[
         ("redis_git_sha1", "00000000"),

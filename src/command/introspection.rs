@@ -30,6 +30,15 @@ pub const COMMAND: Spec = Spec {
     complexity: Some("O(N)"),
     tips: &["nondeterministic_output_order"],
     handler: command,
+    help: &[
+        "(no subcommand)",
+        "COUNT",
+        "LIST",
+        "INFO [<command-name> ...]",
+        "DOCS [<command-name> ...]",
+        "GETKEYS <full-command>",
+        "GETKEYSANDFLAGS <full-command>",
+    ],
     subcommands: &[
         COMMAND_COUNT,
         COMMAND_DOCS,
@@ -286,13 +295,13 @@ fn keys_in(ctx: &Ctx<'_>, request: Args<'_>) -> Result<Keys, CommandError> {
             "ERR Invalid number of arguments specified for command",
         ));
     }
-    match keys::keys_of(command, request) {
-        Ok(keys) => Ok(keys),
-        Err(_) if command.spec.flags.has(Flags::NO_MANDATORY_KEYS) => Ok(Keys::new()),
-        Err(_) => Err(CommandError::text(
+    let keys = keys::keys_of(command, request).unwrap_or_default();
+    if keys.is_empty() && !command.spec.flags.has(Flags::NO_MANDATORY_KEYS) {
+        return Err(CommandError::text(
             "ERR Invalid arguments specified for command",
-        )),
+        ));
     }
+    Ok(keys)
 }
 
 /// A command by the name that COMMAND gives it: `get`, `config|get`.

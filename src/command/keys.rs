@@ -41,7 +41,7 @@ pub fn keys_of(command: &Command, args: Args<'_>) -> Result<Keys, InvalidKeys> {
         "georadius" | "georadiusbymember" => {
             keys_by_specs(command.spec, args).or_else(|_| Ok(georadius_keys(args)))
         }
-        _ => keys_by_specs(command.spec, args),
+        _ => keys_by_specs(command.spec, args).or_else(|_| keys_by_rough_count(command.spec, args)),
     }
 }
 
@@ -193,6 +193,59 @@ fn find_range(find: FindKeys, begin: i64, args: Args<'_>) -> Result<(i64, i64, i
             Ok((first, first + (count - 1) * i64::from(step), step.into()))
         }
     }
+}
+
+/// The keys of a request whose count of keys is no plain number: as many as the text begins with, and behind them the
+/// one that is written to. What is done with them nobody says; the command itself refuses the request.
+fn keys_by_rough_count(spec: &Spec, args: Args<'_>) -> Result<Keys, InvalidKeys> {
+    let (mut counted, mut fixed) = (Keys::new(), Keys::new());
+    for key_spec in spec.key_specs {
+        let BeginSearch::Index(begin) = key_spec.begin else {
+            return Err(InvalidKeys);
+        };
+        let FindKeys::Keynum {
+            keynum_index,
+            first_key,
+            ..
+        } = key_spec.find
+        else {
+            fixed.push((begin as usize, KeyFlags(0)));
+            continue;
+        };
+        let (at, first) = (
+            (begin + keynum_index) as usize,
+            (begin + first_key) as usize,
+        );
+        let count = args.get(at).map_or(0, leading_int);
+        let count = usize::try_from(count).unwrap_or(0);
+        if count == 0 || count > args.len().saturating_sub(first) {
+            return Err(InvalidKeys);
+        }
+        counted.extend((first..first + count).map(|at| (at, KeyFlags(0))));
+    }
+    if counted.is_empty() {
+        return Err(InvalidKeys);
+    }
+    counted.extend(fixed);
+    Ok(counted)
+}
+
+/// The number that an argument begins with, as C's `atoi` reads it: space and a sign may lead, what follows is left
+/// alone, and only 32 bits of it count.
+fn leading_int(bytes: &[u8]) -> i64 {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let start = bytes.iter().take_while(|byte| is_space(byte)).count();
+    let (sign, rest) = match &bytes[start..] {
+        [b'-', rest @ ..] => (-1, rest),
+        [b'+', rest @ ..] => (1, rest),
+        rest => (1, rest),
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    let value = digits.fold(0i64, |value, digit| {
+        let digit = i64::from(digit - b'0') * sign;
+        value.saturating_mul(10).saturating_add(digit)
+    });
+    i64::from(value as i32)
 }
 
 /// The keys as one range from the front, as far as that can say it.

@@ -28,6 +28,14 @@ pub const LATENCY: Spec = Spec {
     group: Group::Server,
     since: "2.8.13",
     summary: "Groups the commands about slow moments.",
+    help: &[
+        "DOCTOR",
+        "GRAPH <event>",
+        "HISTORY <event>",
+        "LATEST",
+        "RESET [<event> ...]",
+        "HISTOGRAM [COMMAND ...]",
+    ],
     subcommands: &[
         LATENCY_DOCTOR,
         LATENCY_GRAPH,

@@ -24,6 +24,13 @@ pub const MEMORY: Spec = Spec {
     group: Group::Server,
     since: "4.0.0",
     summary: "A container for commands about memory.",
+    help: &[
+        "DOCTOR",
+        "MALLOC-STATS",
+        "PURGE",
+        "STATS",
+        "USAGE <key> [SAMPLES <count>]",
+    ],
     subcommands: &[
         MEMORY_DOCTOR,
         MEMORY_HELP,

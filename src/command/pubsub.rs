@@ -281,6 +281,13 @@ pub const PUBSUB: Spec = Spec {
     group: Group::PubSub,
     since: "2.8.0",
     summary: "A container for commands that tell who listens to what.",
+    help: &[
+        "CHANNELS [<pattern>]",
+        "NUMPAT",
+        "NUMSUB [<channel> ...]",
+        "SHARDCHANNELS [<pattern>]",
+        "SHARDNUMSUB [<shardchannel> ...]",
+    ],
     subcommands: &[
         PUBSUB_CHANNELS,
         PUBSUB_HELP,

@@ -286,6 +286,13 @@ pub const SCRIPT: Spec = Spec {
     since: "2.6.0",
     summary: "Groups the commands about the cache of scripts.",
     complexity: Some("Depends on subcommand."),
+    help: &[
+        "DEBUG (YES|SYNC|NO)",
+        "EXISTS <sha1> [<sha1> ...]",
+        "FLUSH [ASYNC|SYNC]",
+        "KILL",
+        "LOAD <script>",
+    ],
     subcommands: &[
         SCRIPT_DEBUG,
         SCRIPT_EXISTS,

@@ -21,6 +21,7 @@ pub const SLOWLOG: Spec = Spec {
     group: Group::Server,
     since: "2.2.12",
     summary: "Groups the commands about the log of slow commands.",
+    help: &["GET [<count>]", "LEN", "RESET"],
     subcommands: &[SLOWLOG_GET, SLOWLOG_HELP, SLOWLOG_LEN, SLOWLOG_RESET],
     ..Spec::DEFAULT
 };

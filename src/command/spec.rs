@@ -493,6 +493,9 @@ pub struct Spec {
     /// An internal command that clients have no use for.
     pub syscmd: bool,
     pub subcommands: &'static [Spec],
+    /// Of a container, the lines of syntax that its HELP shows, in their order. They name arguments in their own way
+    /// and may give a subcommand several lines, or stand for the container alone. None: as the arguments say.
+    pub help: &'static [&'static str],
     pub handler: Handler,
 }
 
@@ -517,6 +520,7 @@ impl Spec {
         replaced_by: None,
         syscmd: false,
         subcommands: &[],
+        help: &[],
         handler: crate::command::container_only,
     };
 

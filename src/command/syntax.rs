@@ -70,16 +70,29 @@ pub fn container_help(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError
         return Err(CommandError::Syntax);
     };
     let container = ctx.registry.get(container);
-    let entries: Vec<(String, &str)> = container
+    let specs: Vec<&Spec> = container
         .subcommands
         .iter()
         .map(|id| ctx.registry.get(*id).spec)
         .filter(|spec| spec.name != "help")
-        .map(|spec| (syntax_line(spec.name, spec), spec.summary))
         .collect();
-    let entries: Vec<(&str, &str)> = entries
+    let derived: Vec<String> = match container.spec.help {
+        [] => specs
+            .iter()
+            .map(|spec| syntax_line(spec.name, spec))
+            .collect(),
+        lines => lines.iter().map(|line| (*line).to_owned()).collect(),
+    };
+    let entries: Vec<(&str, &str)> = derived
         .iter()
-        .map(|(syntax, text)| (syntax.as_str(), *text))
+        .map(|line| {
+            let word = line.split(' ').next().unwrap_or_default();
+            let spec = specs
+                .iter()
+                .find(|spec| word.eq_ignore_ascii_case(spec.name));
+            let spec = spec.copied().unwrap_or(container.spec);
+            (line.as_str(), spec.summary)
+        })
         .collect();
     help(&mut ctx.client.reply, container.spec.name, &entries);
     Ok(())

@@ -223,6 +223,16 @@ impl Config {
         Ok(differing)
     }
 
+    /// The parameter that asks for connections by TLS, which there are none of.
+    pub fn wants_tls(&self) -> Option<&'static str> {
+        match () {
+            _ if self.tls_port != 0 => Some("tls-port"),
+            _ if self.tls_cluster => Some("tls-cluster"),
+            _ if self.tls_replication => Some("tls-replication"),
+            _ => None,
+        }
+    }
+
     /// The parameters of `pairs`, or the first reason to refuse their names. To be loading outweighs the rest.
     fn check_names(
         &self,

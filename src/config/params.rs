@@ -422,7 +422,7 @@ params! {
     tls_client_key_file: Vec<u8> = Vec::new(), OPTIONAL, MUTABLE;
     /// Password of that key.
     tls_client_key_file_pass: Vec<u8> = Vec::new(), OPTIONAL, SENSITIVE;
-    /// Use TLS on the cluster bus.
+    /// Use TLS on the cluster bus. Here only `no` is taken: this server speaks no TLS.
     tls_cluster: bool = false, YesNo, MUTABLE;
     /// Diffie-Hellman parameters, for old clients only.
     tls_dh_params_file: Vec<u8> = Vec::new(), OPTIONAL, MUTABLE;
@@ -430,13 +430,14 @@ params! {
     tls_key_file: Vec<u8> = Vec::new(), OPTIONAL, MUTABLE;
     /// Password of that key.
     tls_key_file_pass: Vec<u8> = Vec::new(), OPTIONAL, SENSITIVE;
-    /// Port for TLS; 0 does not listen for TLS.
+    /// Port for TLS; 0 does not listen for TLS. Here only 0 is taken: this server speaks no TLS, and the other parameters of
+    /// TLS have no effect.
     tls_port: i64 = 0, Int(0, 65535), MUTABLE;
     /// Let the server's order of ciphers decide.
     tls_prefer_server_ciphers: bool = false, YesNo, MUTABLE;
     /// TLS versions to accept; empty is the safe default.
     tls_protocols: Vec<u8> = Vec::new(), OPTIONAL, MUTABLE;
-    /// Use TLS to the primary.
+    /// Use TLS to the primary. Here only `no` is taken: this server speaks no TLS.
     tls_replication: bool = false, YesNo, MUTABLE;
     /// TLS sessions kept for resumption; 0 is no limit.
     tls_session_cache_size: i64 = 20480, Int(0, I32_MAX), MUTABLE;

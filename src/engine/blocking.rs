@@ -7,6 +7,7 @@ use crate::acl::log::Context;
 use crate::command::CommandError;
 use crate::command::permission::permit;
 use crate::engine::Engine;
+use crate::engine::exec::settle_reply_mode;
 use crate::resp::Args;
 use crate::state::blocking::Wait;
 use crate::state::client::Parked;
@@ -127,7 +128,7 @@ impl Engine {
             if let Some(id) = id {
                 self.settle_call(&mut client, id, error.map_or(Ok(()), Err));
             }
-            client.reply.set_muted(false);
+            settle_reply_mode(&mut client);
             if let Some(parked) = parked {
                 let bytes = &client.query[client.query_pos..client.query_end];
                 let args = Args::new(bytes, &parked.argv, &parked.big);

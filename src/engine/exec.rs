@@ -543,7 +543,11 @@ impl Engine {
             .or(ClientFlags::REPLY_SKIP_NEXT)
             .or(ClientFlags::CACHING);
         if client.flags.has_any(passing) || client.reply.is_muted() {
-            settle_reply_mode(client);
+            let answer_follows = ClientFlags::BLOCKED.or(ClientFlags::AWAITING);
+            match client.flags.has_any(answer_follows) {
+                true => client.reply.set_muted(false),
+                false => settle_reply_mode(client),
+            }
             self.settle_caching(client, client.last_command);
         }
     }
@@ -711,7 +715,7 @@ fn gate(
 }
 
 /// CLIENT REPLY SKIP concerns the next command alone.
-fn settle_reply_mode(client: &mut Client) {
+pub(super) fn settle_reply_mode(client: &mut Client) {
     let skip_next = client.flags.has(ClientFlags::REPLY_SKIP_NEXT);
     client.flags.set(ClientFlags::REPLY_SKIP, skip_next);
     client.flags.set(ClientFlags::REPLY_SKIP_NEXT, false);

@@ -78,10 +78,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that has seen nothing yet. Fails when a command cannot be renamed as configured, or its users are
-    /// not sound.
+    /// An engine that has seen nothing yet. Fails when a command cannot be renamed as configured, its users are not
+    /// sound, or it is to speak TLS.
     pub fn new(boot: Boot) -> Result<Engine, String> {
         let registry = Registry::new(&boot.rename_commands)?;
+        if let Some(name) = boot.config.wants_tls() {
+            return Err(format!(
+                "Failed to configure TLS: this server speaks none, so {name} has to stay off."
+            ));
+        }
         let process = Process {
             pid: boot.pid,
             executable: boot.executable,
@@ -535,7 +540,13 @@ impl Engine {
         let is_same = client.id == client_id;
         if is_same {
             client.flags.set(ClientFlags::AWAITING, false);
+            let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
+            client.reply.set_muted(client.flags.has_any(skips));
             reply(&mut self.server, &mut client);
+            // In a transaction, the reply that is skipped has more to come.
+            if !self.suspended.contains_key(&conn) {
+                exec::settle_reply_mode(&mut client);
+            }
             self.deliver_pushes(&mut client);
         }
         self.server.clients.put_back(client);

@@ -180,7 +180,9 @@ impl Trim {
             (None, Some(1..)) => Err(CommandError::text(
                 "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
             )),
-            (None, _) if !is_add => Err(CommandError::Syntax),
+            (None, _) if !is_add => Err(CommandError::text(
+                "ERR syntax error, XTRIM must be called with a trimming strategy",
+            )),
             (_, Some(_)) if !self.is_approximate => Err(CommandError::text(
                 "ERR syntax error, LIMIT cannot be used without the special ~ option",
             )),

@@ -20,6 +20,13 @@ pub const XGROUP: Spec = Spec {
     group: Group::Stream,
     since: "5.0.0",
     summary: "A container for commands that manage consumer groups.",
+    help: &[
+        "CREATE <key> <groupname> <id|$> [option]",
+        "CREATECONSUMER <key> <groupname> <consumer>",
+        "DELCONSUMER <key> <groupname> <consumer>",
+        "DESTROY <key> <groupname>",
+        "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
+    ],
     subcommands: &[
         XGROUP_CREATE,
         XGROUP_CREATECONSUMER,

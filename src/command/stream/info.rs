@@ -23,6 +23,11 @@ pub const XINFO: Spec = Spec {
     group: Group::Stream,
     since: "5.0.0",
     summary: "A container for commands that look at streams.",
+    help: &[
+        "CONSUMERS <key> <groupname>",
+        "GROUPS <key>",
+        "STREAM <key> [FULL [COUNT <count>]",
+    ],
     subcommands: &[XINFO_CONSUMERS, XINFO_GROUPS, XINFO_HELP, XINFO_STREAM],
     ..Spec::DEFAULT
 };

@@ -74,11 +74,11 @@ enum Aggregate {
 }
 
 impl Aggregate {
-    /// What one set contributes.
+    /// What one set contributes, which is no number for infinity times zero.
     fn contribution(self, score: f64, weight: f64) -> f64 {
         match self {
             Aggregate::Count => weight,
-            _ => no_nan(score * weight),
+            _ => score * weight,
         }
     }
 
@@ -103,7 +103,8 @@ impl Aggregate {
     }
 }
 
-/// Infinity times zero, and the sum of opposite infinities, count as zero.
+/// The sum of opposite infinities counts as zero. So does infinity times zero in a union, but in an intersection of
+/// the first set alone: from another one it turns a sum into zero, and no minimum or maximum takes it.
 fn no_nan(score: f64) -> f64 {
     if score.is_nan() { 0.0 } else { score }
 }
@@ -276,7 +277,7 @@ impl Request {
             Operation::Union => {
                 for (source, weight) in &sources {
                     for (item, score) in source.elements() {
-                        let score = self.aggregate.contribution(score, *weight);
+                        let score = no_nan(self.aggregate.contribution(score, *weight));
                         members.merge(item, score, self.aggregate);
                     }
                 }
@@ -312,7 +313,7 @@ fn intersect(
     for (item, score) in first.elements() {
         let mut digits = itoa::Buffer::new();
         let name = item.bytes(&mut digits);
-        let start = aggregate.contribution(score, *weight);
+        let start = no_nan(aggregate.contribution(score, *weight));
         let total = others.iter().try_fold(start, |total, (other, weight)| {
             let score = other.score(name)?;
             Some(aggregate.combine(total, aggregate.contribution(score, *weight)))
