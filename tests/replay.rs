@@ -502,6 +502,122 @@ fn evictions_pauses_and_kills_replay_as_well() {
     println!("{}", assert_identical(&journal, seed));
 }
 
+/// Everything that goes to disk and comes from there, next to all else that is not plain.
+const EVERYTHING: &[&str] = &[
+    "BGSAVE",
+    "BGSAVE SCHEDULE",
+    "BGREWRITEAOF",
+    "SAVE",
+    "LASTSAVE",
+    "CONFIG SET appendonly yes",
+    "CONFIG SET appendonly yes",
+    "CONFIG SET appendonly no",
+    "CONFIG SET appendfsync always",
+    "CONFIG SET appendfsync everysec",
+    "CONFIG SET aof-use-rdb-preamble no",
+    "CONFIG SET aof-use-rdb-preamble yes",
+    "CONFIG REWRITE",
+    "WAITAOF 0 0 10",
+    "WAITAOF 1 0 5",
+    "DEBUG RELOAD",
+    "DEBUG LOADAOF",
+    "FLUSHALL",
+    "FLUSHALL ASYNC",
+    "MULTI",
+    "EXEC",
+    "EXEC",
+    "DISCARD",
+    "WATCH key:1 key:2",
+    "EVAL redis.call('incr',KEYS[1])return(redis.call('time')) 1 counter",
+    "EVAL redis.call('set','a',1)redis.call('flushall')redis.call('set','a',2) 0",
+    "EVAL for(i)=1,3(do)end 0",
+    "EVAL local(t)=1 0",
+    "EVAL return(redis.call('keys','*')) 0",
+    "FCALL add 1 counter",
+    "FCALL_RO look 1 counter",
+    "FUNCTION DUMP",
+    "FUNCTION LIST",
+    "SCRIPT FLUSH",
+    "HSET hash f 1 g 2",
+    "HPEXPIRE hash 5 FIELDS 2 f g",
+    "HGETALL hash",
+    "SET key:1 x PX 3",
+    "BLPOP list 0.01",
+    "BLMOVE list list:2 LEFT RIGHT 0.01",
+    "BZPOPMIN zset 0.01",
+    "RPUSH list x",
+    "ZADD zset 1 a",
+    "CONFIG SET maxmemory 3mb",
+    "CONFIG SET maxmemory 0",
+    "CONFIG SET maxmemory-policy allkeys-lru",
+    "CONFIG SET maxmemory-policy volatile-ttl",
+    "CONFIG SET maxmemory-policy noeviction",
+    "INFO everything",
+];
+
+#[test]
+fn files_scripts_evictions_and_all_else_replay_in_one_run() {
+    let seed = seed();
+    let keep = tempfile::tempdir().expect("a folder");
+    let journal = keep.path().join("journal");
+    let config = keep.path().join("conf");
+    fs::write(&config, "save 1 50\nenable-debug-command yes\n").expect("writable");
+    let server = Server::start(&[
+        config.to_str().expect("plain"),
+        "--record",
+        journal.to_str().expect("plain"),
+        "--appendonly",
+        "yes",
+        "--auto-aof-rewrite-min-size",
+        "200kb",
+        "--notify-keyspace-events",
+        "KEA",
+    ]);
+    let address = Address::Tcp(server.port());
+    let library = "#!lua name=lib\n\
+        redis.register_function('add', function(keys) return redis.call('incr', keys[1]) end)\n\
+        redis.register_function{function_name='look', flags={'no-writes'}, callback=function(keys)\n\
+        return redis.pcall('get', keys[1]) end}";
+    let loaded = server.connect().call(&["FUNCTION", "LOAD", library]);
+    assert_eq!(loaded.text(), "lib");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let listeners: Vec<_> = (0..4)
+        .map(|n| {
+            let (address, is_over) = (address.clone(), Arc::clone(&is_over));
+            let seed = seed.wrapping_add(1000 + n);
+            std::thread::spawn(move || listen(&address, seed, n == 0, &is_over))
+        })
+        .collect();
+    let threads: Vec<_> = (0..6)
+        .map(|n| {
+            let address = address.clone();
+            let rounds = count_from_env("RETRACE_COMMANDS", 900) / 6;
+            std::thread::spawn(move || {
+                troubled_load(&address, EVERYTHING, seed.wrapping_add(n), rounds)
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("the load runs to its end");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for listener in listeners {
+        listener.join().expect("a listener sees the end");
+    }
+    server.terminate();
+    println!("{}", assert_identical(&journal, seed));
+
+    // So does the run up to any moment.
+    let whole = fs::read(&journal).expect("recorded");
+    let blocks = blocks(&whole);
+    let mut rng = Rng::new(seed);
+    for _ in 0..3 {
+        let (start, len) = blocks[1 + rng.below(blocks.len() - 1)];
+        fs::write(&journal, &whole[..start + len]).expect("writable");
+        assert_identical(&journal, seed);
+    }
+}
+
 /// Users come, go, log in and are refused.
 const USERS: &[&str] = &[
     "ACL SETUSER one on nopass +@all -@dangerous ~key:* ~short:*",

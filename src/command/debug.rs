@@ -20,7 +20,7 @@ use crate::keyspace::table::ArrayStats;
 use crate::resp::Args;
 use crate::state::ClientFlags;
 use crate::state::keys::{Access, NewValue};
-use crate::state::persistence::After;
+use crate::state::persistence::{After, Restraint};
 use crate::state::server::REPLY_PEAK_RESET_MS;
 use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
@@ -278,6 +278,7 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             }
         }
     }
+    refuse_if_loading(ctx)?;
     ctx.client.flags.set(ClientFlags::AWAITING, true);
     let waiter = (ctx.client.conn, ctx.client.id);
     if saves {
@@ -290,7 +291,16 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Other DEBUG commands may be used meanwhile, but not to load something else.
+fn refuse_if_loading(ctx: &Ctx<'_>) -> Result<(), CommandError> {
+    match ctx.server.restraint.has(Restraint::LOADING) {
+        true => Err(CommandError::Loading),
+        false => Ok(()),
+    }
+}
+
 fn load_aof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    refuse_if_loading(ctx)?;
     ctx.client.flags.set(ClientFlags::AWAITING, true);
     let waiter = (ctx.client.conn, ctx.client.id);
     ctx.server.reload_aof(waiter);

@@ -328,7 +328,8 @@ impl Server {
             self.log(LogLevel::Notice, text);
             self.kill_rewrite();
         }
-        if self.persistence.snapshot.is_some() || self.is_rewriting() {
+        let is_loading = self.persistence.loading.is_some();
+        if self.persistence.snapshot.is_some() || self.is_rewriting() || is_loading {
             self.aof.is_scheduled = true;
             let text = "AOF was enabled but there is already another background operation. An AOF background was \
                         scheduled to start when possible.";

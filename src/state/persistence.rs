@@ -316,9 +316,10 @@ impl Server {
         self.save_queued();
     }
 
-    /// Begins the save that has waited for the end of a snapshot.
-    fn save_queued(&mut self) {
+    /// Begins the save that has waited for the end of a snapshot. Half of what is being loaded is nothing to save.
+    pub(super) fn save_queued(&mut self) {
         if self.persistence.snapshot.is_none()
+            && self.persistence.loading.is_none()
             && let Some(next) = self.persistence.queue.pop_front()
         {
             self.save_for(next.waiter, next.after);

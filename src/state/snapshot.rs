@@ -265,7 +265,8 @@ impl Server {
     /// Does a bounded piece of the running snapshot.
     pub fn advance_snapshot(&mut self) {
         let Some(snapshot) = &self.persistence.snapshot else {
-            return;
+            // The one before may have been given up.
+            return self.save_queued();
         };
         match snapshot.phase {
             Phase::Mending { .. } => self.mend_epochs(MEND_BUCKETS),
