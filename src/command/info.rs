@@ -537,11 +537,8 @@ fn replication(out: &mut Report<'_, '_>, _: bool) {
     ]);
     out.line("master_replid", &out.server().replid);
     out.line("master_replid2", "0".repeat(40));
-    out.lines(&[
-        ("master_repl_offset", "0"),
-        ("second_repl_offset", "-1"),
-        ("repl_backlog_active", "0"),
-    ]);
+    out.line("master_repl_offset", out.server().aof.repl_offset);
+    out.lines(&[("second_repl_offset", "-1"), ("repl_backlog_active", "0")]);
     out.line("repl_backlog_size", out.config().repl_backlog_size);
     out.line("repl_backlog_first_byte_offset", 0);
     out.line("repl_backlog_histlen", 0);

@@ -189,7 +189,7 @@ pub const ROLE: Spec = Spec {
 fn role(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     ctx.client.reply.array(3);
     ctx.client.reply.text("master");
-    ctx.client.reply.int(0);
+    ctx.client.reply.int(ctx.server.aof.repl_offset);
     ctx.client.reply.array(0);
     Ok(())
 }

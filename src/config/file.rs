@@ -402,13 +402,25 @@ pub(super) fn trim(line: &[u8]) -> &[u8] {
 /// `None` when a quote does not close or something is glued to a closing one.
 pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
-    let mut rest = line.trim_ascii_start();
+    // To C the text ends with a NUL.
+    let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut rest = skip_blanks(line);
     while !rest.is_empty() {
         let (word, tail) = split_word(rest)?;
         words.push(word);
-        rest = tail.trim_ascii_start();
+        rest = skip_blanks(tail);
     }
     Some(words)
+}
+
+/// A blank to C: the vertical tab is one too.
+fn is_blank(byte: &u8) -> bool {
+    byte.is_ascii_whitespace() || *byte == 0x0b
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    let len = text.iter().take_while(|byte| is_blank(byte)).count();
+    &text[len..]
 }
 
 /// The first word of `rest`, which begins with no blank, and what follows it.
@@ -417,10 +429,11 @@ fn split_word(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     loop {
         match rest {
             [] => return Some((word, rest)),
-            [byte, ..] if byte.is_ascii_whitespace() => return Some((word, rest)),
+            // Fewer bytes end a word than stand between two.
+            [b' ' | b'\n' | b'\r' | b'\t', ..] => return Some((word, rest)),
             [quote @ (b'"' | b'\''), tail @ ..] => {
                 rest = split_quoted(*quote, tail, &mut word)?;
-                let closed = rest.first().is_none_or(u8::is_ascii_whitespace);
+                let closed = rest.first().is_none_or(is_blank);
                 return closed.then_some((word, rest));
             }
             [byte, tail @ ..] => {

@@ -87,6 +87,23 @@ impl Run for Runner<'_> {
         }
     }
 
+    fn check(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        let name = words.first().copied().unwrap_or_default();
+        let command = self.registry.by_name(name);
+        // Of a container the subcommand counts as well.
+        if command.is_some_and(|command| command.subcommands.is_empty()) {
+            return Ok(());
+        }
+        self.owned.clear();
+        if !words.iter().all(|word| self.owned.push(word)) {
+            return Err("A command that is too large".to_owned());
+        }
+        match self.registry.find(self.owned.args()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(unknown(name)),
+        }
+    }
+
     /// That a command's reply is an error means nothing, as when it was written.
     fn run(&mut self, server: &mut Server, words: &[&[u8]]) -> Result<Ran, String> {
         self.owned.clear();
@@ -102,13 +119,7 @@ impl Run for Runner<'_> {
                     command.full_name
                 ));
             }
-            Err(_) => {
-                let name = args.bytes(0);
-                let name = name[..name.len().min(128)].escape_ascii();
-                return Err(format!(
-                    "Unknown command '{name}' reading the append only file"
-                ));
-            }
+            Err(_) => return Err(unknown(args.bytes(0))),
         };
         self.client.last_command = Some(command.id);
         let handler = command.spec.handler;
@@ -128,4 +139,9 @@ impl Run for Runner<'_> {
             None => Ran::Whole,
         })
     }
+}
+
+fn unknown(name: &[u8]) -> String {
+    let name = name[..name.len().min(128)].escape_ascii();
+    format!("Unknown command '{name}' reading the append only file")
 }

@@ -84,6 +84,8 @@ pub struct Aof {
     is_open: bool,
     /// It has a temporary name, which no manifest lists.
     has_temporary: bool,
+    /// The replication offset at which that begins.
+    temporary_offset: i64,
     /// Another file is being opened: what is in the buffer is for that one.
     is_opening: bool,
     /// The manifest lists it as soon as it is there.
@@ -94,6 +96,9 @@ pub struct Aof {
     pub is_lost: bool,
     dbid: Option<u32>,
     noted_secs: i64,
+    /// The replication offset. No replica reads what would move it by its bytes, so each command that is propagated
+    /// counts as one.
+    pub repl_offset: i64,
     /// All bytes ever appended, and those of them that are known to be on disk.
     pub appended: u64,
     pub synced: u64,
@@ -130,12 +135,14 @@ impl Aof {
             turn_bytes: 0,
             is_open: false,
             has_temporary: false,
+            temporary_offset: 0,
             is_opening: false,
             is_listed_next: false,
             is_first: false,
             is_lost: false,
             dbid: None,
             noted_secs: 0,
+            repl_offset: 0,
             appended: 0,
             synced: 0,
             sync: None,
@@ -206,8 +213,14 @@ impl Server {
     }
 
     fn append(&mut self, propagated: &Queue, is_one: bool) {
+        if propagated.is_empty() {
+            return;
+        }
+        let wraps = is_one && propagated.len() > 1;
+        let count = propagated.len() + if wraps { 2 } else { 0 };
+        self.aof.repl_offset = self.aof.repl_offset.saturating_add(count as i64);
         // Before the first base begins there is no file: it is the base that holds the changes.
-        if !self.aof.is_open || propagated.is_empty() {
+        if !self.aof.is_open {
             return;
         }
         let secs = self.now.secs();
@@ -217,7 +230,6 @@ impl Server {
             aof.noted_secs = secs;
             aof::put_time(&mut aof.buffer, secs);
         }
-        let wraps = is_one && propagated.len() > 1;
         for (index, effect) in propagated.iter().enumerate() {
             if wraps && index == 0 {
                 aof::put_command(&mut aof.buffer, &["MULTI"]);
@@ -336,22 +348,61 @@ impl Server {
             return;
         }
         self.kill_rewrite();
+        let was_on = self.aof.state == AofState::On;
         self.aof.state = AofState::Off;
         self.aof.is_scheduled = false;
         self.effects.listening = self.effects.listening.without(Targets::AOF);
         self.close_aof();
+        if was_on {
+            self.note_end_offset();
+        }
         for flaw in [Flaw::Write, Flaw::Sync, Flaw::Manifest, Flaw::Gap] {
             self.mend_aof(flaw);
         }
         self.settle_waits(true);
     }
 
-    /// Everything is loaded, and `appendonly` says yes: goes on behind what was loaded.
-    pub fn resume_aof(&mut self, manifest: Manifest, bytes: (u64, u64), truncate_to: Option<u64>) {
+    /// Nothing is appended any more: the manifest says how far the last file goes.
+    pub fn note_end_offset(&mut self) {
+        let offset = self.aof.repl_offset;
+        let Some(last) = self.aof.manifest.incremental.last_mut() else {
+            return;
+        };
+        last.end_offset = Some(offset);
+        // Nobody waits for it, and without it the next start goes by the length of the file.
+        let ticket = self.next_ticket();
+        let order = self.order_manifest(ticket, &self.aof.manifest);
+        self.orders.push_back(order);
+    }
+
+    /// Goes on where the last file ends, whose length is known; says whether the manifest told the offset, which is not
+    /// true of the file any more once it is appended to.
+    fn resume_offset(&mut self, last_bytes: u64) -> bool {
+        let Some(last) = self.aof.manifest.incremental.last_mut() else {
+            return false;
+        };
+        let end = last.end_offset.take().filter(|offset| *offset != -1);
+        let start = last.start_offset.filter(|offset| *offset != -1);
+        let by_bytes = start.map(|start| start.saturating_add_unsigned(last_bytes));
+        if let Some(offset) = end.or(by_bytes) {
+            self.aof.repl_offset = offset;
+        }
+        end.is_some()
+    }
+
+    /// Everything is loaded, and `appendonly` says yes: goes on behind what was loaded. `bytes` are those of the base,
+    /// of all files and of the last one.
+    pub fn resume_aof(
+        &mut self,
+        manifest: Manifest,
+        bytes: (u64, u64, u64),
+        truncate_to: Option<u64>,
+    ) {
         self.aof.manifest = manifest;
         self.aof.state = AofState::On;
         self.effects.listening = self.effects.listening.or(Targets::AOF);
-        (self.aof.base_bytes, self.aof.current_bytes) = bytes;
+        (self.aof.base_bytes, self.aof.current_bytes) = (bytes.0, bytes.1);
+        let had_end = self.resume_offset(bytes.2);
         let name = self.config.appendfilename.clone();
         let is_new = self.aof.manifest.files().next().is_none();
         if is_new {
@@ -360,7 +411,10 @@ impl Server {
         let last = self.aof.manifest.incremental.last().cloned();
         let (file, is_new_file) = match last {
             Some(file) => (file, false),
-            None => (self.aof.manifest.add_incremental(&name), true),
+            None => {
+                let offset = self.aof.repl_offset;
+                (self.aof.manifest.add_incremental(&name, offset), true)
+            }
         };
         if is_new_file {
             let text = format!(
@@ -376,7 +430,7 @@ impl Server {
             self.log(LogLevel::Notice, text);
         }
         self.aof.is_first = true;
-        self.aof.is_listed_next = is_new_file;
+        self.aof.is_listed_next = is_new_file || had_end;
         self.open_aof(&file.name, truncate_to);
         self.drop_history();
     }

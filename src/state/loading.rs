@@ -48,6 +48,9 @@ pub trait Run {
     /// Asks for the memory that the commands will touch which were read ahead.
     fn fetch(&self, server: &mut Server, commands: &Commands);
 
+    /// Whether there is the command that a transaction is to run, or why it cannot be.
+    fn check(&mut self, args: &[&[u8]]) -> Result<(), String>;
+
     /// Runs a command, or says why it cannot be.
     fn run(&mut self, server: &mut Server, args: &[&[u8]]) -> Result<Ran, String>;
 }
@@ -523,10 +526,13 @@ impl Server {
         let cut = match commands.next_part() {
             Ok(Some(Part::Command(places))) => {
                 let args: Vec<&[u8]> = places.iter().map(|place| commands.bytes(place)).collect();
-                let is =
-                    |name: &str| args.len() == 1 && args[0].eq_ignore_ascii_case(name.as_bytes());
+                let is = |name: &str| args[0].eq_ignore_ascii_case(name.as_bytes());
                 if let Some((_, queue)) = &mut aof.open {
                     if !is("EXEC") {
+                        // Before the end is looked for: what no server can run is not torn off in the middle.
+                        if let Err(what) = run.check(&args) {
+                            return fail(pos, what);
+                        }
                         queue.push(args.iter().map(|arg| arg.to_vec()).collect());
                         return Ok(Step::On);
                     }
@@ -624,7 +630,8 @@ impl Server {
             self.persistence.loading = Some(loading);
             return self.advance_loading(run);
         }
-        aof.bytes += aof.truncate_to.unwrap_or(loading.file_bytes);
+        aof.last_bytes = aof.truncate_to.unwrap_or(loading.file_bytes);
+        aof.bytes += aof.last_bytes;
         let is_base = aof
             .manifest
             .base
@@ -777,7 +784,7 @@ impl Server {
                 self.effects.dirty = 0;
                 match aof {
                     Some(aof) if self.config.appendonly => {
-                        let bytes = (aof.base_bytes, aof.bytes);
+                        let bytes = (aof.base_bytes, aof.bytes, aof.last_bytes);
                         // Clients are served as soon as there is a file to append to.
                         return self.resume_aof(aof.manifest, bytes, aof.truncate_to);
                     }

@@ -492,6 +492,9 @@ impl Server {
         if self.aof.state != AofState::Off {
             self.log(LogLevel::Notice, "Calling fsync() on the AOF file.");
         }
+        if self.aof.state == AofState::On {
+            self.note_end_offset();
+        }
         self.log(LogLevel::Warning, "Redis is now ready to exit, bye bye...");
         self.orders.push_back(Order::Exit { code: 0 });
     }

@@ -53,11 +53,17 @@ pub fn find(bytes: &[u8], wanted: bool, first: usize, last: usize) -> Option<usi
 /// How many bytes at the start are `byte`, which is 0 or 255.
 fn skip_equal(bytes: &[u8], byte: u8) -> usize {
     let whole = u64::from_ne_bytes([byte; 8]);
+    // Without a branch for each word, so that a block is compared at once.
+    let differs = |word: &[u8]| word_of(word) ^ whole;
+    let all_differences = |block: &[u8]| {
+        let words = block.chunks_exact(8);
+        words.fold(0, |all, word| all | differs(word))
+    };
     let blocks = bytes
-        .chunks_exact(32)
-        .take_while(|block| block.chunks_exact(8).all(|word| word_of(word) == whole))
+        .chunks_exact(64)
+        .take_while(|block| all_differences(block) == 0)
         .count();
-    let start = blocks * 32;
+    let start = blocks * 64;
     let rest = bytes[start..].iter().take_while(|b| **b == byte).count();
     start + rest
 }

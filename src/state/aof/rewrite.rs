@@ -57,7 +57,8 @@ impl Server {
             AofState::Starting => self.temporary_name(),
             AofState::On => {
                 let name = self.config.appendfilename.clone();
-                self.aof.manifest.add_incremental(&name).name
+                let offset = self.aof.repl_offset;
+                self.aof.manifest.add_incremental(&name, offset).name
             }
         };
         let text = format!(
@@ -67,6 +68,7 @@ impl Server {
         self.log(LogLevel::Notice, text);
         self.open_aof(&name, Some(0));
         self.aof.has_temporary = self.aof.state == AofState::Starting;
+        self.aof.temporary_offset = self.aof.repl_offset;
         self.aof.is_listed_next = self.aof.state == AofState::On;
     }
 
@@ -122,7 +124,7 @@ impl Server {
         let mut manifest = self.aof.manifest.clone();
         let renames = self.aof.has_temporary.then(|| {
             let name = self.config.appendfilename.clone();
-            manifest.add_incremental(&name)
+            manifest.add_incremental(&name, self.aof.temporary_offset)
         });
         let keeps = usize::from(self.aof.state != AofState::Off);
         manifest.replace_base(base, keeps);

@@ -22,6 +22,8 @@ pub(super) struct AofParts {
     pub(super) to_run: VecDeque<Vec<Vec<u8>>>,
     pub(super) base_bytes: u64,
     pub(super) bytes: u64,
+    /// Of the file that was loaded last.
+    pub(super) last_bytes: u64,
     /// The last file ends within a command: here.
     pub(super) truncate_to: Option<u64>,
 }
