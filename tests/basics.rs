@@ -369,6 +369,23 @@ fn sigterm_ends_it_in_order() {
 }
 
 #[test]
+fn it_says_which_version_of_redis_it_is() {
+    for option in ["-v", "--version"] {
+        let output = Command::new(RETRACE).arg(option).output();
+        let said = String::from_utf8(output.expect("it runs").stdout).expect("a line of text");
+        let rest = said
+            .strip_prefix("Redis server v=8.0.6 sha=")
+            .expect("its version");
+        assert!(rest.contains(" malloc=") && rest.contains(" bits=64 build="));
+        assert!(rest.contains(" retrace=") && rest.ends_with('\n'));
+    }
+    // Clients take a server that gives its name in INFO for something else than Redis.
+    let server = Server::start(&["--save", ""]);
+    let info = server.connect().run("INFO server").text().to_owned();
+    assert!(info.contains("\r\nretrace_version:") && !info.contains("server_name"));
+}
+
+#[test]
 fn the_log_says_where_it_listens() {
     let server = Server::start(&["--always-show-logo", "yes"]);
     let ready = format!("Ready to accept connections tcp port={}", server.port());

@@ -296,6 +296,29 @@ fn a_transaction_goes_on_behind_a_script_that_stood_still() {
     assert_eq!(two.read().to_string(), "[\"list\" \"a\"]");
 }
 
+/// A test of the redis crate keeps the server busy this way; such a script did not end.
+const WAIT_BY_TIME: &str = "local function now() local t = redis.call('TIME') return t[1] * 1e6 + t[2] end \
+                            redis.call('SET', 'x', 'v', 'PX', '40') local start, steps = now(), 0 \
+                            for i = 1, 100 do if now() ~= start then steps = steps + 1 end end \
+                            while now() < start + 8e4 do end \
+                            return {steps, redis.call('EXISTS', 'x'), redis.call('PTTL', 'x')}";
+
+#[test]
+fn a_script_can_wait_for_a_time_to_come() {
+    let server = Server::start(&["--save", "", "--busy-reply-threshold", "30"]);
+    let mut client = server.connect();
+    // Keys do not see the time go by.
+    let reply = eval(&mut client, WAIT_BY_TIME, &[], &[]);
+    assert_eq!(reply.to_string(), "[0 1 40]");
+    client.send(&request(&["MULTI"]));
+    client.send(&request(&["EVAL", WAIT_BY_TIME, "0"]));
+    client.send(&request(&["EXEC"]));
+    client.read();
+    client.read();
+    assert_eq!(client.read().to_string(), "[[0 1 40]]");
+    assert_eq!(client.run("EXISTS x").text(), "0");
+}
+
 #[test]
 fn a_recorded_run_with_scripts_that_stand_still_repeats() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -319,6 +342,7 @@ fn a_recorded_run_with_scripts_that_stand_still_repeats() {
                   out[#out + 1] = tostring(math.random()) out[#out + 1] = tostring(out) \
                   out[#out + 1] = tostring(os.clock() - s) out[#out + 1] = redis.call('info', 'memory') \
                   out[#out + 1] = tostring(print or redis.call) return out";
+    eval(&mut one, WAIT_BY_TIME, &[], &[]);
     for _ in 0..5 {
         eval(&mut one, script, &[], &[]);
         eval(

@@ -221,7 +221,10 @@ pub const TIME: Spec = Spec {
 
 /// `TIME`: Unix seconds and the microseconds in them.
 fn time(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    let now = ctx.server.now;
+    let running = ctx.server.scripting.running.as_ref();
+    let now = running
+        .and_then(|running| running.time)
+        .unwrap_or(ctx.server.now);
     ctx.client.reply.array(2);
     ctx.client.reply.bulk_int(now.secs());
     ctx.client.reply.bulk_int(now.0.rem_euclid(1_000_000));

@@ -60,6 +60,7 @@ impl Engine {
             command: id,
             started: self.clock.last,
             elapsed_ms: 0,
+            time: None,
             in_exec: client.flags.has(ClientFlags::IN_EXEC),
             dbid: client.dbid,
             has_written: false,
@@ -89,6 +90,9 @@ impl Engine {
         let elapsed_ms = now.since(running.started) / 1000;
         running.elapsed_ms = elapsed_ms;
         let is_slow = threshold_ms > 0 && elapsed_ms >= threshold_ms as u64;
+        if self.server.scripting.busy.is_some() {
+            running.time = Some(now);
+        }
         if running.awaits_save {
             running.awaits_save = false;
             let propagated = &mut self.server.effects.propagated;

@@ -80,6 +80,8 @@ pub struct Running {
     pub started: UnixMicros,
     /// How long it has run, at the last tick.
     pub elapsed_ms: u64,
+    /// What TIME says, once others are served in between: only until then does it stand still with everything else.
+    pub time: Option<UnixMicros>,
     /// It was called from a transaction.
     pub in_exec: bool,
     /// Its caller's database, to which the caller returns.
