@@ -557,6 +557,11 @@ impl Engine {
 
     /// Goes on with a client that was held back.
     fn resume(&mut self, conn: ConnId) {
+        if self.server.want.is_some() {
+            // One client at a time may wait for the shell; this one goes on behind the answer.
+            self.released.push_back(conn);
+            return;
+        }
         self.process(conn);
         if self.server.clients.is_used(conn) {
             self.resumed.push_back(conn);
