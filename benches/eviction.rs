@@ -5,9 +5,9 @@
 //! The accesses of `hit_ratio`, with the engine's own table, entries and choice of victims, but a clock that does not
 //! wait: a run takes a second where the servers take five minutes, and the mean of several seeds says what differs by
 //! a few hundredths of a point. Each policy is measured twice: with the same keys in demand all the time, and with a
-//! demand that drifts, so that who only remembers what once was loses. Beside the engine two caches that need none: one that knows how often each key is drawn,
-//! which is the most that any policy can reach, and one that evicts as Redis documents it: the worst of a few keys
-//! sampled alike, with a pool of 16.
+//! demand that drifts, so that who only remembers what once was loses. Beside the engine two caches that need none: one
+//! that knows how often each key is drawn, which is the most that any policy can reach, and one that evicts as Redis
+//! documents it: the worst of a few keys sampled alike, with a pool of 16.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -73,6 +73,121 @@ fn command_row(out: &mut String, registry: &Registry, command: &Command) {
     }
 }
 
+/// Group, and commands of Redis 8.0 and later, with the version that has them first, that are not there.
+#[rustfmt::skip]
+const ABSENT: &[(&str, &[(&str, &str)])] = &[
+    ("array", &[
+        ("ARCOUNT", "8.8.0"),
+        ("ARDEL", "8.8.0"),
+        ("ARDELRANGE", "8.8.0"),
+        ("ARGET", "8.8.0"),
+        ("ARGETRANGE", "8.8.0"),
+        ("ARGREP", "8.8.0"),
+        ("ARINFO", "8.8.0"),
+        ("ARINSERT", "8.8.0"),
+        ("ARLASTITEMS", "8.8.0"),
+        ("ARLEN", "8.8.0"),
+        ("ARMGET", "8.8.0"),
+        ("ARMSET", "8.8.0"),
+        ("ARNEXT", "8.8.0"),
+        ("AROP", "8.8.0"),
+        ("ARRING", "8.8.0"),
+        ("ARSCAN", "8.8.0"),
+        ("ARSEEK", "8.8.0"),
+        ("ARSET", "8.8.0"),
+    ]),
+    ("cluster", &[
+        ("ASKING", "3.0.0"),
+        ("CLUSTER", "3.0.0"),
+        ("CLUSTER ADDSLOTS", "3.0.0"),
+        ("CLUSTER ADDSLOTSRANGE", "7.0.0"),
+        ("CLUSTER BUMPEPOCH", "3.0.0"),
+        ("CLUSTER COUNT-FAILURE-REPORTS", "3.0.0"),
+        ("CLUSTER COUNTKEYSINSLOT", "3.0.0"),
+        ("CLUSTER DELSLOTS", "3.0.0"),
+        ("CLUSTER DELSLOTSRANGE", "7.0.0"),
+        ("CLUSTER FAILOVER", "3.0.0"),
+        ("CLUSTER FLUSHSLOTS", "3.0.0"),
+        ("CLUSTER FORGET", "3.0.0"),
+        ("CLUSTER GETKEYSINSLOT", "3.0.0"),
+        ("CLUSTER HELP", "5.0.0"),
+        ("CLUSTER INFO", "3.0.0"),
+        ("CLUSTER KEYSLOT", "3.0.0"),
+        ("CLUSTER LINKS", "7.0.0"),
+        ("CLUSTER MEET", "3.0.0"),
+        ("CLUSTER MIGRATION", "8.4.0"),
+        ("CLUSTER MYID", "3.0.0"),
+        ("CLUSTER MYSHARDID", "7.2.0"),
+        ("CLUSTER NODES", "3.0.0"),
+        ("CLUSTER REPLICAS", "5.0.0"),
+        ("CLUSTER REPLICATE", "3.0.0"),
+        ("CLUSTER RESET", "3.0.0"),
+        ("CLUSTER SAVECONFIG", "3.0.0"),
+        ("CLUSTER SET-CONFIG-EPOCH", "3.0.0"),
+        ("CLUSTER SETSLOT", "3.0.0"),
+        ("CLUSTER SHARDS", "7.0.0"),
+        ("CLUSTER SLAVES", "3.0.0"),
+        ("CLUSTER SLOT-STATS", "8.2.0"),
+        ("CLUSTER SLOTS", "3.0.0"),
+        ("CLUSTER SYNCSLOTS", "8.4.0"),
+        ("READONLY", "3.0.0"),
+        ("READWRITE", "3.0.0"),
+    ]),
+    ("generic", &[
+        ("MIGRATE", "2.6.0"),
+    ]),
+    ("server", &[
+        ("BACKUP", "8.10.0"),
+        ("BACKUP ABORT", "8.10.0"),
+        ("BACKUP CLEANUP", "8.10.0"),
+        ("BACKUP HELP", "8.10.0"),
+        ("BACKUP LIST", "8.10.0"),
+        ("BACKUP SEAL", "8.10.0"),
+        ("BACKUP START", "8.10.0"),
+        ("BACKUP STATUS", "8.10.0"),
+        ("FAILOVER", "6.2.0"),
+        ("MODULE LOAD", "4.0.0"),
+        ("MODULE LOADEX", "7.0.0"),
+        ("MODULE UNLOAD", "4.0.0"),
+        ("PSYNC", "2.8.0"),
+        ("REPLCONF", "3.0.0"),
+        ("REPLICAOF", "5.0.0"),
+        ("SLAVEOF", "1.0.0"),
+        ("SYNC", "1.0.0"),
+        ("TRIMSLOTS", "8.4.0"),
+    ]),
+    ("vector-set", &[
+        ("VADD", "8.0.0"),
+        ("VCARD", "8.0.0"),
+        ("VDIM", "8.0.0"),
+        ("VEMB", "8.0.0"),
+        ("VGETATTR", "8.0.0"),
+        ("VINFO", "8.0.0"),
+        ("VISMEMBER", "8.0.0"),
+        ("VLINKS", "8.0.0"),
+        ("VRANDMEMBER", "8.0.0"),
+        ("VRANGE", "8.4.0"),
+        ("VREM", "8.0.0"),
+        ("VSETATTR", "8.0.0"),
+        ("VSIM", "8.0.0"),
+    ]),
+];
+
+fn absent_commands(out: &mut String, registry: &Registry) {
+    out.push_str(
+        "\n## Absent\n\nCommands of Redis 8.0 and later that are not there, and the version that has them first.\n",
+    );
+    for (group, commands) in ABSENT {
+        let _ = write!(out, "\n### {group}\n\n| command | since |\n|---|---|\n");
+        for (name, since) in *commands {
+            let full_name = name.replace(' ', "|").to_lowercase();
+            let is_there = registry.by_full_name(full_name.as_bytes()).is_some();
+            assert!(!is_there, "{name} is there: take it off the list");
+            let _ = writeln!(out, "| `{name}` | {since} |");
+        }
+    }
+}
+
 /// What the tables cannot say.
 const NOTES: &str = "
 ## Notes
@@ -89,7 +204,7 @@ fn the_compatibility_table_agrees_with_the_registry() {
     let mut commands: Vec<&Command> = registry.top_level().collect();
     commands.sort_by_key(|command| (command.spec.group.name(), &command.full_name));
     let mut out = String::from(
-        "# Commands\n\nMade from the command registry by `tests/docs.rs`; do not edit. A command that is not here is answered\nwith `ERR unknown command`. *Since* is the Redis version that has it first; *arity* counts the name, and a negative one\nis a least number.\n",
+        "# Commands\n\nMade from the command registry by `tests/docs.rs`; do not edit. A command that is not here, or stands\nunder *Absent*, is answered with `ERR unknown command` or `ERR unknown subcommand`. *Since* is the Redis version that has it first; *arity* counts the name, and a negative one\nis a least number.\n",
     );
     let mut group = "";
     for command in commands {
@@ -102,6 +217,7 @@ fn the_compatibility_table_agrees_with_the_registry() {
         }
         command_row(&mut out, &registry, command);
     }
+    absent_commands(&mut out, &registry);
     out.push_str(NOTES);
     check("compatibility.md", &out);
 }
