@@ -45,6 +45,16 @@ pub struct Reading {
     pub cpu_user_main_thread_us: u64,
 }
 
+/// How long it took to append to the append-only file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The clock when that was done.
+    pub now: UnixMicros,
+    pub write_us: u64,
+    /// With `appendfsync always`: forcing what was written to disk.
+    pub sync_us: Option<u64>,
+}
+
 /// A signal that concerns the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -123,6 +133,8 @@ pub enum Input<'a> {
         ticket: u64,
         outcome: Outcome,
     },
+    /// The append-only file was given what commands had changed.
+    Appended(Appended),
     Signal(Signal),
     /// Answer to [`Order::ReadFile`].
     Chunk {

@@ -16,7 +16,7 @@ mod timing;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::border::{
-    Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
+    Appended, Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
 use crate::command::client::describe;
 use crate::command::{CommandError, CommandId, Registry, acl, config};
@@ -160,6 +160,7 @@ impl Engine {
             Input::Clock(now) => self.handle_clock(*now),
             Input::Reading(reading) => self.handle_reading(*reading),
             Input::Done { ticket, outcome } => self.handle_done(*ticket, outcome.clone()),
+            Input::Appended(appended) => self.handle_appended(*appended),
             Input::Signal(signal) => self.handle_signal(*signal),
             Input::Chunk {
                 ticket,
@@ -183,6 +184,11 @@ impl Engine {
     /// What the append-only file gets before replies leave.
     pub fn take_aof_batch(&mut self) -> Option<Batch> {
         self.server.take_aof_batch()
+    }
+
+    /// How long it took to append that.
+    pub fn handle_appended(&mut self, appended: Appended) {
+        self.count_appended(appended);
     }
 
     /// Whether replies leave when what they tell of is on disk, and not before.
@@ -295,6 +301,7 @@ impl Engine {
     /// The clock at the end of a loop turn in which something was read: the commands that were not timed
     /// one by one share what has passed. Then clients are told of the changes that they asked to hear of once a turn.
     pub fn handle_turn_end(&mut self, now: UnixMicros) {
+        self.time_snapshot_start(now);
         self.settle_untimed(now);
         if self.server.tracking.has_broadcasts() {
             self.server.broadcast_changes();

@@ -10,7 +10,7 @@ use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::system::OomScore;
 use super::{log as server_log, process};
-use crate::border::{CloseReason, Flush, Order, Outcome, Peer};
+use crate::border::{Appended, CloseReason, Flush, Order, Outcome, Peer};
 use crate::disk;
 use crate::disk::aof::AofFile;
 use crate::disk::files::{self, ChunkReader, Job, Writer, path_of};
@@ -252,7 +252,15 @@ impl Shell {
     /// Appends what commands have changed to the append-only file.
     fn write_aof(&mut self) {
         while let Some(batch) = self.driver.take_aof_batch() {
+            let began = process::clock();
             let outcome = self.aof.append(&batch);
+            let now = process::clock();
+            let sync_us = self.aof.take_sync_us();
+            self.driver.appended(Appended {
+                now,
+                write_us: now.since(began).saturating_sub(sync_us.unwrap_or(0)),
+                sync_us,
+            });
             self.tell_aof(outcome);
         }
     }
