@@ -188,6 +188,8 @@ pub enum Order {
     /// Give the process the place among the kernel's victims that `oom-score-adj` of `engine.config()` says, then
     /// answer.
     AdjustOomScore { ticket: u64 },
+    /// The configuration has changed: follow it in what needs no answer.
+    LookAtConfig,
     /// Give unused memory back to the system.
     PurgeMemory,
     /// Read up to `len` bytes of a file from `pos` on; the answer is an [`Input::Chunk`], or that it failed.
@@ -265,6 +267,10 @@ pub enum Flush {
     /// Close the socket. The engine has forgotten the client.
     Close,
 }
+
+/// What a panic carries by which the engine asks for the signal of a bad memory access.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault;
 
 /// Everything that an engine starts from; a journal begins with it.
 #[derive(Clone, Debug, Default)]

@@ -45,6 +45,13 @@ pub const INFO: Spec = Spec {
 
 /// `INFO [section ...]`: sections come in their own order, each once; unknown names are passed over.
 fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let text = text(ctx, args);
+    ctx.client.reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// What INFO with these arguments says.
+pub fn text(ctx: &mut Ctx<'_>, args: Args<'_>) -> String {
     let mut out = Report {
         ctx,
         text: String::new(),
@@ -59,9 +66,7 @@ fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             (section.write)(&mut out, is_named);
         }
     }
-    let text = out.text;
-    ctx.client.reply.verbatim("txt", text.as_bytes());
-    Ok(())
+    out.text
 }
 
 /// When a section is shown without its name.

@@ -8,6 +8,7 @@ mod blocking;
 mod exec;
 mod flush;
 mod loaded;
+mod report;
 mod run;
 mod script;
 mod tick;
@@ -19,7 +20,7 @@ use crate::border::{
     Appended, Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
 use crate::command::client::describe;
-use crate::command::{CommandError, CommandId, Registry, acl, config};
+use crate::command::{CommandError, Registry, acl, config};
 use crate::config::Config;
 use crate::engine::loaded::{LOADER, Runner, loading_client};
 use crate::engine::script::ScriptSeat;
@@ -73,7 +74,8 @@ pub struct Engine {
     is_serving: bool,
     /// In whose name the commands of a file run that is loaded.
     loading_client: Option<Box<Client>>,
-    running: Option<CommandId>,
+    /// Where the command that runs is to be found, for the report of a crash.
+    seat: report::Seat,
     trace: Option<Vec<(ConnId, u64, String)>>,
 }
 
@@ -123,7 +125,7 @@ impl Engine {
             room_made: None,
             is_serving: false,
             loading_client: None,
-            running: None,
+            seat: report::Seat::default(),
             trace: boot.replaying.then(Vec::new),
         })
     }
@@ -625,12 +627,6 @@ impl Engine {
     /// Commands executed since the start or the last CONFIG RESETSTAT.
     pub fn commands_processed(&self) -> u64 {
         self.server.stats.commands_processed
-    }
-
-    /// The full name of the command that runs at the moment, for a crash report.
-    pub fn running_command(&self) -> Option<&str> {
-        self.running
-            .map(|id| self.registry.get(id).full_name.as_str())
     }
 
     /// Whether the turn's end is to be told: commands ran whose time is not settled, or changes are to be broadcast.

@@ -54,6 +54,11 @@ impl Driver {
         &self.engine
     }
 
+    /// The engine, for the report of a crash, behind which it is not used any more.
+    pub fn ask<R>(&mut self, ask: impl FnOnce(&mut Engine) -> R) -> R {
+        ask(&mut self.engine)
+    }
+
     pub fn poll_resumed(&mut self) -> Option<ConnId> {
         self.engine.poll_resumed()
     }

@@ -9,7 +9,7 @@ use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::system::OomScore;
-use super::{log as server_log, process};
+use super::{crash, log as server_log, process, trap};
 use crate::border::{Appended, CloseReason, Flush, Order, Outcome, Peer};
 use crate::disk;
 use crate::disk::aof::AofFile;
@@ -153,6 +153,7 @@ impl Shell {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
+        crash::turn();
         self.now = process::clock();
         self.driver.time(self.now);
         self.take_answers();
@@ -607,6 +608,7 @@ impl Shell {
                     self.driver.done(ticket, outcome.map(|()| Vec::new()));
                     has_answered = true;
                 }
+                Order::LookAtConfig => self.care(),
                 Order::PurgeMemory => alloc::purge(),
                 Order::ReadFile { .. } => self.read_next = Some(order),
                 Order::OpenFile {
@@ -713,7 +715,8 @@ impl Shell {
         self.cared_at = self.now;
         let config = self.driver.engine().config();
         server_log::set_level(settings::log_level(config));
-        server_log::set_reports_crashes(config.crash_log_enabled);
+        trap::set_reports(config.crash_log_enabled);
+        crash::set_watchdog(u64::try_from(config.watchdog_period).unwrap_or(0));
         if let Some(error) = self.driver.take_journal_error() {
             error!(
                 "Recording ends here, the journal cannot be written: {}",
