@@ -217,6 +217,10 @@ fn headline(cause: &Cause) -> String {
             address,
         } => {
             let _ = match sender {
+                Some((pid, _)) if pid.unsigned_abs() == std::process::id() => write!(
+                    text,
+                    "crashed by signal: {signal}, si_code: {code}\nThe server itself sent it"
+                ),
                 Some((pid, uid)) => write!(
                     text,
                     "crashed by signal: {signal}, si_code: {code}\nKilled by PID: {pid}, UID: {uid}"
