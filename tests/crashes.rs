@@ -124,7 +124,6 @@ fn a_crash_tells_of_the_command_that_ran() {
         );
         let current = section(&report, "CURRENT CLIENT INFO");
         assert!(current.contains(" name=mine "), "{current}");
-        let word = if hides == "no" { "\"SEGFAULT\"" } else { shown };
         for line in [
             "argc: '2'",
             "argv[0]: '\"DEBUG\"'",
