@@ -293,7 +293,7 @@ params! {
     pidfile: Vec<u8> = Vec::new(), OPTIONAL, IMMUTABLE;
     /// TCP port; 0 does not listen on TCP.
     port: i64 = 6379, Int(0, 65535), MUTABLE;
-    /// Process title, variables in braces; a title cannot be set here, so it has no effect beyond its check.
+    /// Process title, variables in braces: title, listen-addr, server-mode, port, tls-port, unixsocket, config-file.
     proc_title_template: Vec<u8> = b"{title} {listen-addr} {server-mode}".to_vec(), TEXT.checked(check_title_template), MUTABLE;
     /// What to do when a command from the primary or the append-only file fails; ignore in production.
     propagation_error_behavior: PropagationError = PropagationError::Ignore, Choice, MUTABLE;
@@ -367,7 +367,7 @@ params! {
     set_max_listpack_entries: i64 = 128, Int(0, i64::MAX), MUTABLE;
     /// Bytes of a member up to which a set stays packed.
     set_max_listpack_value: i64 = 64, Int(0, i64::MAX), MUTABLE;
-    /// Show address and mode in the process title; a title cannot be set here, so it has no effect.
+    /// Give the process the title of proc-title-template, which shows where it listens. Only Linux lets it.
     set_proc_title: bool = true, YesNo, IMMUTABLE;
     /// What SIGINT does, in the words of SHUTDOWN.
     shutdown_on_sigint: ShutdownFlags = ShutdownFlags::DEFAULT, ShutdownWords, MULTI_ARG;

@@ -19,4 +19,5 @@ pub mod shell;
 pub mod signals;
 pub mod stream;
 pub mod system;
+mod title;
 mod trap;

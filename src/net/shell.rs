@@ -9,6 +9,7 @@ use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::system::OomScore;
+use super::title::Title;
 use super::{crash, log as server_log, process, trap};
 use crate::border::{Appended, CloseReason, Flush, Order, Outcome, Peer};
 use crate::disk;
@@ -62,6 +63,7 @@ pub struct Shell {
     out_of_files: bool,
     out_of_files_logged: UnixMicros,
     oom_score: OomScore,
+    title: Title,
     now: UnixMicros,
     cared_at: UnixMicros,
     /// The thread that writes files of data, and what it wakes us with.
@@ -100,6 +102,7 @@ impl Shell {
             out_of_files: false,
             out_of_files_logged: UnixMicros(0),
             oom_score: OomScore::default(),
+            title: Title::default(),
             now,
             cared_at: now,
             files: Writer::new(),
@@ -716,6 +719,8 @@ impl Shell {
         let config = self.driver.engine().config();
         server_log::set_level(settings::log_level(config));
         trap::set_reports(config.crash_log_enabled);
+        let config_file = self.driver.engine().config_file();
+        self.title.follow(config, config_file);
         crash::set_watchdog(u64::try_from(config.watchdog_period).unwrap_or(0));
         if let Some(error) = self.driver.take_journal_error() {
             error!(
