@@ -8,7 +8,7 @@
 
 mod support;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -188,6 +188,44 @@ fn without_a_report_the_end_is_the_same() {
     assert!(
         log.contains("Retrace stops: ") && !log.contains(START),
         "{log}"
+    );
+}
+
+#[test]
+fn in_the_background_the_report_goes_to_the_log_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name);
+    let started = Command::new(RETRACE)
+        .args([
+            "--daemonize",
+            "yes",
+            "--logfile",
+            "out.log",
+            "--pidfile",
+            "pid",
+            "--save",
+            "",
+        ])
+        .args(["--port", "auto", "--port-file", "port"])
+        .current_dir(dir.path())
+        .status()
+        .expect("it runs");
+    assert!(started.success());
+    wait_for("the port", || path("port").exists().then_some(()));
+    let pid = std::fs::read_to_string(path("pid")).expect("a file");
+    let pid = pid
+        .trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a number");
+    kill_process(pid, Signal::SEGV).expect("it is there");
+    wait_for("the end", || test_kill_process(pid).is_err().then_some(()));
+    let log = std::fs::read_to_string(path("out.log")).expect("a file");
+    assert!(log.contains(START) && log.contains(END), "{log}");
+    assert!(
+        !path("pid").exists(),
+        "as a real server, it takes that with it"
     );
 }
 

@@ -200,7 +200,8 @@ const NOTES: &str = "
   `LATENCY`, tell how long the step (a command or a tick) took in which the last one began, by the clock readings around it;
   with a large keyspace that is where a fork would take long, and a snapshot does not. Figures of copied memory
   (`current_cow_size`, `rdb_last_cow_size` and the like) stay 0, because none is copied. `eventloop_duration_sum` ends before
-  the replies of a turn are written to their sockets.
+  the replies of a turn are written to their sockets. `LATENCY` has no events for what a thread beside does here, such as
+  renaming and removing files.
 ";
 
 #[test]

@@ -507,6 +507,8 @@ fn what_files_cost_is_told_and_replays() {
     for event in ["aof-write", "aof-write-alone"] {
         assert!(latest.contains(&format!("\"{event}\"")), "{latest}");
     }
+    let doctor = client.run("LATENCY DOCTOR").text();
+    assert!(doctor.contains("Writing the append-only file"), "{doctor}");
     client.run("DEBUG AOF-FLUSH-SLEEP 0");
     client.run("SET k 3");
     server.signal(Signal::TERM);

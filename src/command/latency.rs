@@ -141,6 +141,27 @@ fn advice(ctx: &Ctx<'_>) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if events.contains_key("fork") {
+        lines.push(
+            "The step that began a snapshot took long: look for other processes on this CPU, and for functions of many \
+             megabytes, which it writes at once."
+                .to_owned(),
+        );
+    }
+    if events.contains_key("aof-fsync-always") {
+        lines.push(
+            "Forcing the append-only file to disk holds up every write: appendfsync everysec does it beside them, and a \
+             crash of the machine then costs a second."
+                .to_owned(),
+        );
+    }
+    if events.keys().any(|name| name.starts_with("aof-write")) {
+        lines.push(
+            "Writing the append-only file takes long: the disk is busy. See who else uses it; while a snapshot is \
+             written, no-appendfsync-on-rewrite takes load from it."
+                .to_owned(),
+        );
+    }
     if events.contains_key("expire-cycle") {
         lines.push(
             "Many keys, or large ones, expire at the same moment: spread their deadlines."

@@ -465,15 +465,15 @@ fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
 
-/// Gives the calling thread a stack for handlers, for good.
+/// Gives the calling thread a stack for handlers, for good. It takes no memory before it is used.
 fn give_handler_stack() -> io::Result<()> {
-    let memory = Box::leak(vec![0u8; HANDLER_STACK].into_boxed_slice());
+    static MEMORY: [AtomicU8; HANDLER_STACK] = [const { AtomicU8::new(0) }; HANDLER_STACK];
     let stack = libc::stack_t {
-        ss_sp: memory.as_mut_ptr().cast(),
+        ss_sp: MEMORY.as_ptr().cast_mut().cast(),
         ss_flags: 0,
-        ss_size: memory.len(),
+        ss_size: MEMORY.len(),
     };
-    // SAFETY: the memory is valid, and nobody else ever uses it.
+    // SAFETY: the memory is valid for good, may be written because it is atomic, and nobody else ever uses it.
     match unsafe { libc::sigaltstack(&stack, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
