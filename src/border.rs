@@ -45,6 +45,16 @@ pub struct Reading {
     pub cpu_user_main_thread_us: u64,
 }
 
+/// How long it took to append to the append-only file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The clock when that was done.
+    pub now: UnixMicros,
+    pub write_us: u64,
+    /// With `appendfsync always`: forcing what was written to disk.
+    pub sync_us: Option<u64>,
+}
+
 /// A signal that concerns the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -123,6 +133,8 @@ pub enum Input<'a> {
         ticket: u64,
         outcome: Outcome,
     },
+    /// The append-only file was given what commands had changed.
+    Appended(Appended),
     Signal(Signal),
     /// Answer to [`Order::ReadFile`].
     Chunk {
@@ -176,6 +188,8 @@ pub enum Order {
     /// Give the process the place among the kernel's victims that `oom-score-adj` of `engine.config()` says, then
     /// answer.
     AdjustOomScore { ticket: u64 },
+    /// The configuration has changed: follow it in what needs no answer.
+    LookAtConfig,
     /// Give unused memory back to the system.
     PurgeMemory,
     /// Read up to `len` bytes of a file from `pos` on; the answer is an [`Input::Chunk`], or that it failed.
@@ -253,6 +267,10 @@ pub enum Flush {
     /// Close the socket. The engine has forgotten the client.
     Close,
 }
+
+/// What a panic carries by which the engine asks for the signal of a bad memory access.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault;
 
 /// Everything that an engine starts from; a journal begins with it.
 #[derive(Clone, Debug, Default)]

@@ -196,6 +196,11 @@ const NOTES: &str = "
   used. A key's time is told in whole microseconds of the server's clock, which is read around each sampled command: with
   `CPU` and no `SAMPLE`, that costs each command two readings. Bytes of a request are those of its form as an array of
   strings. `SLOTS` is refused outside of a cluster. What the watch itself takes is not told in `INFO hotkeys`.
+- `INFO`: nothing is forked, so a snapshot in the background stands for a fork. `latest_fork_usec`, and the event `fork` of
+  `LATENCY`, tell how long the step (a command or a tick) took in which the last one began, by the clock readings around it;
+  with a large keyspace that is where a fork would take long, and a snapshot does not. Figures of copied memory
+  (`current_cow_size`, `rdb_last_cow_size` and the like) stay 0, because none is copied. `eventloop_duration_sum` ends before
+  the replies of a turn are written to their sockets.
 ";
 
 #[test]

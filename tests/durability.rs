@@ -464,6 +464,58 @@ fn a_run_that_began_with_a_file_replays_without_it() {
     );
 }
 
+/// A figure of INFO.
+fn figure(client: &mut Client, name: &str) -> u64 {
+    let text = client.call(&["INFO", "everything", "debug"]).text();
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(key, _)| *key == name);
+    let value = found.and_then(|(_, value)| value.parse().ok());
+    value.unwrap_or_else(|| panic!("INFO has no number {name}"))
+}
+
+#[test]
+fn what_files_cost_is_told_and_replays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let journal = dir.path().join("journal");
+    let record = ["--record", journal.to_str().expect("plain")];
+    let mut server = Server::start_in(dir, &[QUIET, &record].concat());
+    let mut client = server.connect();
+    client.run("SET k 1");
+    assert_eq!(figure(&mut client, "eventloop_duration_aof_sum"), 0);
+    assert_eq!(figure(&mut client, "latest_fork_usec"), 0);
+
+    client.run("BGSAVE");
+    assert!(figure(&mut client, "latest_fork_usec") > 0);
+    wait_for_save(&mut client);
+    client.run("CONFIG RESETSTAT");
+    assert_eq!(figure(&mut client, "latest_fork_usec"), 0);
+    client.run("CONFIG SET appendonly yes appendfsync always");
+    wait_for_rewrite(&mut client);
+    assert!(figure(&mut client, "latest_fork_usec") > 0);
+
+    client.run("CONFIG SET latency-monitor-threshold 1");
+    client.run("DEBUG AOF-FLUSH-SLEEP 3000");
+    let before = figure(&mut client, "eventloop_duration_aof_sum");
+    let loop_before = figure(&mut client, "eventloop_duration_sum");
+    client.run("SET k 2");
+    let appending = figure(&mut client, "eventloop_duration_aof_sum") - before;
+    assert!(appending >= 3000, "{appending}");
+    // The loop's own time holds what it appends.
+    let looping = figure(&mut client, "eventloop_duration_sum") - loop_before;
+    assert!(looping >= 3000, "{looping}");
+    let latest = client.run("LATENCY LATEST").to_string();
+    for event in ["aof-write", "aof-write-alone"] {
+        assert!(latest.contains(&format!("\"{event}\"")), "{latest}");
+    }
+    client.run("DEBUG AOF-FLUSH-SLEEP 0");
+    client.run("SET k 3");
+    server.signal(Signal::TERM);
+    assert!(server.wait_for_end().success());
+    let output = Command::new(RETRACE).arg("replay").arg(&journal).output();
+    let text = String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned();
+    assert!(text.contains("identical"), "{text}");
+}
+
 /// A server with an append-only file.
 const APPENDING: &[&str] = &[
     "--appendonly",

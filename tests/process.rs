@@ -8,7 +8,7 @@
 
 mod support;
 
-use support::{Server, Value};
+use support::{RETRACE, Server, Value};
 
 fn proc_file(server: &Server, name: &str) -> String {
     let path = format!("/proc/{}/{name}", server.pid());
@@ -66,6 +66,44 @@ fn may_lower(server: &Server) -> bool {
     let line = status.lines().find(|line| line.starts_with("CapEff:"));
     let bits = line.and_then(|line| u64::from_str_radix(line[7..].trim(), 16).ok());
     bits.is_some_and(|bits| bits & (1 << 24) != 0)
+}
+
+#[test]
+fn the_title_says_where_it_listens_and_follows_its_template() {
+    let title = |server: &Server| {
+        proc_file(server, "cmdline")
+            .trim_end_matches('\0')
+            .to_owned()
+    };
+    let server = Server::start(&["--bind", "127.0.0.1"]);
+    let mut client = server.connect();
+    assert_eq!(
+        title(&server),
+        format!("{RETRACE} 127.0.0.1:{}", server.port())
+    );
+    let set = [
+        "CONFIG",
+        "SET",
+        "proc-title-template",
+        "TEST {port} {{ {unixsocket}",
+    ];
+    assert_eq!(client.call(&set), Value::Simple("OK".into()));
+    assert_eq!(title(&server), format!("TEST {} {{", server.port()));
+    let long = "x".repeat(20_000);
+    client.call(&["CONFIG", "SET", "proc-title-template", &long]);
+    assert_eq!(title(&server).len(), long.len());
+    let error = client.call(&["CONFIG", "SET", "proc-title-template", "{nothing}"]);
+    assert!(
+        error
+            .error()
+            .is_some_and(|text| text.contains("template format is invalid"))
+    );
+    // The environment stays readable, and memory goes on to be had.
+    assert!(proc_file(&server, "environ").contains("PATH="));
+    client.run("SET key value");
+    assert_eq!(client.run("GET key").text(), "value");
+    let plain = Server::start(&["--set-proc-title", "no"]);
+    assert!(title(&plain).contains("--set-proc-title"));
 }
 
 #[test]

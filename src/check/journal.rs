@@ -55,6 +55,7 @@ pub fn check(source: &mut impl BufRead) -> io::Result<Report> {
             Record::Blocked { .. } => "full sockets",
             Record::Reading(_) => "readings of the system",
             Record::Done { .. } => "answers of the disk",
+            Record::Appended(_) => "appends to the append-only file",
             Record::Signal(_) => "signals",
             Record::Chunk { bytes, .. } => {
                 loaded_bytes += bytes.len() as u64;

@@ -209,6 +209,9 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
     let in_exec = ctx.client.flags.has(ClientFlags::IN_EXEC);
     apply_here(ctx.server, &changed, in_exec);
+    if !changed.is_empty() {
+        ctx.server.orders.push_back(Order::LookAtConfig);
+    }
     let mut to_apply = Vec::new();
     for name in APPLIED_BY_SHELL {
         if changed.iter().any(|param| param.name == name) {

@@ -7,7 +7,7 @@ mod collections;
 
 use std::ops::RangeInclusive;
 
-use crate::border::{LogLevel, Want};
+use crate::border::{Fault, LogLevel, Want};
 use crate::command::config::order_rewrite;
 use crate::command::ctx::{count_arg, int_arg, int32_arg};
 use crate::command::generic::refcount;
@@ -99,7 +99,7 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("PROTOCOL", 3..=3, " <type>", "Reply with a sample of a protocol type: string, integer, double, bignum,\nnull, array, set, map, attrib, push, verbatim, true, false.", protocol),
     sub("RELOAD", 2..=ANY, " [option ...]", "Save the data and load it again.", reload),
     sub("SDSLEN", 3..=3, " <key>", "Bytes of a key and of its string.", sdslen),
-    sub("SEGFAULT", 2..=2, "", "End the process as a bad memory access would.", crash),
+    sub("SEGFAULT", 2..=2, "", "End the process by the signal of a bad memory access.", segfault),
     sub("SET-ACTIVE-EXPIRE", 3..=3, " <0|1>", "Whether ticks look for keys whose deadline has passed.", active_expire),
     sub("QUICKLIST-PACKED-THRESHOLD", 3..=3, " <size>", "From which size on a list element gets a node of its own; 0 for the default.", packed_threshold),
     sub("SET-SKIP-CHECKSUM-VALIDATION", 3..=3, " <0|1>", "Whether checksums of loaded data are left alone.", skip_checksum),
@@ -259,7 +259,17 @@ fn leak(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// Ends the process the way a broken invariant does, report and all: that is what is asked for.
 fn crash(_: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let name = args.bytes(1).to_ascii_uppercase();
-    panic!("DEBUG {} was called", name.escape_ascii());
+    let what = match &name[..] {
+        b"ASSERT" => "=== ASSERTION FAILED === ",
+        b"OOM" => "Out Of Memory: ",
+        _ => "",
+    };
+    panic!("{what}DEBUG {} was called", name.escape_ascii());
+}
+
+/// The signal comes from the shell, in the middle of this.
+fn segfault(_: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
+    std::panic::panic_any(Fault);
 }
 
 /// `DEBUG RELOAD [NOSAVE] [NOFLUSH] [MERGE]`: other clients wait while the data is saved, and are told that it is

@@ -45,6 +45,13 @@ pub const INFO: Spec = Spec {
 
 /// `INFO [section ...]`: sections come in their own order, each once; unknown names are passed over.
 fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let text = text(ctx, args);
+    ctx.client.reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// What INFO with these arguments says.
+pub fn text(ctx: &mut Ctx<'_>, args: Args<'_>) -> String {
     let mut out = Report {
         ctx,
         text: String::new(),
@@ -59,9 +66,7 @@ fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             (section.write)(&mut out, is_named);
         }
     }
-    let text = out.text;
-    ctx.client.reply.verbatim("txt", text.as_bytes());
-    Ok(())
+    out.text
 }
 
 /// When a section is shown without its name.
@@ -486,8 +491,8 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("pubsub_channels", server.pubsub.len(Scope::Channel));
     out.line("pubsub_patterns", server.pubsub.len(Scope::Pattern));
     out.line("pubsubshard_channels", server.pubsub.len(Scope::Shard));
-    out.line("latest_fork_usec", 0);
     // A snapshot in the background stands for a fork: who watches for one finds the other.
+    out.line("latest_fork_usec", stats.snapshot_start_us);
     out.line("total_forks", stats.snapshots);
     out.lines(&[
         ("migrate_cached_sockets", "0"),
@@ -513,8 +518,8 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     let by_output = stats.output_buffer_limit_disconnections;
     out.line("client_query_buffer_limit_disconnections", by_query);
     out.line("client_output_buffer_limit_disconnections", by_output);
-    out.line("reply_buffer_shrinks", 0);
-    out.line("reply_buffer_expands", 0);
+    out.line("reply_buffer_shrinks", stats.reply_buffer_shrinks);
+    out.line("reply_buffer_expands", stats.reply_buffer_expands);
     out.line("eventloop_cycles", stats.cycles);
     out.line("eventloop_duration_sum", stats.cycle_us);
     out.line("eventloop_duration_cmd_sum", stats.command_us);
@@ -680,7 +685,7 @@ fn hotkeys(out: &mut Report<'_, '_>, _: bool) {
 
 fn debug(out: &mut Report<'_, '_>, _: bool) {
     let stats = &out.server().stats;
-    out.line("eventloop_duration_aof_sum", 0);
+    out.line("eventloop_duration_aof_sum", stats.aof_us);
     out.line("eventloop_duration_cron_sum", stats.cron_us);
     out.line("eventloop_duration_max", stats.cycle_us_max);
     out.line("eventloop_cmd_per_cycle_max", stats.cycle_commands_max);

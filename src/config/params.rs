@@ -180,7 +180,8 @@ params! {
     cluster_replica_validity_factor: i64 = 10, Int(0, I32_MAX), MUTABLE alias "cluster-slave-validity-factor";
     /// Refuse all keys while some slot has no owner; no keeps serving the others.
     cluster_require_full_coverage: bool = true, YesNo, MUTABLE;
-    /// Write a report when the server crashes.
+    /// Write a report to the log when the server crashes: where it was, INFO, its clients, the command that ran, what is
+    /// configured. Without, it ends all the same.
     crash_log_enabled: bool = true, YesNo, MUTABLE;
     /// Test memory after a crash; a crash report here comes without such a test, so it has no effect.
     crash_memcheck_enabled: bool = true, YesNo, MUTABLE;
@@ -206,7 +207,7 @@ params! {
     hash_max_listpack_entries: i64 = 512, Int(0, i64::MAX), MUTABLE alias "hash-max-ziplist-entries";
     /// Bytes of a field or value up to which a hash stays packed.
     hash_max_listpack_value: i64 = 64, Memory(0, i64::MAX), MUTABLE alias "hash-max-ziplist-value";
-    /// Keep keys and values out of log and crash reports.
+    /// Keep what clients sent out of crash reports, and out of what is logged about broken requests.
     hide_user_data_from_log: bool = false, YesNo, MUTABLE;
     /// Size up to which a HyperLogLog stays sparse: more saves memory and slows PFADD.
     hll_sparse_max_bytes: i64 = 3000, Memory(0, i64::MAX), MUTABLE;
@@ -292,7 +293,7 @@ params! {
     pidfile: Vec<u8> = Vec::new(), OPTIONAL, IMMUTABLE;
     /// TCP port; 0 does not listen on TCP.
     port: i64 = 6379, Int(0, 65535), MUTABLE;
-    /// Process title, variables in braces; a title cannot be set here, so it has no effect beyond its check.
+    /// Process title, variables in braces: title, listen-addr, server-mode, port, tls-port, unixsocket, config-file.
     proc_title_template: Vec<u8> = b"{title} {listen-addr} {server-mode}".to_vec(), TEXT.checked(check_title_template), MUTABLE;
     /// What to do when a command from the primary or the append-only file fails; ignore in production.
     propagation_error_behavior: PropagationError = PropagationError::Ignore, Choice, MUTABLE;
@@ -366,7 +367,7 @@ params! {
     set_max_listpack_entries: i64 = 128, Int(0, i64::MAX), MUTABLE;
     /// Bytes of a member up to which a set stays packed.
     set_max_listpack_value: i64 = 64, Int(0, i64::MAX), MUTABLE;
-    /// Show address and mode in the process title; a title cannot be set here, so it has no effect.
+    /// Give the process the title of proc-title-template, which shows where it listens. Only Linux lets it.
     set_proc_title: bool = true, YesNo, IMMUTABLE;
     /// What SIGINT does, in the words of SHUTDOWN.
     shutdown_on_sigint: ShutdownFlags = ShutdownFlags::DEFAULT, ShutdownWords, MULTI_ARG;
@@ -453,7 +454,7 @@ params! {
     unixsocketperm: i64 = 0, Octal(0o777), IMMUTABLE;
     /// Exit instead of abort on a panic. For tests.
     use_exit_on_panic: bool = false, YesNo, HIDDEN;
-    /// Milliseconds a tick may take before the watchdog reports it; 0 is off.
+    /// Milliseconds without a turn of the poll loop after which the log tells where it is, as for SIGALRM; 0 is off.
     watchdog_period: i64 = 0, Int(0, I32_MAX), HIDDEN;
     /// Members up to which a sorted set stays packed.
     zset_max_listpack_entries: i64 = 128, Int(0, i64::MAX), MUTABLE alias "zset-max-ziplist-entries";

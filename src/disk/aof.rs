@@ -4,6 +4,7 @@
 
 use crate::border::{FileStep, Outcome};
 use crate::net::listen::plain;
+use crate::net::process;
 use crate::state::aof::{Batch, OPENED, OPENED_BEHIND_GAP};
 use log::warn;
 use std::fs::{File, OpenOptions};
@@ -21,6 +22,8 @@ pub struct AofFile {
     written: u64,
     has_failed: bool,
     syncs: bool,
+    /// How long the last batch was forced to disk.
+    sync_us: Option<u64>,
 }
 
 /// Why bytes were not written, and how many of them the file has kept all the same.
@@ -50,6 +53,11 @@ impl AofFile {
         self.retry()
     }
 
+    /// How long the last batch was forced to disk, if it was; said once.
+    pub fn take_sync_us(&mut self) -> Option<u64> {
+        self.sync_us.take()
+    }
+
     /// Tries again to write what is left.
     pub fn retry(&mut self) -> Option<Outcome> {
         let pending = std::mem::take(&mut self.pending);
@@ -66,7 +74,9 @@ impl AofFile {
     fn settle(&mut self) -> Option<Outcome> {
         let had_failed = std::mem::take(&mut self.has_failed);
         if self.syncs {
+            let began = process::clock();
             let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
+            self.sync_us = Some(process::clock().since(began));
             return match synced {
                 Ok(()) => Some(Ok(self.written.to_string().into_bytes())),
                 Err(error) => self.fail(FileStep::Sync, &error),

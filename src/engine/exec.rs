@@ -11,6 +11,7 @@ use crate::command::spec::Flags;
 use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
+use crate::engine::report::Seat;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::effects::Queue;
 use crate::state::error::up_to_nul;
@@ -396,9 +397,20 @@ impl Engine {
         id: CommandId,
         first_key: Option<(usize, u64)>,
     ) {
+        let outer = std::mem::replace(&mut self.seat, Seat::of(client, &args));
+        self.call_seated(client, args, id, first_key);
+        self.seat = outer;
+    }
+
+    fn call_seated(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        id: CommandId,
+        first_key: Option<(usize, u64)>,
+    ) {
         let command = self.registry.get(id);
         let handler = command.spec.handler;
-        self.running = Some(id);
         let is_again = client.blocked.is_some();
         let running = Some((client.conn, client.id));
         let outer = std::mem::replace(&mut self.server.running, running);
@@ -480,7 +492,6 @@ impl Engine {
             }
             if waits || !client.exec.is_empty() {
                 self.suspend_exec(client, args);
-                self.running = None;
                 self.server.running = outer;
                 return;
             }
@@ -489,7 +500,6 @@ impl Engine {
             self.feed_monitors(client, args, id);
         }
         self.follow_up(client);
-        self.running = None;
         self.server.running = outer;
     }
 

@@ -8,6 +8,7 @@ mod blocking;
 mod exec;
 mod flush;
 mod loaded;
+mod report;
 mod run;
 mod script;
 mod tick;
@@ -16,10 +17,10 @@ mod timing;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::border::{
-    Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
+    Appended, Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
 use crate::command::client::describe;
-use crate::command::{CommandError, CommandId, Registry, acl, config};
+use crate::command::{CommandError, Registry, acl, config};
 use crate::config::Config;
 use crate::engine::loaded::{LOADER, Runner, loading_client};
 use crate::engine::script::ScriptSeat;
@@ -73,7 +74,8 @@ pub struct Engine {
     is_serving: bool,
     /// In whose name the commands of a file run that is loaded.
     loading_client: Option<Box<Client>>,
-    running: Option<CommandId>,
+    /// Where the command that runs is to be found, for the report of a crash.
+    seat: report::Seat,
     trace: Option<Vec<(ConnId, u64, String)>>,
 }
 
@@ -123,7 +125,7 @@ impl Engine {
             room_made: None,
             is_serving: false,
             loading_client: None,
-            running: None,
+            seat: report::Seat::default(),
             trace: boot.replaying.then(Vec::new),
         })
     }
@@ -160,6 +162,7 @@ impl Engine {
             Input::Clock(now) => self.handle_clock(*now),
             Input::Reading(reading) => self.handle_reading(*reading),
             Input::Done { ticket, outcome } => self.handle_done(*ticket, outcome.clone()),
+            Input::Appended(appended) => self.handle_appended(*appended),
             Input::Signal(signal) => self.handle_signal(*signal),
             Input::Chunk {
                 ticket,
@@ -183,6 +186,11 @@ impl Engine {
     /// What the append-only file gets before replies leave.
     pub fn take_aof_batch(&mut self) -> Option<Batch> {
         self.server.take_aof_batch()
+    }
+
+    /// How long it took to append that.
+    pub fn handle_appended(&mut self, appended: Appended) {
+        self.count_appended(appended);
     }
 
     /// Whether replies leave when what they tell of is on disk, and not before.
@@ -295,6 +303,7 @@ impl Engine {
     /// The clock at the end of a loop turn in which something was read: the commands that were not timed
     /// one by one share what has passed. Then clients are told of the changes that they asked to hear of once a turn.
     pub fn handle_turn_end(&mut self, now: UnixMicros) {
+        self.time_snapshot_start(now);
         self.settle_untimed(now);
         if self.server.tracking.has_broadcasts() {
             self.server.broadcast_changes();
@@ -618,12 +627,6 @@ impl Engine {
     /// Commands executed since the start or the last CONFIG RESETSTAT.
     pub fn commands_processed(&self) -> u64 {
         self.server.stats.commands_processed
-    }
-
-    /// The full name of the command that runs at the moment, for a crash report.
-    pub fn running_command(&self) -> Option<&str> {
-        self.running
-            .map(|id| self.registry.get(id).full_name.as_str())
     }
 
     /// Whether the turn's end is to be told: commands ran whose time is not settled, or changes are to be broadcast.

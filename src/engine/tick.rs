@@ -1,5 +1,7 @@
 //! Ticks: what happens without a request. Everything is bounded by counts, so that a replay does the same.
 
+use std::cmp::Ordering;
+
 use crate::border::Want;
 use crate::engine::Engine;
 use crate::state::client::ClientKind;
@@ -427,7 +429,12 @@ impl Engine {
         let idle_us = now.since(client.last_interaction);
         client.trim_query(idle_us);
         if self.server.debug.reply_buffer_resizing {
-            client.fit_reply(now, self.server.reply_peak_reset_ms);
+            let stats = &mut self.server.stats;
+            match client.fit_reply(now, self.server.reply_peak_reset_ms) {
+                Ordering::Less => stats.reply_buffer_shrinks += 1,
+                Ordering::Equal => {}
+                Ordering::Greater => stats.reply_buffer_expands += 1,
+            }
         }
         // Who takes nothing and is sent nothing reaches the soft limit by the time alone.
         self.server.check_output_limit(&mut client);

@@ -5,6 +5,7 @@
 //! transaction, which goes on after it. Clients that a command serves run right behind it; these share its time.
 //! Lives here: the accounts, the slow log, the latency monitor. May not: run anything.
 
+use crate::border::Appended;
 use crate::command::CommandId;
 use crate::command::keys::keys_of;
 use crate::command::slowlog::{REDACTED, is_secret};
@@ -138,6 +139,7 @@ impl Engine {
 
     /// The clock was read: what it timed is settled.
     pub(super) fn finish_timed(&mut self, now: UnixMicros) {
+        self.time_snapshot_start(now);
         if let Some(tick) = self.clock.tick.take() {
             self.finish_tick(tick, now, now.since(self.clock.last));
             self.clock.last = now;
@@ -221,6 +223,39 @@ impl Engine {
             };
             let max = self.server.slowlog_len_max();
             self.server.slowlog.push(entry, max);
+        }
+    }
+
+    /// The step behind which this clock is read may have begun a snapshot: as long as that took, nobody was served, as it
+    /// is with a fork.
+    #[inline]
+    pub(super) fn time_snapshot_start(&mut self, now: UnixMicros) {
+        if std::mem::take(&mut self.server.persistence.start_is_untimed) {
+            let elapsed_us = now.since(self.clock.last);
+            self.server.stats.snapshot_start_us = elapsed_us;
+            self.server.sample_latency("fork", elapsed_us);
+        }
+    }
+
+    /// The append-only file was given what commands had changed.
+    pub(super) fn count_appended(&mut self, appended: Appended) {
+        let sync_us = appended.sync_us.unwrap_or(0);
+        let whole_us = appended.write_us.saturating_add(sync_us);
+        // What ran before and was not timed ended when this began.
+        let began = UnixMicros(appended.now.0.saturating_sub_unsigned(whole_us));
+        self.settle_untimed(began.max(self.clock.last));
+        self.clock.last = appended.now;
+        let server = &mut self.server;
+        server.stats.aof_us += whole_us;
+        server.sample_latency("aof-write", appended.write_us);
+        let event = match () {
+            () if server.aof.is_syncing() => "aof-write-pending-fsync",
+            () if server.persistence.snapshot.is_some() => "aof-write-active-child",
+            () => "aof-write-alone",
+        };
+        server.sample_latency(event, appended.write_us);
+        if let Some(sync_us) = appended.sync_us {
+            server.sample_latency("aof-fsync-always", sync_us);
         }
     }
 

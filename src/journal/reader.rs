@@ -172,7 +172,7 @@ fn read_up_to(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 mod tests {
     use super::super::Recorder;
     use super::*;
-    use crate::border::{CloseReason, Peer, Reading, Signal};
+    use crate::border::{Appended, CloseReason, Peer, Reading, Signal};
     use crate::state::{ConnId, UnixMicros};
     use std::io::{IoSlice, Write};
     use std::sync::{Arc, Mutex};
@@ -241,6 +241,11 @@ mod tests {
             is_local: true,
             fd: 9,
         };
+        let appended = |sync_us| Appended {
+            now: UnixMicros(1_700_000_000_000_500),
+            write_us: 300,
+            sync_us,
+        };
         let long = vec![b'x'; 300];
         let reading = Reading {
             used_memory: 1 << 40,
@@ -267,6 +272,8 @@ mod tests {
             to.reading(&reading);
             to.done(7, &Ok(b"found".to_vec()));
             to.done(8, &Err("no".into()));
+            to.appended(appended(Some(70)));
+            to.appended(appended(None));
             to.signal(Signal::Terminate);
             to.closed(ConnId(3), CloseReason::Error);
         });
@@ -334,6 +341,8 @@ mod tests {
                 ticket: 8,
                 outcome: Err("no".into()),
             },
+            Record::Appended(appended(Some(70))),
+            Record::Appended(appended(None)),
             Record::Signal(Signal::Terminate),
             Record::Closed {
                 conn: ConnId(3),

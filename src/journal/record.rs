@@ -2,7 +2,7 @@
 
 use super::HEAD_BYTES_MAX;
 use super::varint::{Cursor, Malformed, put, put_bytes, put_signed};
-use crate::border::{CloseReason, Outcome, Peer, Reading, Signal};
+use crate::border::{Appended, CloseReason, Outcome, Peer, Reading, Signal};
 use crate::state::meter::Finding;
 use crate::state::{ConnId, UnixMicros};
 use std::io::IoSlice;
@@ -22,6 +22,7 @@ const SIGNAL: u8 = 11;
 const TURN_END: u8 = 12;
 const FINDINGS: u8 = 13;
 const CHUNK: u8 = 14;
+const APPENDED: u8 = 15;
 
 /// One record; bytes are borrowed from the block it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,7 @@ pub enum Record<'a> {
         ticket: u64,
         outcome: Outcome,
     },
+    Appended(Appended),
     Signal(Signal),
     /// A chunk of a file that was loaded, and the file's length if there was one.
     Chunk {
@@ -131,6 +133,15 @@ impl Encoder {
 
     pub fn clock(&mut self, out: &mut Vec<u8>, now: UnixMicros) {
         self.stamp(out, CLOCK, now);
+    }
+
+    pub fn appended(&mut self, out: &mut Vec<u8>, appended: Appended) {
+        self.stamp(out, APPENDED, appended.now);
+        put(out, appended.write_us);
+        out.push(u8::from(appended.sync_us.is_some()));
+        if let Some(sync_us) = appended.sync_us {
+            put(out, sync_us);
+        }
     }
 
     fn stamp(&mut self, out: &mut Vec<u8>, tag: u8, now: UnixMicros) {
@@ -281,6 +292,15 @@ pub(super) fn decode<'a>(
         TIME => Record::Time(time(cursor)?),
         TURN_END => Record::TurnEnd(time(cursor)?),
         CLOCK => Record::Clock(time(cursor)?),
+        APPENDED => Record::Appended(Appended {
+            now: time(cursor)?,
+            write_us: cursor.number()?,
+            sync_us: match cursor.byte()? {
+                0 => None,
+                1 => Some(cursor.number()?),
+                _ => return Err(Malformed),
+            },
+        }),
         ACCEPT => Record::Accept {
             conn: conn(cursor)?,
             peer: peer(cursor)?,

@@ -213,6 +213,10 @@ impl Replay {
                 self.drain();
                 self.engine.handle_done(ticket, outcome);
             }
+            Record::Appended(appended) => {
+                self.drain();
+                self.engine.handle_appended(appended);
+            }
             Record::Signal(signal) => self.engine.handle_signal(signal),
             Record::Chunk {
                 ticket,
@@ -342,6 +346,7 @@ fn kind(record: &Record<'_>) -> &'static str {
         Record::Clock(_) => "a clock reading",
         Record::Reading(_) => "a process reading",
         Record::Done { .. } => "the outcome of an order",
+        Record::Appended(_) => "an append to the append-only file",
         Record::Signal(_) => "a signal",
         Record::Chunk { .. } => "a chunk of a file",
         Record::Findings(_) => "what the meter found",

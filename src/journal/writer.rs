@@ -3,7 +3,7 @@
 use super::header::Header;
 use super::record::{self, Encoder};
 use super::{BLOCK_BYTES, BLOCK_HEADER_BYTES, MAGIC, VERSION};
-use crate::border::{CloseReason, Outcome, Peer, Reading, Signal};
+use crate::border::{Appended, CloseReason, Outcome, Peer, Reading, Signal};
 use crate::state::meter::Finding;
 use crate::state::{ConnId, UnixMicros};
 use std::io::{self, IoSlice, Write};
@@ -110,6 +110,11 @@ impl Recorder {
     pub fn done(&mut self, ticket: u64, outcome: &Outcome) {
         self.begin_record();
         record::put_done(&mut self.block, ticket, outcome);
+    }
+
+    pub fn appended(&mut self, appended: Appended) {
+        self.begin_record();
+        self.encoder.appended(&mut self.block, appended);
     }
 
     pub fn signal(&mut self, signal: Signal) {

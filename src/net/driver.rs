@@ -2,7 +2,7 @@
 
 use super::process;
 use super::stream::Stream;
-use crate::border::{CloseReason, Flush, Outcome, Peer, Signal, Want};
+use crate::border::{Appended, CloseReason, Flush, Outcome, Peer, Signal, Want};
 use crate::engine::Engine;
 use crate::journal::Recorder;
 use crate::journal::replay::recycle;
@@ -52,6 +52,11 @@ impl Driver {
     /// The engine, for what changes nothing in it.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The engine, for the report of a crash, behind which it is not used any more.
+    pub fn ask<R>(&mut self, ask: impl FnOnce(&mut Engine) -> R) -> R {
+        ask(&mut self.engine)
     }
 
     pub fn poll_resumed(&mut self) -> Option<ConnId> {
@@ -206,6 +211,15 @@ impl Driver {
             recorder.done(ticket, &outcome);
         }
         self.engine.handle_done(ticket, outcome);
+        self.serve_wants();
+    }
+
+    /// A batch was appended.
+    pub fn appended(&mut self, appended: Appended) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.appended(appended);
+        }
+        self.engine.handle_appended(appended);
         self.serve_wants();
     }
 

@@ -21,7 +21,6 @@ const TARGET: &str = "retrace";
 static LOGFILE: OnceLock<Option<PathBuf>> = OnceLock::new();
 static SYSLOG: OnceLock<Mutex<Logger<LoggerBackend, Formatter3164>>> = OnceLock::new();
 static STARTED: AtomicBool = AtomicBool::new(false);
-static REPORTS_CRASHES: AtomicBool = AtomicBool::new(true);
 
 /// Where lines go: the log file, or standard output.
 struct Sink;
@@ -94,16 +93,11 @@ pub fn init(logfile: Option<PathBuf>, level: Option<LogLevel>) {
         .filter_module(TARGET, LevelFilter::Trace)
         .target(Target::Pipe(Box::new(Sink)))
         .format(|out, record: &Record| {
-            let role = if STARTED.load(Ordering::Relaxed) {
-                'M'
-            } else {
-                'C'
-            };
             let text = record.args().to_string();
             to_syslog(record.level(), &text);
             let line = line(
                 std::process::id(),
-                role,
+                role(),
                 Local::now(),
                 record.level(),
                 &text,
@@ -117,16 +111,6 @@ pub fn init(logfile: Option<PathBuf>, level: Option<LogLevel>) {
 /// From now on lines are a server's, not those of a program that is starting.
 pub fn set_started() {
     STARTED.store(true, Ordering::Relaxed);
-}
-
-/// Whether a crash leaves a report in the log, or one line.
-pub fn reports_crashes() -> bool {
-    REPORTS_CRASHES.load(Ordering::Relaxed)
-}
-
-/// Switches reports of crashes on or off.
-pub fn set_reports_crashes(on: bool) {
-    REPORTS_CRASHES.store(on, Ordering::Relaxed);
 }
 
 /// What the shell's own lines must reach to be printed.
@@ -149,6 +133,37 @@ pub fn write(level: LogLevel, text: &str) {
 /// Prints text as it is, without what is in front of a line.
 pub fn raw(text: &str) {
     let _ = Sink.write_all(text.as_bytes());
+}
+
+/// Prints a line of a report, whatever the level, past every lock that a thread which stands still may hold.
+pub fn urgent(text: &str) {
+    if let Some(mut logger) = SYSLOG.get().and_then(|logger| logger.try_lock().ok()) {
+        let _ = logger.warning(text);
+    }
+    let pid = std::process::id();
+    urgent_raw(&line(pid, role(), Local::now(), Level::Warn, text));
+}
+
+/// The same without what is in front of a line.
+pub fn urgent_raw(text: &str) {
+    if LOGFILE.get().and_then(Option::as_ref).is_some() {
+        return raw(text);
+    }
+    let mut rest = text.as_bytes();
+    while let Ok(len @ 1..) = rustix::io::write(rustix::stdio::stdout(), rest) {
+        rest = &rest[len..];
+        if rest.is_empty() {
+            return;
+        }
+    }
+}
+
+/// The letter of what the process is doing.
+fn role() -> char {
+    match STARTED.load(Ordering::Relaxed) {
+        true => 'M',
+        false => 'C',
+    }
 }
 
 fn level_of(level: LogLevel) -> Level {

@@ -8,6 +8,7 @@
     reason = "this is the shell: sockets, clock and environment enter here"
 )]
 
+pub mod crash;
 pub mod driver;
 pub mod listen;
 pub mod log;
@@ -18,3 +19,5 @@ pub mod shell;
 pub mod signals;
 pub mod stream;
 pub mod system;
+mod title;
+mod trap;

@@ -4,7 +4,7 @@ use super::driver::Driver;
 use super::listen::{self, ListenSocket, Listener, Opened, plain};
 use super::settings::{self, Listening};
 use super::shell::Shell;
-use super::{log as server_log, process, system};
+use super::{crash, log as server_log, process, system, trap};
 use crate::acl;
 use crate::border::Boot;
 use crate::command::Registry;
@@ -13,7 +13,6 @@ use crate::disk;
 use crate::engine::Engine;
 use crate::journal::{Header, Recorder};
 use log::{error, info, warn};
-use std::backtrace::Backtrace;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::panic::{self, AssertUnwindSafe};
@@ -46,7 +45,9 @@ pub fn serve(loaded: Loaded) -> i32 {
         let ident = String::from_utf8_lossy(&config.syslog_ident);
         server_log::use_syslog(&ident, config.syslog_facility);
     }
-    install_panic_hook();
+    if let Err(error) = crash::attend() {
+        warn!("Crashes leave no report: {}", plain(&error));
+    }
     info!("oO0OoO0OoO0Oo Retrace is starting oO0OoO0OoO0Oo");
     info!(
         "Retrace version={}, bits={}, pid={}, just started",
@@ -145,9 +146,10 @@ fn enter_dir(config: &mut Config) -> Result<(), String> {
 }
 
 /// A server that is ready to run, and what it leaves behind in the file system.
-struct Server {
+pub(super) struct Server {
     shell: Shell,
     pidfile: Option<PathBuf>,
+    is_background: bool,
     port: u16,
     port_file: Option<PathBuf>,
     names_port: bool,
@@ -192,7 +194,7 @@ fn start(
         error.to_string()
     })?;
     config.port = i64::from(port);
-    start_engine(loaded, config_file, opened, pidfile)
+    start_engine(loaded, config_file, opened, pidfile, is_background)
 }
 
 fn start_engine(
@@ -200,6 +202,7 @@ fn start_engine(
     config_file: Option<String>,
     opened: Opened,
     pidfile: Option<PathBuf>,
+    is_background: bool,
 ) -> Result<Server, String> {
     let options = &loaded.options;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -245,6 +248,7 @@ fn start_engine(
     Ok(Server {
         shell,
         pidfile,
+        is_background,
         port: opened.port,
         port_file: options.port_file.as_ref().map(path),
         names_port: options.port_auto,
@@ -293,31 +297,30 @@ impl Server {
         self.shell.set_on_ready(Box::new(move |listeners| {
             say_ready(listeners, port, names_port, supervisor)
         }));
+        let shown = trap::show(self);
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.shell.run()));
-        // Also after a panic: the journal then holds the Input that led to it.
-        let journal_error =
-            panic::catch_unwind(AssertUnwindSafe(|| self.shell.driver().flush_journal()));
-        if let Ok(Some(error)) = journal_error {
-            error!("The journal cannot be written: {}", plain(&error));
-        }
+        drop(shown);
         match ended {
-            Ok(Ok(code)) => {
+            Ok(ended) => {
+                if let Some(error) = self.shell.driver().flush_journal() {
+                    error!("The journal cannot be written: {}", plain(&error));
+                }
+                let code = ended.unwrap_or_else(|error| {
+                    error!("The poll loop failed: {}", plain(&error));
+                    1
+                });
                 self.clean_up();
                 code
             }
-            Ok(Err(error)) => {
-                error!("The poll loop failed: {}", plain(&error));
-                self.clean_up();
-                1
-            }
             Err(_) => {
-                let config = self.shell.driver().engine().config();
-                let (reports, exits) = (config.crash_log_enabled, config.use_exit_on_panic);
-                self.end_crash(reports);
-                match exits {
-                    true => 1,
-                    false => std::process::abort(),
+                let exits = self.shell.driver().engine().config().use_exit_on_panic;
+                self.end_crash();
+                if exits {
+                    return 1;
                 }
+                // It is told already.
+                trap::set_reports(false);
+                std::process::abort()
             }
         }
     }
@@ -338,34 +341,23 @@ impl Server {
         }
     }
 
-    /// The second half of a crash report, and what has to be cleaned up after a crash.
-    fn end_crash(&mut self, reports: bool) {
-        if reports {
-            self.report_running();
-        }
+    /// After a crash: what is left in the file system is removed, and the journal gets what led to it.
+    pub(super) fn end_crash(&mut self) {
         self.shell
             .listeners()
             .iter()
             .filter_map(|listener| listener.path())
             .for_each(disk::remove);
+        if let Some(path) = self.pidfile.as_ref().filter(|_| self.is_background) {
+            disk::remove(path);
+        }
+        if let Some(error) = self.shell.driver().flush_journal() {
+            server_log::urgent(&format!("The journal cannot be written: {}", plain(&error)));
+        }
     }
 
-    fn report_running(&mut self) {
-        // The engine may be in any state; a second panic must not hide the first.
-        let running = panic::catch_unwind(AssertUnwindSafe(|| {
-            self.shell
-                .driver()
-                .engine()
-                .running_command()
-                .map(str::to_owned)
-        }));
-        let command = match running {
-            Ok(Some(command)) => command,
-            Ok(None) => "none".to_owned(),
-            Err(_) => "unknown".to_owned(),
-        };
-        error!("Command that was running: {command}");
-        error!("=== END OF RETRACE CRASH REPORT ===");
+    pub(super) fn driver(&mut self) -> &mut Driver {
+        self.shell.driver()
     }
 }
 
@@ -389,23 +381,6 @@ fn say_ready(listeners: &[Listener], port: u16, names_port: bool, supervisor: Su
     {
         warn!("The service manager cannot be told: {}", plain(&error));
     }
-}
-
-/// The first half of a crash report: what happened and where. The second half is written once the stack is unwound.
-fn install_panic_hook() {
-    panic::set_hook(Box::new(|info| {
-        if !server_log::reports_crashes() {
-            error!("Retrace stops: {info}");
-            return;
-        }
-        error!("=== RETRACE CRASH REPORT ===");
-        error!(
-            "Retrace {} on {}: {info}",
-            env!("CARGO_PKG_VERSION"),
-            process::os()
-        );
-        server_log::raw(&format!("{}\n", Backtrace::force_capture()));
-    }));
 }
 
 /// The logo, or one line where nobody looks at it.

@@ -9,8 +9,9 @@ use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::system::OomScore;
-use super::{log as server_log, process};
-use crate::border::{CloseReason, Flush, Order, Outcome, Peer};
+use super::title::Title;
+use super::{crash, log as server_log, process, trap};
+use crate::border::{Appended, CloseReason, Flush, Order, Outcome, Peer};
 use crate::disk;
 use crate::disk::aof::AofFile;
 use crate::disk::files::{self, ChunkReader, Job, Writer, path_of};
@@ -62,6 +63,7 @@ pub struct Shell {
     out_of_files: bool,
     out_of_files_logged: UnixMicros,
     oom_score: OomScore,
+    title: Title,
     now: UnixMicros,
     cared_at: UnixMicros,
     /// The thread that writes files of data, and what it wakes us with.
@@ -100,6 +102,7 @@ impl Shell {
             out_of_files: false,
             out_of_files_logged: UnixMicros(0),
             oom_score: OomScore::default(),
+            title: Title::default(),
             now,
             cared_at: now,
             files: Writer::new(),
@@ -153,6 +156,7 @@ impl Shell {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
+        crash::turn();
         self.now = process::clock();
         self.driver.time(self.now);
         self.take_answers();
@@ -252,7 +256,15 @@ impl Shell {
     /// Appends what commands have changed to the append-only file.
     fn write_aof(&mut self) {
         while let Some(batch) = self.driver.take_aof_batch() {
+            let began = process::clock();
             let outcome = self.aof.append(&batch);
+            let now = process::clock();
+            let sync_us = self.aof.take_sync_us();
+            self.driver.appended(Appended {
+                now,
+                write_us: now.since(began).saturating_sub(sync_us.unwrap_or(0)),
+                sync_us,
+            });
             self.tell_aof(outcome);
         }
     }
@@ -599,6 +611,7 @@ impl Shell {
                     self.driver.done(ticket, outcome.map(|()| Vec::new()));
                     has_answered = true;
                 }
+                Order::LookAtConfig => self.care(),
                 Order::PurgeMemory => alloc::purge(),
                 Order::ReadFile { .. } => self.read_next = Some(order),
                 Order::OpenFile {
@@ -705,7 +718,10 @@ impl Shell {
         self.cared_at = self.now;
         let config = self.driver.engine().config();
         server_log::set_level(settings::log_level(config));
-        server_log::set_reports_crashes(config.crash_log_enabled);
+        trap::set_reports(config.crash_log_enabled);
+        let config_file = self.driver.engine().config_file();
+        self.title.follow(config, config_file);
+        crash::set_watchdog(u64::try_from(config.watchdog_period).unwrap_or(0));
         if let Some(error) = self.driver.take_journal_error() {
             error!(
                 "Recording ends here, the journal cannot be written: {}",

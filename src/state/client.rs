@@ -373,8 +373,10 @@ impl Client {
     }
 
     /// Fits the reply buffer's capacity to its use: halved and more when most of it lay idle, doubled when all
-    /// of it was used. The peak is forgotten after `peak_reset_ms`, or never when that is negative.
-    pub fn fit_reply(&mut self, now: UnixMicros, peak_reset_ms: i64) {
+    /// of it was used. The peak is forgotten after `peak_reset_ms`, or never when that is negative. Says whether what is
+    /// kept became less or more.
+    pub fn fit_reply(&mut self, now: UnixMicros, peak_reset_ms: i64) -> std::cmp::Ordering {
+        let before = self.reply_keep;
         let half = self.reply_keep / 2;
         if half >= REPLY_KEEP_MIN && self.reply_peak < half {
             self.reply_keep = (self.reply_peak + 1).max(REPLY_KEEP_MIN);
@@ -387,6 +389,7 @@ impl Client {
             self.reply_peak = self.reply.pending().min(self.reply_keep);
             self.reply_peak_at = now;
         }
+        self.reply_keep.cmp(&before)
     }
 
     /// Space for `len` more bytes behind the query; what was executed is dropped first.

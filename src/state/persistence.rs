@@ -114,6 +114,8 @@ pub struct Persistence {
     pub last_duration_secs: Option<i64>,
     /// Saves that were asked for and begun.
     pub saves: u64,
+    /// A snapshot has begun in the background, and no clock was read since.
+    pub start_is_untimed: bool,
     /// What the last load found.
     pub loaded: Figures,
 }
@@ -134,6 +136,7 @@ impl Persistence {
             last_save_ok: true,
             last_duration_secs: None,
             saves: 0,
+            start_is_untimed: false,
             loaded: Figures::default(),
         }
     }

@@ -138,6 +138,7 @@ impl Server {
             _ => format!("temp-{}.rdb", self.process.pid),
         };
         let temp = temp.into_bytes();
+        self.persistence.start_is_untimed = purpose != Purpose::Foreground;
         self.orders.push_back(Order::OpenFile {
             file,
             path: temp.clone(),

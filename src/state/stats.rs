@@ -9,6 +9,8 @@ pub struct Stats {
     pub commands_processed: u64,
     /// Snapshots that were begun in the background.
     pub snapshots: u64,
+    /// Microseconds of the step (a command, a tick) in which the last of them began.
+    pub snapshot_start_us: u64,
     pub rejected_connections: u64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
@@ -32,6 +34,9 @@ pub struct Stats {
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,
     pub output_buffer_limit_disconnections: u64,
+    /// How often a client's buffer for replies was made smaller, or larger.
+    pub reply_buffer_shrinks: u64,
+    pub reply_buffer_expands: u64,
     pub acl_denied_auth: u64,
     pub acl_denied_cmd: u64,
     pub acl_denied_key: u64,
@@ -42,8 +47,9 @@ pub struct Stats {
     pub cycle_us_max: u64,
     pub command_us: u64,
     pub cycle_commands_max: u64,
-    /// Microseconds spent in ticks.
+    /// Microseconds spent in ticks, and in appending to the append-only file.
     pub cron_us: u64,
+    pub aof_us: u64,
 }
 
 impl Stats {

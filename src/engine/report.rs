@@ -1,0 +1,120 @@
+//! Report: what a report of a crash tells of the engine.
+//!
+//! Each question stands for itself: something has gone wrong, so any of them may end in a panic, which the one who asks
+//! has to expect. Nothing of what is asked matters any more afterwards. May not: write anything.
+
+use crate::border::Reading;
+use crate::command::client::{describe, own_line};
+use crate::command::info;
+use crate::command::slowlog::is_secret;
+use crate::command::{CommandId, Ctx};
+use crate::config::{Config, Flags as ParamFlags, PARAMS};
+use crate::engine::Engine;
+use crate::engine::loaded::loading_client;
+use crate::resp::{Args, OwnedArgs};
+use crate::state::Client;
+
+/// What stands for what is not to be told.
+pub(super) const REDACTED: &str = "*redacted*";
+
+/// Bytes of an argument that are shown, and arguments.
+const SHOWN_BYTES_MAX: usize = 128;
+const SHOWN_ARGS_MAX: usize = 32;
+
+/// Where the command that runs is to be found, for who may look there: its client and its arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seat {
+    client: usize,
+    args: usize,
+}
+
+impl Seat {
+    #[inline]
+    pub fn of(client: &Client, args: &Args<'_>) -> Seat {
+        Seat {
+            client: std::ptr::from_ref(client).expose_provenance(),
+            args: std::ptr::from_ref(args).expose_provenance(),
+        }
+    }
+}
+
+impl Engine {
+    /// The addresses of the client and of the arguments of the command that runs, if one does: they hold as long as the
+    /// engine is in the middle of it.
+    pub fn running_at(&self) -> Option<(usize, usize)> {
+        (self.seat != Seat::default()).then_some((self.seat.client, self.seat.args))
+    }
+
+    /// INFO, with everything that there is.
+    pub fn report_info(&mut self, reading: Reading) -> String {
+        self.server.reading = reading;
+        let mut asking = loading_client(self.server.now);
+        let mut args = OwnedArgs::default();
+        args.push(b"info");
+        args.push(b"everything");
+        let mut ctx = Ctx {
+            server: &mut self.server,
+            client: &mut asking,
+            registry: &self.registry,
+            command: CommandId(0),
+            first_key: None,
+        };
+        info::text(&mut ctx, args.args())
+    }
+
+    /// A line for each client but the one whose command runs.
+    pub fn report_clients(&self) -> String {
+        let clients = self.server.clients.iter();
+        let lines = clients.map(|client| describe(&self.server, client, &self.registry));
+        lines.collect()
+    }
+
+    /// The client whose command runs, and that command. With `hides_data`, what it names is left out.
+    pub fn report_request(&self, client: &Client, args: Args<'_>, hides_data: bool) -> String {
+        let line = own_line(&self.server, client, &self.registry, args);
+        format!(
+            "{line}{}",
+            self.report_args(client.last_command, args, hides_data)
+        )
+    }
+
+    /// The script that stands still while something else happens: what was called.
+    pub fn report_script(&self, hides_data: bool) -> Option<String> {
+        let running = self.server.scripting.running.as_ref()?;
+        let args = running.argv.args();
+        let id = self.registry.find(args).ok().map(|command| command.id);
+        Some(self.report_args(id, args, hides_data))
+    }
+
+    fn report_args(&self, id: Option<CommandId>, args: Args<'_>, hides_data: bool) -> String {
+        let name = id.map_or("", |id| self.registry.get(id).full_name.as_str());
+        let mut text = format!("argc: '{}'\n", args.len());
+        for (at, arg) in args.iter_from(0).enumerate().take(SHOWN_ARGS_MAX) {
+            let shown = match arg.len() {
+                _ if at > 0 && hides_data || is_secret(name, args, at) => REDACTED.to_owned(),
+                len if len > SHOWN_BYTES_MAX => format!(
+                    "\"{}\"... ({} more bytes)",
+                    arg[..SHOWN_BYTES_MAX].escape_ascii(),
+                    len - SHOWN_BYTES_MAX
+                ),
+                _ => format!("\"{}\"", arg.escape_ascii()),
+            };
+            text += &format!("argv[{at}]: '{shown}'\n");
+        }
+        text
+    }
+
+    /// Parameters that do not have their default, but for secrets.
+    pub fn report_config(&self) -> String {
+        let default = Config::default();
+        let mut text = String::new();
+        for param in PARAMS {
+            let value = param.get(&self.server.config);
+            if param.flags.contains(ParamFlags::SENSITIVE) || value == param.get(&default) {
+                continue;
+            }
+            text += &format!("{} {}\n", param.name, value.escape_ascii());
+        }
+        text
+    }
+}

@@ -1,0 +1,274 @@
+//! Crash: the thread that tells of crashes, and of a main thread that does not get on.
+//!
+//! It sleeps until a handler or a panic leaves a note (`trap`), or, with `watchdog-period`, until it is time to see
+//! whether the poll loop has turned. What it writes goes past every lock that the main thread may hold. The marks of a
+//! report are those that tools look for in a log.
+
+use super::log as server_log;
+use super::process;
+use super::serve::Server;
+use super::trap::{self, Cause, Incident};
+use crate::border::Fault;
+use crate::config::REDIS_VERSION;
+use log::error;
+use std::ffi::c_void;
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// `watchdog-period`; 0 while there is none.
+static PERIOD_MS: AtomicU64 = AtomicU64::new(0);
+/// Turns of the loop, counted while there is a period.
+static TURNS: AtomicU64 = AtomicU64::new(0);
+/// The next SIGALRM is ours.
+static IS_LATE: AtomicBool = AtomicBool::new(false);
+
+/// From now on crashes are reported. Call on the main thread, once, when the process has gone to where it stays.
+pub fn attend() -> io::Result<()> {
+    let (bell, ear) = UnixStream::pair()?;
+    let watch = std::thread::Builder::new().name("watch".to_owned());
+    watch.spawn(move || watch_over(ear))?;
+    trap::arm(bell)?;
+    panic::set_hook(Box::new(|info| {
+        // What a report cannot be told says so itself.
+        if trap::is_watch() {
+            return;
+        }
+        if info.payload().is::<Fault>() {
+            return trap::fault();
+        }
+        match trap::reports() {
+            true => trap::panicked(info.to_string()),
+            false => error!("Retrace stops: {info}"),
+        }
+    }));
+    Ok(())
+}
+
+/// The poll loop turns.
+#[inline]
+pub fn turn() {
+    if PERIOD_MS.load(Ordering::Relaxed) > 0 {
+        TURNS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// After how long without a turn of the loop the log tells where it is; 0 is never.
+pub fn set_watchdog(period_ms: u64) {
+    if PERIOD_MS.swap(period_ms, Ordering::Relaxed) != period_ms {
+        trap::ring();
+    }
+}
+
+fn watch_over(mut ear: UnixStream) {
+    trap::begin_watch();
+    let mut watchdog = Watchdog::new(0);
+    loop {
+        let period_ms = PERIOD_MS.load(Ordering::Relaxed);
+        if watchdog.period_ms != period_ms {
+            watchdog = Watchdog::new(period_ms);
+        }
+        let _ = ear.set_read_timeout(watchdog.nap());
+        let _ = ear.read(&mut [0; 64]);
+        while let Some(incident) = trap::take() {
+            // Only who crashed waits for it to be told.
+            let goes_on = matches!(incident.cause, Cause::Alarm { .. });
+            if goes_on {
+                trap::told();
+            }
+            tell(&incident);
+            if !goes_on {
+                trap::told();
+            }
+        }
+        if watchdog.is_late() {
+            IS_LATE.store(true, Ordering::Relaxed);
+            trap::alarm();
+        }
+    }
+}
+
+/// Sees whether the loop turns.
+struct Watchdog {
+    period_ms: u64,
+    turns: u64,
+    since: Instant,
+    is_told: bool,
+}
+
+impl Watchdog {
+    fn new(period_ms: u64) -> Watchdog {
+        Watchdog {
+            period_ms,
+            turns: TURNS.load(Ordering::Relaxed),
+            since: Instant::now(),
+            is_told: false,
+        }
+    }
+
+    /// Until it is time to look again.
+    fn nap(&self) -> Option<Duration> {
+        (self.period_ms > 0).then(|| Duration::from_millis((self.period_ms / 4).max(1)))
+    }
+
+    /// Whether there was no turn for too long; says so once.
+    fn is_late(&mut self) -> bool {
+        let turns = TURNS.load(Ordering::Relaxed);
+        if self.period_ms == 0 || turns != self.turns {
+            *self = Watchdog::new(self.period_ms);
+            return false;
+        }
+        let is_late = self.since.elapsed() >= Duration::from_millis(self.period_ms);
+        is_late && !std::mem::replace(&mut self.is_told, true)
+    }
+}
+
+fn tell(incident: &Incident) {
+    match &incident.cause {
+        Cause::Alarm { is_own } => {
+            let is_late = IS_LATE.swap(false, Ordering::Relaxed) && *is_own;
+            server_log::urgent(match is_late {
+                true => "--- WATCHDOG TIMER EXPIRED ---",
+                false => "Received SIGALRM",
+            });
+            tell_stack(&incident.frames);
+            server_log::urgent("--------");
+        }
+        _ => report(incident),
+    }
+    // What was read of the program's own file is no more needed.
+    backtrace::clear_symbol_cache();
+}
+
+/// What the server is asked for, and the headline of the answer.
+type Question = (&'static str, fn(&mut Server) -> Option<String>);
+
+const QUESTIONS: &[Question] = &[
+    ("INFO OUTPUT", |server| {
+        let reading = process::reading();
+        Some(server.driver().ask(|engine| engine.report_info(reading)))
+    }),
+    ("CLIENT LIST OUTPUT", |server| {
+        Some(server.driver().engine().report_clients())
+    }),
+    ("CURRENT CLIENT INFO", |server| {
+        let engine = server.driver().engine();
+        let hides_data = engine.config().hide_user_data_from_log;
+        let running = engine.running_at()?;
+        Some(trap::look_at_running(running, |client, args| {
+            engine.report_request(client, args, hides_data)
+        }))
+    }),
+    ("CURRENT SCRIPT", |server| {
+        let engine = server.driver().engine();
+        engine.report_script(engine.config().hide_user_data_from_log)
+    }),
+    ("CONFIG DEBUG OUTPUT", |server| {
+        Some(server.driver().engine().report_config())
+    }),
+];
+
+fn report(incident: &Incident) {
+    server_log::urgent_raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
+    for line in headline(&incident.cause).lines() {
+        server_log::urgent(line);
+    }
+    tell_stack(&incident.frames);
+    if !incident.on_main {
+        server_log::urgent(
+            "It was not the thread that serves clients, of which there is no more to tell",
+        );
+    }
+    for (title, ask) in QUESTIONS {
+        match panic::catch_unwind(AssertUnwindSafe(|| trap::look(incident, ask))) {
+            Ok(None | Some(None)) => {}
+            Ok(Some(Some(text))) => section(title, &text),
+            Err(_) => section(title, "(it cannot be told)\n"),
+        }
+    }
+    // A panic has its own end, in order.
+    if matches!(incident.cause, Cause::Crash { .. }) {
+        let ended =
+            panic::catch_unwind(AssertUnwindSafe(|| trap::look(incident, Server::end_crash)));
+        if ended.is_err() {
+            server_log::urgent("The journal lacks its end");
+        }
+    }
+    server_log::urgent_raw(
+        "\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n",
+    );
+}
+
+/// What happened, in a few lines.
+fn headline(cause: &Cause) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!(
+        "Retrace {version} (Redis {REDIS_VERSION}) on {}: ",
+        process::os()
+    );
+    match cause {
+        Cause::Crash {
+            signal,
+            code,
+            sender,
+            address,
+        } => {
+            let _ = match sender {
+                Some((pid, _)) if pid.unsigned_abs() == std::process::id() => write!(
+                    text,
+                    "crashed by signal: {signal}, si_code: {code}\nThe server itself sent it"
+                ),
+                Some((pid, uid)) => write!(
+                    text,
+                    "crashed by signal: {signal}, si_code: {code}\nKilled by PID: {pid}, UID: {uid}"
+                ),
+                None => write!(
+                    text,
+                    "crashed by signal: {signal}, si_code: {code}\nAccessing address: {address:#x}"
+                ),
+            };
+        }
+        Cause::Panic(message) => text += message,
+        Cause::Alarm { .. } => {}
+    }
+    text
+}
+
+fn section(title: &str, text: &str) {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    server_log::urgent_raw(&format!("\n------ {title} ------\n{text}{end}"));
+}
+
+/// The calls under way, by name, and with their place in the source where that is known.
+fn tell_stack(frames: &[usize]) {
+    let mut calls = Vec::new();
+    for frame in frames {
+        let mut names = String::new();
+        backtrace::resolve(
+            std::ptr::without_provenance_mut::<c_void>(*frame),
+            |symbol| {
+                let name = symbol.name().map(|name| format!("{name:#}"));
+                let _ = write!(names, "{}", name.as_deref().unwrap_or("?"));
+                if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
+                    let _ = write!(names, " at {}:{line}", file.display());
+                }
+                names.push('\n');
+            },
+        );
+        if names.is_empty() {
+            names.push_str("?\n");
+        }
+        calls.push(format!("[{frame:#x}] {names}"));
+    }
+    // The handler's own calls are above what it interrupted.
+    let own = calls
+        .iter()
+        .take(8)
+        .rposition(|call| call.contains("retrace::net::trap::"));
+    let calls = calls.split_off(own.map_or(0, |at| at + 1));
+    section("STACK TRACE", &calls.concat());
+    server_log::urgent_raw("\n------ STACK TRACE DONE ------\n");
+}

@@ -1,0 +1,297 @@
+//! Crashes: what the log has of a server that ends by a signal or a panic, or that does not get on.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside the server, where sockets, files and clocks are"
+)]
+
+mod support;
+
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::{Client, RETRACE, Server, request, wait_for};
+
+const START: &str = "=== REDIS BUG REPORT START";
+const END: &str = "=== REDIS BUG REPORT END";
+
+const DEBUG: &[&str] = &["--save", "", "--enable-debug-command", "yes"];
+
+/// Starts a long sleep, and returns when the server is in the middle of it.
+fn fall_asleep(server: &Server, secs: &str) -> Client {
+    let mut client = server.connect();
+    client.send(&request(&["DEBUG", "SLEEP", secs]));
+    // While it is not in a sleep, it wakes ten times a second.
+    let (mut naps, mut since) = (naps(server), Instant::now());
+    wait_for("the sleep", || {
+        let now = self::naps(server);
+        if now != naps {
+            (naps, since) = (now, Instant::now());
+        }
+        (since.elapsed() > Duration::from_millis(400)).then_some(())
+    });
+    client
+}
+
+/// How often the main thread has gone to sleep, where the system tells.
+fn naps(server: &Server) -> Option<String> {
+    let status =
+        std::fs::read_to_string(format!("/proc/{0}/task/{0}/status", server.pid())).ok()?;
+    let mut lines = status.lines();
+    let line = lines.find(|line| line.starts_with("voluntary_ctxt_switches:"));
+    line.map(str::to_owned)
+}
+
+/// A report that is whole, and the only one.
+fn report_of(server: &Server) -> String {
+    let log = server.log();
+    assert_eq!(log.matches(START).count(), 1, "{log}");
+    let (_, report) = log.split_once(START).expect("it is there");
+    let (report, _) = report.split_once(END).expect("it is whole");
+    report.to_owned()
+}
+
+/// The lines of a section.
+fn section<'a>(report: &'a str, title: &str) -> &'a str {
+    let head = format!("------ {title} ------\n");
+    let (_, rest) = report
+        .split_once(&head)
+        .unwrap_or_else(|| panic!("no {title} in {report}"));
+    rest.split("\n------ ").next().unwrap_or(rest)
+}
+
+#[test]
+fn a_signal_from_outside_leaves_a_report_and_ends_the_server() {
+    for signal in [
+        Signal::SEGV,
+        Signal::BUS,
+        Signal::FPE,
+        Signal::ILL,
+        Signal::ABORT,
+    ] {
+        let mut server = Server::start(DEBUG);
+        let mut client = server.connect();
+        client.run("SET key value");
+        client.run("CLIENT SETNAME mine");
+        client.run("CONFIG SET maxmemory 12345678 requirepass secretword");
+        server.signal(signal);
+        let status = server.wait_for_end();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
+        let report = report_of(&server);
+        let line = format!("crashed by signal: {}, si_code: 0", signal.as_raw());
+        assert!(report.contains(&line), "{report}");
+        let sender = format!("Killed by PID: {},", std::process::id());
+        assert!(report.contains(&sender), "{report}");
+        assert!(
+            section(&report, "STACK TRACE").contains("Shell::turn"),
+            "{report}"
+        );
+        assert!(
+            section(&report, "INFO OUTPUT").contains("db0:keys=1,"),
+            "{report}"
+        );
+        assert!(
+            section(&report, "CLIENT LIST OUTPUT").contains(" name=mine "),
+            "{report}"
+        );
+        let config = section(&report, "CONFIG DEBUG OUTPUT");
+        assert!(config.contains("maxmemory 12345678\n"), "{config}");
+        assert!(!report.contains("secretword"), "{report}");
+        assert!(!report.contains("CURRENT CLIENT"), "{report}");
+    }
+}
+
+#[test]
+fn a_crash_tells_of_the_command_that_ran() {
+    for (hides, word) in [("no", "\"SEGFAULT\""), ("yes", "*redacted*")] {
+        let mut server = Server::start(&[DEBUG, &["--hide-user-data-from-log", hides]].concat());
+        let mut client = server.connect();
+        client.run("CLIENT SETNAME mine");
+        client.send(&request(&["MULTI"]));
+        client.send(&request(&["SET", "key", "value"]));
+        client.send(&request(&["DEBUG", "SEGFAULT", "value"]));
+        client.send(&request(&["DEBUG", "SEGFAULT"]));
+        client.send(&request(&["EXEC"]));
+        client.read_to_end();
+        let status = server.wait_for_end();
+        assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()), "{status}");
+        let report = report_of(&server);
+        assert!(
+            section(&report, "STACK TRACE").contains("command::debug::segfault"),
+            "{report}"
+        );
+        let current = section(&report, "CURRENT CLIENT INFO");
+        assert!(current.contains(" name=mine "), "{current}");
+        for line in [
+            "argc: '2'",
+            "argv[0]: '\"DEBUG\"'",
+            &format!("argv[1]: '{word}'"),
+        ] {
+            assert!(current.contains(line), "{line} in {current}");
+        }
+    }
+}
+
+#[test]
+fn panics_leave_the_same_report() {
+    for (command, says) in [
+        ("DEBUG PANIC", "DEBUG PANIC was called"),
+        ("DEBUG ASSERT", "=== ASSERTION FAILED ==="),
+        ("DEBUG OOM", "Out Of Memory"),
+    ] {
+        for exits in [false, true] {
+            let exit = ["--use-exit-on-panic", if exits { "yes" } else { "no" }];
+            let mut server = Server::start(&[DEBUG, &exit].concat());
+            let mut client = server.connect();
+            client.send(&request(&command.split(' ').collect::<Vec<_>>()));
+            client.read_to_end();
+            let status = server.wait_for_end();
+            match exits {
+                true => assert_eq!(status.code(), Some(1), "{status}"),
+                false => assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}"),
+            }
+            let report = report_of(&server);
+            assert!(report.contains(says), "{report}");
+            assert!(
+                section(&report, "STACK TRACE").contains("command::debug::crash"),
+                "{report}"
+            );
+            assert!(
+                section(&report, "INFO OUTPUT").contains("redis_version:"),
+                "{report}"
+            );
+            let current = section(&report, "CURRENT CLIENT INFO");
+            assert!(current.contains("argv[0]: '\"DEBUG\"'"), "{current}");
+        }
+    }
+}
+
+#[test]
+fn without_a_report_the_end_is_the_same() {
+    let mut server = Server::start(&[DEBUG, &["--crash-log-enabled", "no"]].concat());
+    server.signal(Signal::SEGV);
+    let status = server.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()), "{status}");
+    assert!(!server.log().contains(START));
+
+    // What is set holds from the next command on.
+    let mut server = Server::start(DEBUG);
+    let mut client = server.connect();
+    client.run("CONFIG SET crash-log-enabled no");
+    client.send(&request(&["DEBUG", "PANIC"]));
+    client.read_to_end();
+    let status = server.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}");
+    let log = server.log();
+    assert!(
+        log.contains("Retrace stops: ") && !log.contains(START),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_clients_sent_stays_out_of_the_log() {
+    for hides in ["no", "yes"] {
+        let options = ["--loglevel", "verbose", "--hide-user-data-from-log", hides];
+        let server = Server::start(&options);
+        let mut client = server.connect();
+        client.send(b"*2\r\n$4\r\nPING\r\n$secret\r\n");
+        client.read_to_end();
+        wait_for("the log's line", || {
+            server.log().contains("Protocol error").then_some(())
+        });
+        assert_eq!(
+            server.log().contains("secret"),
+            hides == "no",
+            "{}",
+            server.log()
+        );
+    }
+}
+
+#[test]
+fn a_busy_server_is_caught_in_the_middle() {
+    let mut server = Server::start(DEBUG);
+    let _sleeper = fall_asleep(&server, "60");
+    server.signal(Signal::ABORT);
+    let status = server.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{status}");
+    let report = report_of(&server);
+    assert!(
+        section(&report, "STACK TRACE").contains("Driver::serve"),
+        "{report}"
+    );
+    assert!(
+        section(&report, "CLIENT LIST OUTPUT").contains(" cmd=debug "),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_recorded_run_that_crashed_replays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let journal = dir.path().join("journal");
+    let record = ["--record", journal.to_str().expect("plain")];
+    let mut server = Server::start_in(dir, &[DEBUG, &record].concat());
+    let mut client = server.connect();
+    for step in 0..100 {
+        client.call(&["SET", "key", &step.to_string()]);
+    }
+    server.signal(Signal::SEGV);
+    server.wait_for_end();
+    report_of(&server);
+    let output = Command::new(RETRACE).arg("replay").arg(&journal).output();
+    let text = String::from_utf8_lossy(&output.expect("it runs").stdout).into_owned();
+    assert!(text.contains("identical"), "{text}");
+    // Nothing is missing: what came last was not a second old.
+    assert!(text.starts_with("100 commands"), "{text}");
+}
+
+#[test]
+fn sigalrm_tells_where_the_server_is_and_lets_it_go_on() {
+    let server = Server::start(DEBUG);
+    let mut sleeper = fall_asleep(&server, "2");
+    server.signal(Signal::ALARM);
+    wait_for("the stack", || {
+        server.log().contains("STACK TRACE DONE").then_some(())
+    });
+    let log = server.log();
+    assert!(log.contains("Received SIGALRM"), "{log}");
+    assert!(
+        section(&log, "STACK TRACE").contains("Driver::serve"),
+        "{log}"
+    );
+    assert_eq!(sleeper.read().text(), "OK");
+    for count in 2..5 {
+        server.signal(Signal::ALARM);
+        wait_for("one more", || {
+            (server.log().matches("STACK TRACE DONE").count() == count).then_some(())
+        });
+    }
+    assert_eq!(server.connect().run("PING").text(), "PONG");
+    assert!(!server.log().contains(START));
+    server.terminate();
+}
+
+#[test]
+fn the_watchdog_tells_of_a_loop_that_does_not_turn() {
+    let server = Server::start(DEBUG);
+    let mut client = server.connect();
+    client.run("CONFIG SET watchdog-period 200");
+    assert_eq!(client.run("DEBUG SLEEP 1").text(), "OK");
+    wait_for("the watchdog", || {
+        server.log().contains("STACK TRACE DONE").then_some(())
+    });
+    let log = server.log();
+    assert!(log.contains("--- WATCHDOG TIMER EXPIRED ---"), "{log}");
+    assert!(
+        section(&log, "STACK TRACE").contains("Driver::serve"),
+        "{log}"
+    );
+    client.run("CONFIG SET watchdog-period 0");
+    let told = server.log().matches("WATCHDOG").count();
+    client.run("DEBUG SLEEP 0.5");
+    assert_eq!(server.log().matches("WATCHDOG").count(), told);
+}
