@@ -19,7 +19,8 @@ use std::process::Command;
 use support::durable::{copy_aof, info, loaded, log_of_refusal, wait_for_rewrite, wait_for_save};
 use support::grammar::{Words, generated, rules};
 use support::{
-    Address, Client, RETRACE, Rng, Server, Value, oracle_program, request, seed, wait_for,
+    Address, Client, RETRACE, Rng, Server, Value, oracle_program, oracle_server, request, seed,
+    wait_for,
 };
 
 const QUIET: &[&str] = &["--save", "", "--enable-debug-command", "yes"];
@@ -28,7 +29,6 @@ fn digest(client: &mut Client) -> String {
     client.run("DEBUG DIGEST").text()
 }
 
-/// A server in a new folder with these files in it.
 /// The keys that two servers do not have alike.
 fn differing(a: &mut Client, b: &mut Client) -> Vec<String> {
     let mut differing = Vec::new();
@@ -56,6 +56,7 @@ fn differing(a: &mut Client, b: &mut Client) -> Vec<String> {
     differing
 }
 
+/// A server in a new folder with these files in it.
 fn start_with(files: &[(&str, &Path)], args: &[&str]) -> Server {
     let dir = tempfile::tempdir().expect("a folder");
     for (name, path) in files {
@@ -790,6 +791,160 @@ fn a_flush_is_saved_and_what_follows_in_its_transaction_is_not() {
     }
     let saved = fs::copy(server.path("dump.rdb"), server.path("copy.rdb"));
     assert!(saved.is_ok_and(|len| len < 200));
+}
+
+/// A client of a server that rewrites its append-only file, with so many microseconds for each of fifty keys.
+fn rewriting(server: &Server, delay_us: u32) -> Client {
+    let mut client = loaded(server);
+    for key in 0..50 {
+        client.run(&format!("SET key:{key} 1"));
+    }
+    client.run(&format!("CONFIG SET rdb-key-save-delay {delay_us}"));
+    assert_eq!(client.run("BGREWRITEAOF").error(), None);
+    wait_for("the rewrite", || {
+        (info(&mut client, "aof_rewrite_in_progress") == "1").then_some(())
+    });
+    client
+}
+
+/// What flushes in the course of a rewrite are answered, and what is to be seen of them afterwards.
+fn flushed_in_a_rewrite(server: &Server) -> Vec<String> {
+    let mut client = rewriting(server, 10_000_000);
+    let script = "EVAL redis.call('set','a',1)redis.call('flushall')redis.call('set','b',1) 0";
+    let mut said = Vec::new();
+    for lines in [
+        &["FLUSHDB"][..],
+        &["SET c 1", "FLUSHALL"],
+        &["FLUSHALL SYNC"],
+        &["FLUSHALL ASYNC"],
+        &["MULTI", "SET a 1", "FLUSHALL", "SET b 1", "SET c 1", "EXEC"],
+        &["MULTI", "SET a 1", "FLUSHALL", "EXEC"],
+        &[script],
+        &["MULTI", "SET d 1", script, "EXEC"],
+        &["MULTI", "FLUSHALL", "FLUSHALL", script, "SET e 1", "EXEC"],
+    ] {
+        let _ = fs::remove_file(server.path("dump.rdb"));
+        for line in lines {
+            said.push(format!("{line}: {}", client.run(line)));
+        }
+        let is_saved = server.path("dump.rdb").exists();
+        said.push(format!("a file: {is_saved}"));
+        for name in [
+            "rdb_changes_since_last_save",
+            "rdb_saves",
+            "rdb_bgsave_in_progress",
+            "rdb_last_bgsave_status",
+            "aof_rewrite_in_progress",
+            "aof_last_bgrewrite_status",
+        ] {
+            said.push(format!("{name}: {}", info(&mut client, name)));
+        }
+    }
+    // Of the last, a copy shows what was saved.
+    fs::copy(server.path("dump.rdb"), server.path("copy.rdb")).expect("a file");
+    client.run("CONFIG SET rdb-key-save-delay 0");
+    said
+}
+
+#[test]
+fn a_flush_in_the_course_of_a_rewrite_is_saved_as_on_a_real_server() {
+    let args = &["--appendonly", "yes", "--save", "3600 1000"];
+    let ours = Server::start(args);
+    let said = flushed_in_a_rewrite(&ours);
+    // What the rewrite makes is the data as they are in the end.
+    let mut client = ours.connect();
+    wait_for_rewrite(&mut client);
+    let digest = client.run("DEBUG DIGEST").to_string();
+    let files = copy_aof(ours.dir.path());
+    let mut next = Server::start_in(files, args);
+    let mut again = loaded(&next);
+    assert_eq!(again.run("DEBUG DIGEST").to_string(), digest);
+    assert_eq!(again.run("DBSIZE").to_string(), "2");
+    drop(again);
+    next.signal(rustix::process::Signal::TERM);
+    next.wait_for_end();
+    // The file of the last flush holds no key, and is whole.
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::copy(ours.path("copy.rdb"), dir.path().join("dump.rdb")).expect("a file");
+    let next = Server::start_in(dir, &[]);
+    assert_eq!(loaded(&next).run("DBSIZE").to_string(), "0");
+    let Some(real) = oracle_server(args) else {
+        return;
+    };
+    assert_eq!(said, flushed_in_a_rewrite(&real));
+}
+
+#[test]
+fn a_flush_comes_to_its_place_behind_what_another_client_saves() {
+    let server = Server::start(&["--save", "3600 1000"]);
+    let (mut one, mut two, mut three) = (loaded(&server), server.connect(), server.connect());
+    for round in 0..10 {
+        for key in 0..20 {
+            one.run(&format!("SET key:{key} {round}"));
+        }
+        one.run("CONFIG SET rdb-key-save-delay 1000");
+        one.send(b"SAVE\r\n");
+        two.send(match round % 2 {
+            0 => b"FLUSHALL\r\nSET a 1\r\n",
+            _ => b"MULTI\r\nFLUSHALL\r\nSET a 1\r\nEXEC\r\n",
+        });
+        assert_eq!(one.read().text(), "OK");
+        for _ in 0..[2, 4][round % 2] {
+            assert_eq!(two.read().error(), None);
+        }
+        three.run("CONFIG SET rdb-key-save-delay 0");
+        assert_eq!(info(&mut three, "rdb_changes_since_last_save"), "1");
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::copy(server.path("dump.rdb"), dir.path().join("dump.rdb")).expect("a file");
+        let next = Server::start_in(dir, &[]);
+        assert_eq!(loaded(&next).run("DBSIZE").to_string(), "0");
+    }
+}
+
+#[test]
+fn a_transaction_that_reloads_goes_before_a_save_that_waits() {
+    let server = Server::start(&["--save", "3600 1000", "--enable-debug-command", "yes"]);
+    let (mut one, mut two) = (rewriting(&server, 5000), server.connect());
+    // The rewrite is in the way of both, and then the transaction is in the way of the save.
+    two.send(b"SAVE\r\n");
+    wait_for("the save", || {
+        let list = one.run("CLIENT LIST").text();
+        list.contains("cmd=save").then_some(())
+    });
+    one.send(&requests(&[
+        "MULTI",
+        "SET a 1",
+        "DEBUG RELOAD",
+        "SET b 1",
+        "FLUSHALL",
+        "SET c 1",
+        "EXEC",
+    ]));
+    for _ in 0..6 {
+        assert_eq!(one.read().error(), None);
+    }
+    assert_eq!(one.read().to_string(), "[OK OK OK OK OK]");
+    assert_eq!(two.read().text(), "OK");
+    assert_eq!(info(&mut one, "rdb_changes_since_last_save"), "0");
+    assert_eq!(one.run("DBSIZE").to_string(), "1");
+}
+
+#[test]
+fn a_flush_that_cannot_be_saved_has_flushed() {
+    let server = Server::start(&["--save", "3600 1000", "--dbfilename", "dump.rdb"]);
+    let mut client = loaded(&server);
+    // Where the file is to be, a folder with something in it is in its way.
+    fs::create_dir_all(server.path("dump.rdb/x")).expect("a folder");
+    client.run("MSET a 1 b 1");
+    assert_eq!(client.run("FLUSHALL").text(), "OK");
+    assert_eq!(client.run("DBSIZE").to_string(), "0");
+    assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "4");
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "ok");
+    let text = "Error moving temp DB file temp-";
+    wait_for("the log", || server.log().contains(text).then_some(()));
+    fs::remove_dir_all(server.path("dump.rdb")).expect("a folder");
+    assert_eq!(client.run("FLUSHALL").text(), "OK");
+    assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "0");
 }
 
 /// A pipeline of these lines.

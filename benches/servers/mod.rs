@@ -87,6 +87,10 @@ impl Server {
         id?.parse().ok()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         stream.set_nodelay(true).expect("a TCP socket");

@@ -5,7 +5,7 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::ClientFlags;
-use crate::state::persistence::{After, Restraint};
+use crate::state::persistence::{Answer, Restraint};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[DBSIZE, FLUSHDB, FLUSHALL, SWAPDB, TIME];
@@ -102,34 +102,30 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     ctx.propagate_always(args);
     // The file of before would bring everything back at the next start.
     let is_loading = ctx.server.restraint.has(Restraint::LOADING);
-    // A rewrite of the append-only file may take long yet.
-    let is_free = !ctx.server.is_rewriting() && !is_loading;
-    if !ctx.server.config.save.is_empty() && is_free {
-        save_flushed(ctx);
+    if !ctx.server.config.save.is_empty() && !is_loading {
+        save_emptied(ctx);
     } else {
         reply_when_freed(ctx, waits);
     }
     Ok(())
 }
 
-/// Saves what is left; the reply comes when it is on disk.
-fn save_flushed(ctx: &mut Ctx<'_>) {
-    let waiter = Some((ctx.client.conn, ctx.client.id));
-    if !ctx.client.flags.has(ClientFlags::IN_SCRIPT) {
-        ctx.server.save_for(waiter, After::Flushed);
-        if ctx.may_wait() {
-            tell_before_reply(ctx);
+/// Saves that nothing is left; the reply comes when that is on disk.
+fn save_emptied(ctx: &mut Ctx<'_>) {
+    let waiter = (ctx.client.conn, ctx.client.id);
+    if ctx.client.flags.has(ClientFlags::IN_SCRIPT) {
+        // It has its reply when it goes on.
+        ctx.client.reply.ok();
+        if let Some(running) = &mut ctx.server.scripting.running {
+            running.awaits_save = true;
         }
-        ctx.client.flags.set(ClientFlags::AWAITING, true);
-        return;
+        return ctx.server.save_emptied(waiter, Answer::GoOn);
     }
-    // Nobody is to see half of what a script does. It gets its reply when it goes on.
-    ctx.server.hold(true);
-    ctx.server.save_for(waiter, After::FlushedInScript);
-    ctx.client.reply.ok();
-    if let Some(running) = &mut ctx.server.scripting.running {
-        running.awaits_save = true;
+    if ctx.may_wait() {
+        tell_before_reply(ctx);
     }
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.server.save_emptied(waiter, Answer::Ok);
 }
 
 /// Who waits for a flush hears before the reply that the keys are gone, however short the wait is, and of all other

@@ -6,7 +6,7 @@ use crate::command::spec::{Arg, Categories, Flags, Group, KeyFlags, KeySpec, Spe
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::keys::Access;
-use crate::state::multi::{Multi, watch_bytes};
+use crate::state::multi::watch_bytes;
 use crate::state::{Client, Server};
 
 /// The family's commands.
@@ -69,7 +69,6 @@ fn exec(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     }
     let is_dirty = ctx.server.watchers.is_dirty(ctx.client.conn);
     unwatch_all(ctx.server, ctx.client);
-    let Multi { queue, .. } = *multi;
     if multi.is_aborted {
         return Err(CommandError::text(
             "EXECABORT Transaction discarded because of previous errors.",
@@ -79,8 +78,8 @@ fn exec(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         ctx.client.reply.null_array();
         return Ok(());
     }
-    ctx.client.reply.array(queue.len());
-    ctx.client.exec = queue.into();
+    ctx.client.reply.array(multi.queue.len());
+    ctx.client.exec = Some(multi);
     Ok(())
 }
 

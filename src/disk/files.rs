@@ -123,7 +123,8 @@ type Failure = (FileStep, io::Error);
 /// One file that is being written.
 struct Open {
     path: PathBuf,
-    file: io::Result<File>,
+    /// Once an order has failed, all that follow fail likewise.
+    file: Result<File, Failure>,
     digest: crc::Digest<'static, u64, crc::Table<16>>,
     len: u64,
     unsynced: u64,
@@ -145,7 +146,7 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
                 path,
                 syncs_often,
             } => {
-                let opened = File::create(&path);
+                let opened = File::create(&path).map_err(|error| (FileStep::Open, error));
                 let open = Open {
                     path,
                     file: opened,
@@ -209,21 +210,28 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
 }
 
 impl Open {
-    fn file(&mut self) -> Result<&mut File, Failure> {
-        let file = self.file.as_mut();
-        file.map_err(|error| (FileStep::Open, copy(error)))
+    /// Does this with the file, if nothing has failed so far.
+    fn with(
+        &mut self,
+        step: FileStep,
+        work: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let file = self.file.as_mut().map_err(|why| copy(why))?;
+        work(file).map_err(|error| {
+            let failure = (step, error);
+            self.file = Err(copy(&failure));
+            failure
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<u64, Failure> {
-        let written = self.file()?.write_all(bytes);
-        written.map_err(|error| (FileStep::Write, error))?;
+        self.with(FileStep::Write, |file| file.write_all(bytes))?;
         self.digest.update(bytes);
         self.len += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
         if self.syncs_often && self.unsynced >= SYNC_EVERY {
             self.unsynced = 0;
-            let synced = self.file()?.sync_data();
-            synced.map_err(|error| (FileStep::Sync, error))?;
+            self.with(FileStep::Sync, |file| file.sync_data())?;
         }
         Ok(self.len)
     }
@@ -234,8 +242,7 @@ impl Open {
             let sum = if computes { digest.finalize() } else { 0 };
             self.write(&sum.to_le_bytes())?;
         }
-        let synced = self.file()?.sync_all();
-        synced.map_err(|error| (FileStep::Sync, error))?;
+        self.with(FileStep::Sync, |file| file.sync_all())?;
         let moved = make_folder(target)
             .and_then(|()| fs::rename(&self.path, target))
             .and_then(|()| sync_folder(target));
@@ -244,12 +251,13 @@ impl Open {
     }
 }
 
-/// The same error once more: one that happened at opening is told at every order for the file.
-fn copy(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
+/// The same failure once more: it is told at every order for the file.
+fn copy((step, error): &Failure) -> Failure {
+    let error = match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => error.kind().into(),
-    }
+    };
+    (*step, error)
 }
 
 /// Writes a file in one step, in a folder that is made if it is not there.

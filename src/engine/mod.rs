@@ -4,17 +4,21 @@
 //! the same output. Lives here: clients' coming and going, the way of a request from bytes to reply, gates,
 //! ticks. May not: name a clock, a file, a socket or a thread.
 
+#[cfg(test)]
+mod bench;
 mod blocking;
 mod exec;
 mod flush;
+mod gates;
 mod loaded;
 mod report;
 mod run;
 mod script;
 mod tick;
 mod timing;
+mod transaction;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::border::{
     Appended, Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
@@ -63,10 +67,6 @@ pub struct Engine {
     resumed: VecDeque<ConnId>,
     /// Clients that CLIENT PAUSE held, on their way to go on.
     released: VecDeque<ConnId>,
-    /// Whose transaction waits for the shell.
-    open_exec: Option<ConnId>,
-    /// What transactions that wait for the shell have left for their end.
-    suspended: BTreeMap<ConnId, exec::Suspended>,
     /// The room that eviction has made for the command that is about to run, while a clock reading tells how long
     /// that took.
     room_made: Option<Room>,
@@ -120,8 +120,6 @@ impl Engine {
             script: ScriptSeat::default(),
             resumed: VecDeque::new(),
             released: VecDeque::new(),
-            open_exec: None,
-            suspended: BTreeMap::new(),
             room_made: None,
             is_serving: false,
             loading_client: None,
@@ -553,7 +551,7 @@ impl Engine {
             client.reply.set_muted(client.flags.has_any(skips));
             reply(&mut self.server, &mut client);
             // In a transaction, the reply that is skipped has more to come.
-            if !self.suspended.contains_key(&conn) {
+            if client.exec.is_none() {
                 exec::settle_reply_mode(&mut client);
             }
             self.deliver_pushes(&mut client);
@@ -704,7 +702,7 @@ impl Engine {
     fn has_begun(&self, client: &Client) -> bool {
         let has_script =
             client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some();
-        has_script || self.suspended.contains_key(&client.conn)
+        has_script || client.exec.is_some()
     }
 
     /// Drops a client and everything that points to it.

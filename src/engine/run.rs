@@ -183,15 +183,15 @@ impl Engine {
         }
         let waits = ClientFlags::AWAITING.or(ClientFlags::BLOCKED);
         // A transaction that has begun is run to its end, whoever is still there to hear of it.
-        let is_mid_exec = !client.exec.is_empty() || self.open_exec == Some(client.conn);
+        let is_mid_exec = client.exec.is_some();
         if client.is_closing() && !is_mid_exec || client.flags.has_any(waits) {
             return;
         }
         if is_mid_exec {
-            self.run_exec(client); // the shell has answered a command in the middle of a transaction
-            let waits = self.server.want.is_some() || client.flags.has(ClientFlags::SCRIPTING);
-            if !client.exec.is_empty() || waits {
-                self.suspend_again(client);
+            // The shell has answered a command in the middle of a transaction.
+            self.run_exec(client);
+            if self.stands_still(client) {
+                self.halt_exec(client);
                 self.interrupted = Some(client.conn);
                 return;
             }

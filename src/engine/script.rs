@@ -98,6 +98,7 @@ impl Engine {
             let propagated = &mut self.server.effects.propagated;
             running.effects.append(propagated);
             std::mem::swap(&mut running.effects, propagated);
+            self.server.hold_midway(false);
             return self.run_script(client, Answer::Reply);
         }
         if running.awaits_clock {
@@ -189,6 +190,7 @@ impl Engine {
                 {
                     client.flags.set(ClientFlags::AWAITING, true);
                     running.effects = std::mem::take(&mut self.server.effects.propagated);
+                    self.hold_others(client);
                 }
                 None
             }

@@ -141,10 +141,12 @@ impl Engine {
         }
         if let Some(wake_ms) = self.server.waiters.next_wake_ms()
             && !self.server.is_paused()
+            && !self.server.is_midway()
         {
             at = at.min(UnixMicros(wake_ms.saturating_mul(1000)));
         }
-        if self.server.unpaused || self.server.eviction.is_pending {
+        let evicts = self.server.eviction.is_pending && !self.server.is_midway();
+        if self.server.unpaused || evicts {
             at = self.server.now;
         }
         if let Some(deadline_ms) = self.server.aof_wait_due_ms() {
@@ -160,12 +162,14 @@ impl Engine {
         let now = self.server.now;
         self.end_pause();
         self.end_due_waits();
-        if self.server.waiters.next_wake_ms().is_some() && !self.server.is_paused() {
+        // What looks at the data or changes them by itself comes behind the transaction that has begun.
+        let wakes = self.server.waiters.next_wake_ms().is_some();
+        if wakes && !self.server.is_paused() && !self.server.is_midway() {
             self.wake_waits();
         }
         self.run_released();
         let is_due = now >= self.cron.next;
-        let cron = is_due && !self.server.debug.cron_paused;
+        let cron = is_due && !self.server.debug.cron_paused && !self.server.is_midway();
         if is_due {
             self.cron.next = UnixMicros(now.0 + 1_000_000 / self.server.hz());
         }
@@ -188,13 +192,13 @@ impl Engine {
             self.expiry.has_backlog && now.since(self.expiry.last) >= BACKLOG_INTERVAL_US as u64;
         let may_expire =
             self.server.active_expire && !self.server.is_paused() && !self.server.expire_paused;
-        let expires = may_expire && (cron || goes_on);
+        let expires = may_expire && (cron || goes_on) && !self.server.is_midway();
         let mut expired = false;
         if expires {
             expired = self.expire_cycle().removed > 0;
             expired |= self.expire_fields() > 0;
         }
-        if self.server.eviction.is_pending {
+        if self.server.eviction.is_pending && !self.server.is_midway() {
             self.server.make_room();
             self.follow_eviction();
         }

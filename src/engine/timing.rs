@@ -157,9 +157,7 @@ impl Engine {
             .interrupted
             .and_then(|conn| self.server.clients.take(conn));
         // A transaction's own time ends behind its last command.
-        let is_open = client
-            .as_ref()
-            .is_some_and(|client| !client.exec.is_empty() || self.open_exec == Some(client.conn));
+        let is_open = client.as_ref().is_some_and(|client| client.exec.is_some());
         let ends = client
             .as_ref()
             .is_some_and(|client| client.timing.is_some())

@@ -502,7 +502,7 @@ impl Server {
             self.aof.synced_at = self.now;
         }
         self.rewrite_if_scheduled();
-        let is_busy = self.persistence.snapshot.is_some() || self.is_rewriting();
+        let is_busy = !self.may_begin_snapshot() || self.is_rewriting();
         if is_busy || self.aof.state != AofState::On {
             return;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::acl::UserId;
-use crate::resp::{ArgPos, OwnedArgs, Parser, Reply};
+use crate::resp::{ArgPos, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
 use crate::state::pubsub::{Scope, Subscriptions};
@@ -186,10 +186,10 @@ pub struct Client {
     pub query_taken: usize,
     /// Parsed commands that could not run yet, oldest first; their bytes stand at `query_pos`.
     pub parked: VecDeque<Parked>,
-    /// What has been queued since MULTI.
+    /// The transaction that is being queued.
     pub multi: Option<Box<Multi>>,
-    /// What EXEC has still to run.
-    pub exec: VecDeque<(CommandId, OwnedArgs)>,
+    /// The transaction that is being run: it has begun, and not come to its end.
+    pub exec: Option<Box<Multi>>,
     /// The keys that it watches, with their databases.
     pub watched: Vec<(u32, Vec<u8>)>,
     /// Memory that watching them takes.
@@ -247,7 +247,7 @@ impl Client {
             query_taken: 0,
             parked: VecDeque::new(),
             multi: None,
-            exec: VecDeque::new(),
+            exec: None,
             watched: Vec::new(),
             watched_bytes: 0,
             prefix_bytes: 0,
@@ -415,7 +415,7 @@ impl Client {
     /// waits for the shell.
     #[inline]
     pub fn is_mid_reply(&self) -> bool {
-        !self.exec.is_empty() || self.flags.has(ClientFlags::AWAITING)
+        self.exec.is_some() || self.flags.has(ClientFlags::AWAITING)
     }
 
     /// Whether the connection is about to be closed, so that no further command of it runs.

@@ -1,62 +1,32 @@
 //! Loading: files of data become data, chunk by chunk, while clients are told to wait.
 //!
 //! The engine asks for one chunk at a time; what it was given is in the journal, so a recorded run that began with a
-//! file replays without it. Lives here: the order of files, the keys, the figures, what follows at the end. May not:
-//! know a file's format (`persist`), run commands (the engine gives a function for that).
+//! file replays without it. Lives here: the chunks, what a file is taken for, what follows at its end and at the end of
+//! all; in `keys` what is done with the items of a snapshot, in `commands` with the commands of an append-only file, in
+//! `parts` the order of its parts. May not: know a file's format (`persist`).
 
+mod commands;
+mod keys;
 mod parts;
 
 use crate::border::{LogLevel, Order, Outcome};
 use crate::keyspace::entry::Entry;
-use crate::keyspace::eviction::Usage;
-use crate::persist::aof::{Commands, Flaw, Part};
-use crate::persist::rdb::{self, Decoder, FileError, Item, Key as FileKey};
+use crate::persist::aof::Commands;
+use crate::persist::rdb::{self, Decoder};
 use crate::persist::value::Limits;
-use crate::script::machine::Purpose;
 use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
 use crate::state::{CommandError, UnixMicros};
+pub use commands::{Ran, Run, RunCommand};
 use parts::AofParts;
 
 /// What is asked for at a time, whatever is configured.
 const CHUNK_MIN: usize = 1024;
 const CHUNK_MAX: usize = 4 << 20;
 
-/// Tables are made ready for no more keys than would fit into the file with so many bytes each.
-const KEY_BYTES_MIN: u64 = 4;
-
 /// Keys that are added at once, when what the first of them needs from memory has come.
 const RUN_MAX: usize = 32;
-
-/// Keys that hold nothing are named in the log up to this many.
-const EMPTY_NAMED_MAX: u64 = 10;
-
-/// How far a command of an append-only file came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ran {
-    Whole,
-    /// It is a script, which the engine runs before anything else is loaded.
-    Script,
-}
-
-/// Runs the commands of an append-only file.
-pub trait Run {
-    /// Another file begins.
-    fn begin(&mut self);
-
-    /// Asks for the memory that the commands will touch which were read ahead.
-    fn fetch(&self, server: &mut Server, commands: &Commands);
-
-    /// Whether there is the command that a transaction is to run, or why it cannot be.
-    fn check(&mut self, args: &[&[u8]]) -> Result<(), String>;
-
-    /// Runs a command, or says why it cannot be.
-    fn run(&mut self, server: &mut Server, args: &[&[u8]]) -> Result<Ran, String>;
-}
-
-/// What runs the commands of an append-only file.
-pub type RunCommand<'a> = dyn Run + 'a;
 
 /// Longer than any manifest.
 const MANIFEST_MAX: usize = 1 << 20;
@@ -321,96 +291,6 @@ impl Server {
         self.persistence.loading = Some(loading);
     }
 
-    fn load_item(&mut self, loading: &mut Loading, limits: &Limits) -> Result<Step, FileError> {
-        let mut stage = std::mem::replace(&mut loading.stage, Stage::Head);
-        let step = match &mut stage {
-            Stage::Rdb(decoder) => self.load_item_of(decoder, loading, limits),
-            _ => Ok(Step::End),
-        };
-        loading.stage = stage;
-        step
-    }
-
-    fn load_item_of(
-        &mut self,
-        decoder: &mut Decoder,
-        loading: &mut Loading,
-        limits: &Limits,
-    ) -> Result<Step, FileError> {
-        let pos = decoder.pos();
-        let Some(item) = decoder.next(limits)? else {
-            return Ok(Step::More);
-        };
-        if !matches!(item, Item::Key(_)) && !loading.run.is_empty() {
-            // What follows is of another kind, or for another database.
-            let item = self.add_run(loading).map(|()| item);
-            return item.and_then(|item| self.take_item(item, pos, loading));
-        }
-        self.take_item(item, pos, loading)
-    }
-
-    /// Does what an item at `pos` of the file asks for.
-    fn take_item(
-        &mut self,
-        item: Item<'_>,
-        pos: u64,
-        loading: &mut Loading,
-    ) -> Result<Step, FileError> {
-        let fail = |what: String| Err(FileError { pos, what });
-        match item {
-            Item::Aux { name, value } => {
-                let (name, value) = (name.into_owned(), value.into_owned());
-                self.note_fact(loading, &name, &value);
-            }
-            Item::SelectDb(dbid) if dbid as usize >= self.dbs.len() => {
-                let count = self.dbs.len();
-                return fail(format!(
-                    "the data is of a server with more than {count} databases (database {dbid})"
-                ));
-            }
-            Item::SelectDb(dbid) => loading.dbid = dbid,
-            Item::Sizes { keys, .. } => {
-                let keys = keys.min(loading.file_bytes / KEY_BYTES_MIN);
-                let dbid = loading.dbid;
-                let len = self.db(dbid).len() + usize::try_from(keys).unwrap_or(0);
-                self.db(dbid).table.expand(len);
-            }
-            Item::Function(code) => {
-                let code = code.into_owned();
-                let loaded = self.ensure_machine(Purpose::Functions).and_then(|()| {
-                    let loaded = self.scripting.libraries.load(&code, loading.merges);
-                    loaded.map_err(CommandError::Bytes)
-                });
-                if let Err(error) = loaded {
-                    return fail(format!("a library of functions does not load: {error}"));
-                }
-            }
-            Item::Empty(name) => {
-                loading.figures.empty += 1;
-                if loading.figures.empty <= EMPTY_NAMED_MAX {
-                    let text = format!("rdbLoadObject skipping empty key: {}", name.escape_ascii());
-                    self.log(LogLevel::Notice, text);
-                }
-            }
-            Item::Key(key) => {
-                // What an append-only file's base holds is kept until the file itself removes it.
-                let keeps_due = loading.aof.is_some();
-                let is_due = |deadline: i64| deadline < self.now_ms && !keeps_due;
-                if key.deadline_ms.is_some_and(is_due) {
-                    loading.figures.expired += 1;
-                } else {
-                    self.read_key(key, pos, loading);
-                    if loading.run.len() == RUN_MAX {
-                        self.add_run(loading)?;
-                    }
-                }
-                self.delay_key(loading);
-            }
-            Item::End => return Ok(Step::End),
-        }
-        Ok(Step::On)
-    }
-
     /// Puts the next key off, as `key-load-delay` asks.
     fn delay_key(&self, loading: &mut Loading) {
         let delay = self.config.key_load_delay;
@@ -422,192 +302,6 @@ impl Server {
                 loading.shared = 0;
                 loading.key_due_us += 1;
             }
-        }
-    }
-
-    /// Makes the entry of a key; it is added with others.
-    fn read_key(&mut self, key: FileKey<'_>, pos: u64, loading: &mut Loading) {
-        let clock = self.clock_of(key.idle_secs, key.frequency);
-        let hash = self.hash_seed.hash(&key.name);
-        self.db(loading.dbid).table.prefetch_bucket(hash);
-        let entry = key.value.into_entry(&key.name, key.deadline_ms, clock);
-        loading.run.push((hash, pos, entry));
-    }
-
-    /// Adds the keys that were read. The buckets that they go into were asked for when they were.
-    fn add_run(&mut self, loading: &mut Loading) -> Result<(), FileError> {
-        let dbid = loading.dbid;
-        let db = self.db(dbid);
-        let mut run = std::mem::take(&mut loading.run);
-        loading.figures.keys += run.len() as u64;
-        for (hash, pos, entry) in run.drain(..) {
-            if db.get(hash, entry.key()).is_some() {
-                if !loading.merges {
-                    let name = entry.key().escape_ascii();
-                    let what = format!("key '{name}' comes twice in database {dbid}");
-                    return Err(FileError { pos, what });
-                }
-                db.remove(hash, entry.key());
-            }
-            db.insert(hash, entry);
-        }
-        loading.run = run;
-        Ok(())
-    }
-
-    /// What an entry's clock is when it was last used so long ago, or so often.
-    pub fn clock_of(&self, idle_secs: Option<u64>, frequency: Option<u8>) -> u32 {
-        let usage = &self.usage;
-        match (usage.usage, idle_secs, frequency) {
-            (Usage::Frequency, _, Some(frequency)) => usage.with_count(frequency.into()),
-            (Usage::LastUse, Some(secs), _) => {
-                let secs = u32::try_from(secs).unwrap_or(u32::MAX);
-                usage.secs.wrapping_sub(secs) & 0xff_ffff
-            }
-            _ => usage.fresh(),
-        }
-    }
-
-    fn note_fact(&mut self, loading: &mut Loading, name: &[u8], value: &[u8]) {
-        let text = String::from_utf8_lossy(value);
-        let line = match name {
-            b"redis-ver" | b"valkey-ver" => format!("Loading RDB produced by version {text}"),
-            b"ctime" => {
-                let age = self.now.secs() - text.parse::<i64>().unwrap_or(0);
-                format!("RDB age {} seconds", age.max(0))
-            }
-            b"used-mem" => {
-                let bytes: u64 = text.parse().unwrap_or(0);
-                loading.used_memory = bytes;
-                let mib = bytes as f64 / (1 << 20) as f64;
-                format!("RDB memory usage when created {mib:.2} Mb")
-            }
-            b"aof-base" if value == b"1" => "RDB is base AOF".to_owned(),
-            _ => return,
-        };
-        self.log(LogLevel::Notice, line);
-    }
-
-    /// The next command of an append-only file.
-    fn load_command(
-        &mut self,
-        loading: &mut Loading,
-        run: &mut RunCommand<'_>,
-    ) -> Result<Step, FileError> {
-        let mut stage = std::mem::replace(&mut loading.stage, Stage::Head);
-        let step = match &mut stage {
-            Stage::Commands(commands) => self.load_command_of(commands, loading, run),
-            _ => Ok(Step::End),
-        };
-        loading.stage = stage;
-        step
-    }
-
-    fn load_command_of(
-        &mut self,
-        commands: &mut Commands,
-        loading: &mut Loading,
-        run: &mut RunCommand<'_>,
-    ) -> Result<Step, FileError> {
-        let pos = commands.pos();
-        let fail = |pos: u64, what: String| Err(FileError { pos, what });
-        let Some(aof) = &mut loading.aof else {
-            return fail(pos, "no append-only file is loaded".to_owned());
-        };
-        if let Some(command) = aof.to_run.pop_front() {
-            let args: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-            return run
-                .run(self, &args)
-                .map_or_else(|what| fail(pos, what), |ran| Ok(ran.into()));
-        }
-        if commands.read_ahead() {
-            run.fetch(self, commands);
-        }
-        let cut = match commands.next_part() {
-            Ok(Some(Part::Command(places))) => {
-                let args: Vec<&[u8]> = places.iter().map(|place| commands.bytes(place)).collect();
-                let is = |name: &str| args[0].eq_ignore_ascii_case(name.as_bytes());
-                if let Some((_, queue)) = &mut aof.open {
-                    if !is("EXEC") {
-                        // Before the end is looked for: what no server can run is not torn off in the middle.
-                        if let Err(what) = run.check(&args) {
-                            return fail(pos, what);
-                        }
-                        queue.push(args.iter().map(|arg| arg.to_vec()).collect());
-                        return Ok(Step::On);
-                    }
-                    aof.to_run = std::mem::take(queue).into();
-                    aof.open = None;
-                    self.delay_key(loading);
-                    return Ok(Step::On);
-                }
-                if is("MULTI") {
-                    aof.open = Some((pos, Vec::new()));
-                    return Ok(Step::On);
-                }
-                let ran = run.run(self, &args);
-                self.delay_key(loading);
-                return ran.map_or_else(|what| fail(pos, what), |ran| Ok(ran.into()));
-            }
-            Ok(Some(Part::Time(_) | Part::Note)) => return Ok(Step::On),
-            Ok(None) if !commands.is_at_end() => return Ok(Step::More),
-            Ok(None) => match aof.open.take() {
-                None => return Ok(Step::End),
-                Some((pos, _)) => {
-                    let name = aof.name.escape_ascii();
-                    let text =
-                        format!("Revert incomplete MULTI/EXEC transaction in AOF file {name}");
-                    self.log(LogLevel::Warning, text);
-                    pos
-                }
-            },
-            Err(Flaw::Cut { pos }) => aof.open.take().map_or(pos, |(begun, _)| begun),
-            Err(Flaw::Format { pos }) => {
-                return fail(
-                    pos,
-                    "Bad file format reading the append only file: no command".to_owned(),
-                );
-            }
-        };
-        let is_last = aof.left.is_empty();
-        if !is_last || !self.config.aof_load_truncated {
-            let what = match is_last {
-                true => {
-                    "Unexpected end of file reading the append only file (retrace check --fix can cut it off there)"
-                }
-                false => {
-                    "Unexpected end of file reading the append only file, which is not the last one"
-                }
-            };
-            return fail(cut, what.to_owned());
-        }
-        aof.truncate_to = Some(cut);
-        let name = aof.name.escape_ascii().to_string();
-        self.log(
-            LogLevel::Warning,
-            format!("!!! Warning: short read while loading the AOF file {name}!!!"),
-        );
-        self.log(
-            LogLevel::Warning,
-            format!("!!! Truncating the AOF {name} at offset {cut} !!!"),
-        );
-        self.log(
-            LogLevel::Warning,
-            format!("AOF {name} loaded anyway because aof-load-truncated is enabled"),
-        );
-        Ok(Step::End)
-    }
-
-    /// Whether everything waits for the script that was begun last.
-    pub fn loading_awaits_script(&self) -> bool {
-        let loading = self.persistence.loading.as_ref();
-        loading.is_some_and(|loading| loading.awaits_script)
-    }
-
-    /// The script is through.
-    pub fn end_loaded_script(&mut self) {
-        if let Some(loading) = &mut self.persistence.loading {
-            loading.awaits_script = false;
         }
     }
 
@@ -650,22 +344,6 @@ impl Server {
         // What follows is of another connection: it begins with database 0.
         run.begin();
         self.next_part(loading);
-    }
-
-    fn note_keys(&mut self, loading: &Loading) {
-        let Figures {
-            keys,
-            expired,
-            empty,
-        } = loading.figures;
-        let tail = match empty {
-            0 => String::new(),
-            _ => format!(", empty keys skipped: {empty}"),
-        };
-        self.log(
-            LogLevel::Notice,
-            format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}{tail}."),
-        );
     }
 
     fn end_loading(&mut self, loading: &mut Loading) {
@@ -823,13 +501,4 @@ enum Step {
     /// More of the file is needed.
     More,
     End,
-}
-
-impl From<Ran> for Step {
-    fn from(ran: Ran) -> Step {
-        match ran {
-            Ran::Whole => Step::On,
-            Ran::Script => Step::Script,
-        }
-    }
 }

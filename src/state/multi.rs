@@ -1,24 +1,36 @@
-//! Multi: a transaction that a client queues, and the keys that it watches.
+//! Multi: a transaction that a client queues and runs, and the keys that it watches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::command::spec::Flags;
 use crate::resp::OwnedArgs;
+use crate::state::effects::Queue;
 use crate::state::{CommandId, ConnId};
 
 /// What a watched key takes beside its own bytes, with the client and in the index of watched keys.
 const WATCH_BYTES: usize = 128;
 
-/// What a client has said since MULTI.
+/// What a client has said since MULTI, and then what EXEC has still to run of it.
 #[derive(Default)]
 pub struct Multi {
-    pub queue: Vec<(CommandId, OwnedArgs)>,
+    pub queue: VecDeque<(CommandId, OwnedArgs)>,
     /// The flags of all queued commands together.
     pub flags: Flags,
     /// Memory that the queue takes.
     pub bytes: usize,
     /// A command was refused on its way into the queue, so EXEC will run none.
     pub is_aborted: bool,
+    /// It stands still in its middle, or has done so.
+    pub halt: Option<Box<Halt>>,
+}
+
+/// What a transaction that stands still leaves for its end.
+#[derive(Default)]
+pub struct Halt {
+    /// EXEC as it came.
+    pub argv: OwnedArgs,
+    /// What it has caused so far, and what is not to be sent before the rest has run.
+    pub effects: Queue,
 }
 
 /// Memory that a client's watching a key takes.

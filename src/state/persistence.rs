@@ -1,7 +1,10 @@
 //! Persistence: when the data goes to disk, and what follows when it is there, or is not.
 //!
 //! Lives here: SAVE, BGSAVE and save points, the end of a snapshot, the end of the server with its last save, the
-//! figures of INFO. May not: touch the data (`state::snapshot`, `state::loading`), open files (the shell).
+//! figures of INFO; in `emptied`, the file of a FLUSHALL. May not: touch the data (`state::snapshot`,
+//! `state::loading`), open files (the shell).
+
+mod emptied;
 
 use std::collections::VecDeque;
 
@@ -12,6 +15,7 @@ use crate::state::loading::{Figures, Loading, Then};
 use crate::state::server::Server;
 use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
 use crate::state::{CommandError, UnixMicros};
+use emptied::Emptied;
 
 /// After a failed save, the next one that a save point asks for comes after so many seconds.
 const RETRY_SECS: i64 = 5;
@@ -45,8 +49,9 @@ impl Restraint {
     pub const AOF_FAILED: Restraint = Restraint(4);
     /// Clients wait until something that concerns all data is done.
     pub const HELD: Restraint = Restraint(8);
-    /// A transaction waits for the shell's answer to a command of its own: others wait for its end.
-    pub const EXEC_OPEN: Restraint = Restraint(16);
+    /// A transaction or a script waits in its middle for what the shell does about a command of it: nobody else is to
+    /// see half of what it does.
+    pub const MIDWAY: Restraint = Restraint(16);
 
     #[inline]
     pub fn is_none(self) -> bool {
@@ -70,10 +75,6 @@ impl Restraint {
 pub enum After {
     /// The waiting client, if there is one, gets its reply.
     Reply,
-    /// The same for FLUSHALL, which has done its work whether or not the file could be written.
-    Flushed,
-    /// The same for one in a script, for which the others wait.
-    FlushedInScript,
     /// The data is loaded again (DEBUG RELOAD), in place of what is there or beside it.
     Reload { flushes: bool, merges: bool },
     /// The server ends.
@@ -81,10 +82,14 @@ pub enum After {
 }
 
 /// A save that cannot begin yet.
-#[derive(Clone, Copy, Debug)]
-struct Queued {
-    waiter: Option<Waiter>,
-    after: After,
+enum Queued {
+    /// Of the data as they will be.
+    Snapshot {
+        waiter: Option<Waiter>,
+        after: After,
+    },
+    /// Of what a flush has left.
+    Emptied(Emptied),
 }
 
 /// An end of the server that was asked for.
@@ -102,6 +107,8 @@ pub struct Persistence {
     pub loading: Option<Box<Loading>>,
     after: After,
     queue: VecDeque<Queued>,
+    /// Files of flushes on their way to the disk.
+    emptied: Vec<Emptied>,
     /// BGSAVE SCHEDULE: as soon as there is room for it.
     pub is_scheduled: bool,
     pub shutdown: Option<Shutdown>,
@@ -128,6 +135,7 @@ impl Persistence {
             loading: None,
             after: After::Reply,
             queue: VecDeque::new(),
+            emptied: Vec::new(),
             is_scheduled: false,
             shutdown: None,
             answers: Vec::new(),
@@ -165,9 +173,9 @@ impl Server {
     /// Saves for someone who waits; when a snapshot runs, behind it.
     pub fn save_for(&mut self, waiter: Option<Waiter>, after: After) {
         if self.persistence.snapshot.is_some() {
-            return self.persistence.queue.push_back(Queued { waiter, after });
+            let queued = Queued::Snapshot { waiter, after };
+            return self.persistence.queue.push_back(queued);
         }
-        self.persistence.last_try_secs = self.now.secs();
         let target = self.config.dbfilename.clone();
         self.persistence.after = after;
         self.persistence.saves += u64::from(after == After::Reply);
@@ -179,7 +187,7 @@ impl Server {
         if self.persistence.shutdown.is_some_and(|end| end.is_pending) {
             self.begin_shutdown();
         }
-        if self.persistence.snapshot.is_some() || self.persistence.loading.is_some() {
+        if !self.may_begin_snapshot() {
             return;
         }
         let now = self.now.secs();
@@ -209,7 +217,10 @@ impl Server {
 
     /// The shell has carried out an order; says whether it was one of the files here.
     pub fn settle_file(&mut self, ticket: u64, outcome: &Outcome) -> bool {
-        if self.settle_aof(ticket, outcome) || self.fail_loading(ticket, outcome) {
+        if self.settle_aof(ticket, outcome)
+            || self.settle_emptied(ticket, outcome)
+            || self.fail_loading(ticket, outcome)
+        {
             return true;
         }
         match self.settle_snapshot(ticket, outcome) {
@@ -240,7 +251,7 @@ impl Server {
                 Ok(())
             }
             Ended::Failed(why) => {
-                self.log(LogLevel::Warning, self.why_not_saved(snapshot, &why));
+                self.log(LogLevel::Warning, self.why_not_saved(&snapshot.temp, &why));
                 if is_background {
                     self.log(LogLevel::Warning, "Background saving error");
                 }
@@ -258,8 +269,8 @@ impl Server {
         self.follow_save(snapshot.waiter, result);
     }
 
-    fn why_not_saved(&self, snapshot: &Snapshot, why: &str) -> String {
-        let temp = snapshot.temp.escape_ascii();
+    fn why_not_saved(&self, temp: &[u8], why: &str) -> String {
+        let temp = temp.escape_ascii();
         let path = self.config.dbfilename.escape_ascii();
         let dir = self.config.dir.escape_ascii();
         match FileStep::split(why) {
@@ -306,12 +317,6 @@ impl Server {
                 self.hold(false);
                 self.answer_later(waiter, Err(NOT_SAVED));
             }
-            After::Flushed => self.answer_later(waiter, Ok(())),
-            After::FlushedInScript => {
-                self.hold(false);
-                let answers = &mut self.persistence.answers;
-                answers.extend(waiter.map(|waiter| (waiter, Answer::GoOn)));
-            }
             After::Reply => {
                 self.answer_later(waiter, result.map_err(|()| NOT_SAVED));
             }
@@ -319,14 +324,42 @@ impl Server {
         self.save_queued();
     }
 
-    /// Begins the save that has waited for the end of a snapshot. Half of what is being loaded is nothing to save.
+    /// Begins what has waited for the end of a snapshot. Another client's transaction that waits in its middle is waited
+    /// for as well, and what that one itself has asked for goes first.
     pub(super) fn save_queued(&mut self) {
-        if self.persistence.snapshot.is_none()
-            && self.persistence.loading.is_none()
-            && let Some(next) = self.persistence.queue.pop_front()
-        {
-            self.save_for(next.waiter, next.after);
+        loop {
+            let is_free = self.persistence.snapshot.is_none();
+            let is_loading = self.persistence.loading.is_some();
+            let may_begin = self.may_begin_snapshot();
+            let mut queue = self.persistence.queue.iter();
+            let next = queue.position(|next| match next {
+                // SAVE, which is in no transaction.
+                Queued::Snapshot {
+                    after: After::Reply,
+                    ..
+                } => may_begin,
+                Queued::Snapshot { .. } => is_free && !is_loading,
+                Queued::Emptied(_) => is_free,
+            });
+            match next.and_then(|at| self.persistence.queue.remove(at)) {
+                Some(Queued::Snapshot { waiter, after }) => self.save_for(waiter, after),
+                Some(Queued::Emptied(emptied)) => self.write_emptied(emptied),
+                None => return,
+            }
         }
+    }
+
+    /// Whether nothing is in the way of a snapshot that nobody takes right now: half of what is being loaded is nothing
+    /// to save, nor is half of what a transaction does.
+    pub(super) fn may_begin_snapshot(&self) -> bool {
+        self.persistence.snapshot.is_none()
+            && self.persistence.loading.is_none()
+            && !self.is_midway()
+    }
+
+    /// Whether a transaction or a script waits in its middle for the shell.
+    pub fn is_midway(&self) -> bool {
+        self.restraint.has(Restraint::MIDWAY)
     }
 
     fn answer_later(&mut self, waiter: Option<Waiter>, result: Result<(), CommandError>) {
@@ -375,9 +408,9 @@ impl Server {
         self.hold_for(Restraint::HELD, on);
     }
 
-    /// The same until a transaction has come to its end.
-    pub fn hold_for_exec(&mut self, on: bool) {
-        self.hold_for(Restraint::EXEC_OPEN, on);
+    /// The same for a transaction or a script that has to wait in its middle.
+    pub fn hold_midway(&mut self, on: bool) {
+        self.hold_for(Restraint::MIDWAY, on);
     }
 
     fn hold_for(&mut self, reason: Restraint, on: bool) {
@@ -424,9 +457,10 @@ impl Server {
     }
 
     fn begin_shutdown(&mut self) {
-        // A save that a client waits for comes to its end first; the next tick sees.
+        // A save that a client waits for comes to its end first, and so does a transaction; the next tick sees.
         let snapshot = self.persistence.snapshot.as_ref();
-        let is_awaited = snapshot.is_some_and(|snapshot| snapshot.waiter.is_some());
+        let is_awaited =
+            snapshot.is_some_and(|snapshot| snapshot.waiter.is_some()) || self.is_midway();
         let Some(end) = self.persistence.shutdown.as_mut().filter(|_| !is_awaited) else {
             return;
         };

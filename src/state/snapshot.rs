@@ -134,10 +134,9 @@ impl Server {
     pub fn begin_snapshot(&mut self, purpose: Purpose, target: &[u8], waiter: Option<Waiter>) {
         let file = self.next_ticket();
         let temp = match purpose {
-            Purpose::AofBase => format!("temp-rewriteaof-bg-{}.aof", self.process.pid),
-            _ => format!("temp-{}.rdb", self.process.pid),
+            Purpose::AofBase => format!("temp-rewriteaof-bg-{}.aof", self.process.pid).into_bytes(),
+            _ => self.rdb_temp_name(),
         };
-        let temp = temp.into_bytes();
         self.persistence.start_is_untimed = purpose != Purpose::Foreground;
         self.orders.push_back(Order::OpenFile {
             file,
@@ -170,6 +169,11 @@ impl Server {
         }));
         // As a rule there is nothing to mend, and the snapshot shows this very moment.
         self.mend_epochs(MEND_BUCKETS);
+    }
+
+    /// The name of the file `dbfilename` until it is whole.
+    pub(super) fn rdb_temp_name(&self) -> Vec<u8> {
+        format!("temp-{}.rdb", self.process.pid).into_bytes()
     }
 
     /// Makes entries agree, after a snapshot that was given up, before the next one takes the data as they are.
@@ -209,19 +213,7 @@ impl Server {
                 );
             }
         } else {
-            rdb::put_start(
-                &mut snapshot.buffer,
-                &rdb::Facts {
-                    redis_version: REDIS_VERSION,
-                    now_secs: self.now.secs(),
-                    used_memory: self.reading.used_memory,
-                    is_aof_base,
-                },
-            );
-            for (_, library) in self.scripting.libraries.iter() {
-                let packs = self.config.rdbcompression;
-                rdb::put_function(&mut snapshot.buffer, &library.code, packs);
-            }
+            self.put_rdb_start(&mut snapshot.buffer, is_aof_base);
         }
         let encode: EncodeEntry = match snapshot.is_commands {
             true => aof::put_entry,
@@ -250,6 +242,22 @@ impl Server {
         }
         snapshot.dirty_before = self.effects.dirty;
         snapshot.phase = Phase::Walking;
+    }
+
+    /// What stands in a file in front of the keys.
+    pub(super) fn put_rdb_start(&self, buffer: &mut Vec<u8>, is_aof_base: bool) {
+        rdb::put_start(
+            buffer,
+            &rdb::Facts {
+                redis_version: REDIS_VERSION,
+                now_secs: self.now.secs(),
+                used_memory: self.reading.used_memory,
+                is_aof_base,
+            },
+        );
+        for (_, library) in self.scripting.libraries.iter() {
+            rdb::put_function(buffer, &library.code, self.config.rdbcompression);
+        }
     }
 
     /// When the snapshot wants to go on; nothing when it waits for the shell, or there is none.

@@ -33,6 +33,8 @@ const HEAD: usize = size_of::<u32>();
 pub const END: u8 = 0xff;
 /// The element count that says "too many for 16 bits: count them".
 pub const COUNT_UNKNOWN: usize = u16::MAX as usize;
+/// Bytes of the integers whose encodings say no part of them.
+const INT_WIDTHS: [usize; 4] = [2, 3, 4, 8];
 /// Longest text of a 64-bit integer.
 const INT_TEXT_MAX: usize = 20;
 /// Encoding byte, up to four bytes of length or eight of integer, and the length behind.
@@ -199,10 +201,13 @@ impl<'a> Encoded<'a> {
     }
 }
 
+/// Longest encoding and data whose length behind them takes one byte, which is that length then.
+const SHORT_BODY_MAX: usize = 0x7f;
+
 /// Bytes that the length behind an entry takes.
 fn back_len_size(len: usize) -> usize {
     match len {
-        0..=0x7f => 1,
+        0..=SHORT_BODY_MAX => 1,
         0x80..=0x3fff => 2,
         0x4000..=0x1f_ffff => 3,
         0x20_0000..=0xfff_ffff => 4,
@@ -232,6 +237,22 @@ fn read_back_len(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
     None
 }
 
+/// Bytes of the encoding and data of the entry that `rest` begins with, which may be more than there are; `None` when the
+/// encoding is cut off or unknown.
+#[inline]
+fn body_len(rest: &[u8]) -> Option<usize> {
+    let first = *rest.first()?;
+    Some(match first {
+        0..=0x7f => 1,
+        0x80..=0xbf => 1 + usize::from(first & 0x3f),
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 2 + (usize::from(first & 0xf) << 8 | usize::from(*rest.get(1)?)),
+        0xf0 => 5 + u32::from_le_bytes(rest.get(1..5)?.try_into().ok()?) as usize,
+        0xf1..=0xf4 => 1 + INT_WIDTHS[usize::from(first - 0xf1)],
+        0xf5..=0xff => return None,
+    })
+}
+
 /// The entry's element, and the bytes of encoding and data; `None` when it is cut off or of no known encoding.
 #[inline]
 fn decode(bytes: &[u8], pos: usize) -> Option<(Item<'_>, usize)> {
@@ -257,7 +278,7 @@ fn decode(bytes: &[u8], pos: usize) -> Option<(Item<'_>, usize)> {
             string(5, len as usize)?
         }
         0xf1..=0xf4 => {
-            let width = [2, 3, 4, 8][usize::from(first - 0xf1)];
+            let width = INT_WIDTHS[usize::from(first - 0xf1)];
             let mut le = [0; 8];
             le[8 - width..].copy_from_slice(rest.get(1..=width)?);
             (
@@ -309,9 +330,24 @@ pub fn begin_before(bytes: &[u8], end: usize) -> Option<usize> {
 
 /// Whether no two of these elements have the same text.
 pub fn all_differ<'a>(items: impl Iterator<Item = Item<'a>> + Clone) -> bool {
-    let mut marks: Vec<u64> = items.clone().map(mark_of).collect();
-    marks.sort_unstable();
-    if marks.windows(2).all(|pair| pair[0] != pair[1]) {
+    /// So many are compared with each other, which is less work than to sort them.
+    const FEW: usize = 16;
+    let mut few = [0; FEW];
+    let mut count = 0;
+    let mut all_new = true;
+    let mut marks = items.clone().map(mark_of);
+    for mark in marks.by_ref().take(FEW) {
+        all_new &= !few[..count].contains(&mark);
+        few[count] = mark;
+        count += 1;
+    }
+    if count == FEW {
+        let mut many = few.to_vec();
+        many.extend(marks);
+        many.sort_unstable();
+        all_new = many.windows(2).all(|pair| pair[0] != pair[1]);
+    }
+    if all_new {
         return true;
     }
     let mut seen = BTreeSet::new();
@@ -498,7 +534,7 @@ impl Listpack {
             }
             at += body + back_len_size(body);
             for _ in 0..skip {
-                let (_, body) = decode(bytes, at)?;
+                let body = body_len(bytes.get(at..)?)?;
                 at += body + back_len_size(body);
             }
         }
@@ -592,7 +628,7 @@ impl Listpack {
         let mut end = pos.byte();
         let mut removed = 0;
         while removed < count
-            && let Some((_, body)) = decode(self.as_bytes(), end)
+            && let Some(body) = body_len(&self.as_bytes()[end..])
         {
             end += body + back_len_size(body);
             removed += 1;
@@ -648,9 +684,8 @@ impl Listpack {
 
     #[inline]
     fn end_of(&self, pos: Pos) -> usize {
-        let body = decode(self.as_bytes(), pos.byte())
-            .expect("by the invariant an entry is here")
-            .1;
+        let body =
+            body_len(&self.as_bytes()[pos.byte()..]).expect("by the invariant an entry is here");
         pos.byte() + body + back_len_size(body)
     }
 
@@ -709,21 +744,31 @@ pub fn is_sound(bytes: &[u8]) -> bool {
     if total != bytes.len() || bytes[total - 1] != END {
         return false;
     }
+    // Nothing reaches over the end mark.
+    let entries = &bytes[..total - 1];
     let (mut at, mut count) = (HEADER, 0usize);
-    while at < total - 1 {
-        // Nothing reaches over the end mark.
-        let Some((_, body)) = decode(&bytes[..total - 1], at) else {
+    while at < entries.len() {
+        let Some(body) = body_len(&entries[at..]) else {
             return false;
         };
-        let end = at + body + back_len_size(body);
-        if end > total - 1 || read_back_len(bytes, end) != Some((body, back_len_size(body))) {
+        let back = at + body;
+        let is_back_right = if body <= SHORT_BODY_MAX {
+            entries
+                .get(back)
+                .is_some_and(|len| usize::from(*len) == body)
+        } else {
+            let size = back_len_size(body);
+            back + size <= entries.len()
+                && read_back_len(entries, back + size) == Some((body, size))
+        };
+        if !is_back_right {
             return false;
         }
-        at = end;
+        at = back + back_len_size(body);
         count += 1;
     }
     let stored = usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
-    at == total - 1 && (stored == COUNT_UNKNOWN || stored == count)
+    stored == COUNT_UNKNOWN || stored == count
 }
 
 #[cfg(test)]
@@ -753,6 +798,14 @@ mod tests {
             Item::Str(b"-12")
         ]));
         assert!(differ(&[Item::Int(12), Item::Str(b"012")]));
+        // Few are compared, many are sorted.
+        for count in 1..40 {
+            let numbers: Vec<Item<'_>> = (0..count).map(Item::Int).collect();
+            assert!(differ(&numbers));
+            for item in &numbers {
+                assert!(!differ(&[&numbers[..], &[*item]].concat()), "{item:?}");
+            }
+        }
     }
 
     #[test]

@@ -273,8 +273,11 @@ impl Server {
 
     /// Begins a rewrite that was put off, if it can be now.
     pub(super) fn rewrite_if_scheduled(&mut self) {
-        let is_free = self.persistence.snapshot.is_none() && self.persistence.loading.is_none();
-        if is_free && self.aof.is_scheduled && !self.is_rewriting() && self.may_retry_rewrite() {
+        if self.may_begin_snapshot()
+            && self.aof.is_scheduled
+            && !self.is_rewriting()
+            && self.may_retry_rewrite()
+        {
             self.begin_rewrite();
         }
     }
