@@ -16,14 +16,8 @@ impl Bench {
     pub fn new(config: Config) -> Bench {
         let mut engine = Engine::new(Boot {
             config,
-            config_file: None,
-            rename_commands: Vec::new(),
             seed: 3,
-            now: UnixMicros(0),
             pid: 1,
-            executable: String::new(),
-            os: String::new(),
-            replaying: false,
             ..Boot::default()
         })
         .expect("no command is renamed");

@@ -507,14 +507,8 @@ mod tests {
     fn engine() -> Engine {
         let boot = Boot {
             config: Config::default(),
-            config_file: None,
-            rename_commands: Vec::new(),
             seed: 7,
-            now: UnixMicros(0),
             pid: 1,
-            executable: String::new(),
-            os: String::new(),
-            replaying: false,
             ..Boot::default()
         };
         Engine::new(boot).expect("no command is renamed")
