@@ -410,24 +410,29 @@ pub struct Client {
 impl Client {
     /// Connects; a reply that does not come within [`PATIENCE`] is a panic.
     pub fn connect(address: &Address) -> Client {
+        Client::try_connect(address).expect("the server accepts")
+    }
+
+    /// Connects to a server that may not listen yet, or not any more.
+    pub fn try_connect(address: &Address) -> io::Result<Client> {
         let stream = match address {
             Address::Tcp(port) => {
-                let stream = TcpStream::connect(("127.0.0.1", *port)).expect("the server accepts");
-                stream.set_nodelay(true).expect("a socket");
-                stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+                let stream = TcpStream::connect(("127.0.0.1", *port))?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
                 Stream::Tcp(stream)
             }
             Address::Unix(path) => {
-                let stream = UnixStream::connect(path).expect("the server accepts");
-                stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
                 Stream::Unix(stream)
             }
         };
-        Client {
+        Ok(Client {
             stream,
             buffer: Vec::new(),
             pos: 0,
-        }
+        })
     }
 
     /// A second handle to the same socket, for a thread that writes while this one reads.
