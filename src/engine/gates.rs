@@ -12,6 +12,7 @@ use crate::command::registry::Command;
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
+use crate::engine::compat::look_at_slots;
 use crate::engine::exec::settle_reply_mode;
 use crate::resp::Args;
 use crate::state::error::up_to_nul;
@@ -229,6 +230,9 @@ pub(super) fn gate(
         };
         client.last_command = Some(command.id); // the log shows what is refused
         permit(server, client, registry, command, args, context)?;
+    }
+    if server.counts_incompatible() {
+        look_at_slots(server, registry, client, command, args);
     }
     if client.is_in_subscriber_mode()
         && !pubsub::ALLOWED_TO_SUBSCRIBERS.contains(&command.full_name.as_str())

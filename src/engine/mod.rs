@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod bench;
 mod blocking;
+mod compat;
 mod exec;
 mod flush;
 mod gates;
