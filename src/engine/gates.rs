@@ -3,6 +3,8 @@
 //! Lives here: what a client, the server's state, a pause or full memory mean for a command, in one ordered list each,
 //! and what follows from a refusal. May not: run anything, or know what a command does beyond its flags.
 
+pub(super) mod slots;
+
 use std::borrow::Cow;
 
 use crate::acl::log::Context;
@@ -12,8 +14,8 @@ use crate::command::registry::Command;
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
-use crate::engine::compat::look_at_slots;
 use crate::engine::exec::settle_reply_mode;
+use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;

@@ -7,7 +7,6 @@
 #[cfg(test)]
 mod bench;
 mod blocking;
-mod compat;
 mod exec;
 mod flush;
 mod gates;

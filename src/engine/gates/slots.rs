@@ -1,4 +1,4 @@
-//! Compat: which of the commands that run a cluster would refuse because of their keys' slots.
+//! Slots: which of the commands that run a cluster would refuse because of their keys' slots.
 //!
 //! A command that comes from a client is looked at in front of the gates that ask whether there is room or time for it,
 //! and so again when it has waited and is run once more; EXEC by all keys of what is queued. What a script calls is held
@@ -16,7 +16,7 @@ use crate::state::{Client, Server};
 
 /// Looks at what a client asks for, and keeps what it found for the commands that this one runs.
 #[cold]
-pub(super) fn look_at_slots(
+pub(in crate::engine) fn look_at_slots(
     server: &mut Server,
     registry: &Registry,
     client: &mut Client,
@@ -47,7 +47,7 @@ pub(super) fn look_at_slots(
 
 impl Engine {
     /// The same for a command that a script calls.
-    pub(super) fn look_at_call_slots(&mut self, id: CommandId, args: Args<'_>) {
+    pub(in crate::engine) fn look_at_call_slots(&mut self, id: CommandId, args: Args<'_>) {
         let Some(running) = &mut self.server.scripting.running else {
             return;
         };
