@@ -177,9 +177,8 @@ impl Variety {
     }
 
     fn kind(&mut self) -> &'static str {
-        *self
-            .rng
-            .pick(&["string", "list", "set", "hash", "zset", "stream"])
+        const KINDS: &[&str] = &["string", "list", "set", "hash", "zset", "stream"];
+        KINDS[self.rng.below(KINDS.len())]
     }
 
     fn deadline(&mut self) -> String {
