@@ -123,7 +123,7 @@ struct Settings {
 impl Settings {
     fn new(rng: &mut Rng) -> Settings {
         let mut yes_no = || *rng.pick(&["yes", "no"]);
-        let [packs, sums, preamble] = [yes_no(), yes_no(), yes_no()];
+        let [packs, sums, preamble, timestamps] = [yes_no(), yes_no(), yes_no(), yes_no()];
         let policy = *rng.pick(&["noeviction", "allkeys-lru", "allkeys-lfu", "volatile-lru"]);
         let shared = [
             ("enable-debug-command", "yes"),
@@ -132,6 +132,7 @@ impl Settings {
             ("rdbcompression", packs),
             ("rdbchecksum", sums),
             ("aof-use-rdb-preamble", preamble),
+            ("aof-timestamp-enabled", timestamps),
             ("maxmemory-policy", policy),
         ];
         let shared = shared.iter();
@@ -372,19 +373,23 @@ fn before(text: &str, word: &str) -> u64 {
 /// Both tools find an RDB file sound, with the same counts.
 fn check_rdb(findings: &mut Findings, what: &str, path: &Path, picture: &Picture, by: Kind) {
     let (is_sound, said) = output(Command::new(RETRACE).arg("check").arg(path));
-    let dbs = said.lines().filter(|line| line.starts_with("database "));
-    let (mut keys, mut volatile) = (0, 0);
-    for line in dbs {
-        keys += before(line, " key");
-        volatile += before(line, " with a deadline");
+    let mut counts = [0; 3];
+    for line in said.lines().filter(|line| line.starts_with("database ")) {
+        let words = [" key", " with a deadline", " with deadlines of fields"];
+        for (count, word) in counts.iter_mut().zip(words) {
+            *count += before(line, word);
+        }
     }
-    let deadlines = picture
-        .keys
-        .values()
-        .filter(|shown| shown.facts[&Fact::Deadline] != "-1");
-    let want = (picture.keys.len() as u64, deadlines.count() as u64);
-    if !is_sound || (keys, volatile) != want {
-        findings.add(what, vec![format!("{want:?} keys, check said: {said}")]);
+    let keys = picture.keys.values();
+    let volatile = keys.clone();
+    let volatile = volatile.filter(|shown| shown.facts[&Fact::Deadline] != "-1");
+    let subexpires = keys.clone().filter(|shown| shown.has_field_deadlines);
+    let want = [keys.count(), volatile.count(), subexpires.count()].map(|count| count as u64);
+    let libraries = picture.libraries.len() as u64;
+    let functions = before(&said, " librar");
+    if !is_sound || counts != want || functions != libraries {
+        let text = format!("{want:?} keys, {libraries} libraries, check said: {said}");
+        findings.add(what, vec![text]);
     }
     if by == Kind::Valkey {
         return; // Redis' tool does not know that version.
@@ -393,12 +398,10 @@ fn check_rdb(findings: &mut Findings, what: &str, path: &Path, picture: &Picture
         return;
     };
     let (is_sound, said) = output(Command::new(check).arg(path));
-    let counts = (before(&said, " keys read"), before(&said, " expires"));
+    let counts = [" keys read", " expires", " subexpires"].map(|word| before(&said, word));
     if !is_sound || counts != want {
-        findings.add(
-            what,
-            vec![format!("{want:?} keys, redis-check-rdb said: {said}")],
-        );
+        let text = format!("{want:?} keys, redis-check-rdb said: {said}");
+        findings.add(what, vec![text]);
     }
 }
 

@@ -245,7 +245,11 @@ impl Picture {
             };
             let encoding = &encoding[..];
             let is_own = encoding == "hashtable" || (encoding == "quicklist" && packs_nodes);
-            let is_own = is_own || but.contains(&&shown.facts[&Fact::Type][..]);
+            let has_signs =
+                |shown: &Shown| !shown.has_zeros || shown.facts.contains_key(&Fact::Zeros);
+            let is_own = is_own
+                || but.contains(&&shown.facts[&Fact::Type][..])
+                || !(has_signs(shown) && has_signs(theirs));
             if !is_own && shown.value() != theirs.value() {
                 let (one, two) = (shown.value(), theirs.value());
                 let texts = [one, two].map(|value| value.escape_ascii().to_string());
