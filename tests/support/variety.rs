@@ -113,6 +113,8 @@ pub struct Variety {
     most: usize,
     /// Counts up stream IDs.
     ms: u64,
+    /// Whether the key that was named last takes few and short elements only, so that it stays packed.
+    is_tame: bool,
     streams: BTreeMap<Vec<u8>, Said>,
     /// Whether fields get deadlines.
     pub has_field_deadlines: bool,
@@ -132,6 +134,7 @@ impl Variety {
             keys,
             most,
             ms: 1,
+            is_tame: false,
             streams: BTreeMap::new(),
             has_field_deadlines: true,
             soon_ms: None,
@@ -164,6 +167,7 @@ impl Variety {
     /// A key of this type, at times with a name that is a matter of its own.
     fn key(&mut self, kind: &str) -> Vec<u8> {
         let index = self.rng.below(self.keys);
+        self.is_tame = index % 2 == 1;
         match (kind, index) {
             ("string", 0) => Vec::new(),
             ("string", 1) => b"12345".to_vec(),
@@ -207,6 +211,14 @@ impl Variety {
 
     /// Any bytes: most of them short.
     fn text(&mut self) -> Vec<u8> {
+        if self.is_tame {
+            return match self.rng.below(3) {
+                0 => (self.rng.below(80_000) as i64 - 5000)
+                    .to_string()
+                    .into_bytes(),
+                _ => format!("m{}", self.rng.below(40)).into_bytes(),
+            };
+        }
         match self.rng.below(16) {
             0..5 => self.int().to_string().into_bytes(),
             5 => self.rng.pick(ODD).as_bytes().to_vec(),
@@ -249,6 +261,7 @@ impl Variety {
     /// How many elements a command adds: few most of the time.
     fn count(&mut self) -> usize {
         1 + match self.rng.below(8) {
+            _ if self.is_tame => self.rng.below(4),
             0 => self.rng.below(self.most),
             1 | 2 => self.rng.below(self.most / 8 + 1),
             _ => self.rng.below(6),
@@ -489,6 +502,7 @@ impl Variety {
     fn field(&mut self) -> Vec<u8> {
         match self.rng.below(4) {
             0 => self.text(),
+            _ if self.is_tame => format!("f{}", self.rng.below(12)).into_bytes(),
             _ => format!("f{}", self.rng.below(self.most)).into_bytes(),
         }
     }
