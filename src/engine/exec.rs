@@ -8,7 +8,7 @@ use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
 use crate::engine::gates::{gate, is_http};
-use crate::engine::report::Seat;
+use crate::engine::report::{Seat, Seated};
 use crate::resp::{Args, OwnedArgs};
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
@@ -160,8 +160,17 @@ impl Engine {
         first_key: Option<(usize, u64)>,
     ) {
         let outer = std::mem::replace(&mut self.seat, Seat::of(client, &args));
-        self.call_seated(client, args, id, first_key);
-        self.seat = outer;
+        let seated = Seated {
+            engine: self,
+            client,
+            args,
+            outer,
+        };
+        seated
+            .engine
+            .call_seated(seated.client, args, id, first_key);
+        seated.engine.seat = outer;
+        std::mem::forget(seated);
     }
 
     fn call_seated(

@@ -38,6 +38,28 @@ impl Seat {
     }
 }
 
+/// A command that runs, for the end that a panic makes of it: what there is to tell of it is gone behind that.
+pub(super) struct Seated<'a> {
+    pub engine: &'a mut Engine,
+    pub client: &'a mut Client,
+    pub args: Args<'a>,
+    /// Around which other command it runs.
+    pub outer: Seat,
+}
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.engine.report_request(self.client, self.args)
+        }));
+        // The innermost one comes first.
+        if self.engine.broken_off.is_none() {
+            self.engine.broken_off = told.ok();
+        }
+        self.engine.seat = self.outer;
+    }
+}
+
 impl Engine {
     /// The addresses of the client and of the arguments of the command that runs, if one does: they hold as long as the
     /// engine is in the middle of it.
@@ -69,24 +91,27 @@ impl Engine {
         lines.collect()
     }
 
-    /// The client whose command runs, and that command. With `hides_data`, what it names is left out.
-    pub fn report_request(&self, client: &Client, args: Args<'_>, hides_data: bool) -> String {
+    /// The client whose command runs, and that command. What it names is left out if the log is to know no data.
+    pub fn report_request(&self, client: &Client, args: Args<'_>) -> String {
         let line = own_line(&self.server, client, &self.registry, args);
-        format!(
-            "{line}{}",
-            self.report_args(client.last_command, args, hides_data)
-        )
+        line + &self.report_args(client.last_command, args)
+    }
+
+    /// The same of a command that a panic has broken off.
+    pub fn broken_off(&self) -> Option<&str> {
+        self.broken_off.as_deref()
     }
 
     /// The script that stands still while something else happens: what was called.
-    pub fn report_script(&self, hides_data: bool) -> Option<String> {
+    pub fn report_script(&self) -> Option<String> {
         let running = self.server.scripting.running.as_ref()?;
         let args = running.argv.args();
         let id = self.registry.find(args).ok().map(|command| command.id);
-        Some(self.report_args(id, args, hides_data))
+        Some(self.report_args(id, args))
     }
 
-    fn report_args(&self, id: Option<CommandId>, args: Args<'_>, hides_data: bool) -> String {
+    fn report_args(&self, id: Option<CommandId>, args: Args<'_>) -> String {
+        let hides_data = self.server.config.hide_user_data_from_log;
         let name = id.map_or("", |id| self.registry.get(id).full_name.as_str());
         let mut text = format!("argc: '{}'\n", args.len());
         for (at, arg) in args.iter_from(0).enumerate().take(SHOWN_ARGS_MAX) {

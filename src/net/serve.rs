@@ -297,9 +297,9 @@ impl Server {
         self.shell.set_on_ready(Box::new(move |listeners| {
             say_ready(listeners, port, names_port, supervisor)
         }));
-        let shown = trap::show(self);
-        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.shell.run()));
-        drop(shown);
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| {
+            trap::shown(self, |server| server.shell.run())
+        }));
         match ended {
             Ok(ended) => {
                 if let Some(error) = self.shell.driver().flush_journal() {
@@ -315,6 +315,7 @@ impl Server {
             Err(_) => {
                 let exits = self.shell.driver().engine().config().use_exit_on_panic;
                 self.end_crash();
+                crash::tell_rest(self);
                 if exits {
                     return 1;
                 }
