@@ -143,7 +143,6 @@ fn random_rules_mean_the_same_as_on_a_real_server() {
     };
     let ours = Server::start(OPTIONS);
     let seed = seed();
-    println!("RETRACE_SEED={seed}");
     let mut rng = Rng::new(seed);
     let mut words = Words::new(seed);
     let families = [

@@ -12,7 +12,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::durable::{info, loaded, wait_for_rewrite};
@@ -56,9 +55,8 @@ fn start(program: &Path, files: &[(&str, Vec<u8>)]) -> Came {
             let log = fs::read(&log).expect("a file");
             return Some(Came::Refused(String::from_utf8_lossy(&log).into_owned()));
         }
-        UnixStream::connect(&socket).ok()?;
-        let mut client = Client::connect(&Address::Unix(socket.clone()));
         // It may end just now, or load still.
+        let mut client = Client::try_connect(&Address::Unix(socket.clone())).ok()?;
         client.try_send(b"KEYS *\r\n").ok()?;
         let (Value::Array(keys), _) = client.next_reply()? else {
             return None;

@@ -282,8 +282,7 @@ fn real_server_with(
         .spawn()
         .expect("the program starts");
     let mut client = wait_for("the real server's socket", || {
-        std::os::unix::net::UnixStream::connect(&socket).ok()?;
-        Some(Client::connect(&Address::Unix(socket.clone())))
+        Client::try_connect(&Address::Unix(socket.clone())).ok()
     });
     wait_for("the real server's data", || {
         (info(&mut client, "loading") == "0").then_some(())

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use support::grammar::{Words, generated, rules};
 use support::pair::{OPTIONS, fail_with, words};
-use support::{Client, Server, count_from_env, oracle_server, request, seed_from_env, wait_for};
+use support::{Client, Server, count_from_env, oracle_server, request, seed, wait_for};
 
 /// Where the sender says that a command's events are over.
 const END: &str = "__key-end";
@@ -145,9 +145,8 @@ fn compare_generated(family: &str) {
     let Some(real) = oracle_server(OPTIONS) else {
         return;
     };
-    let seed = seed_from_env().unwrap_or(1);
+    let seed = seed();
     let count = count_from_env("RETRACE_COMMANDS", 5_000);
-    println!("RETRACE_SEED={seed}");
     let ours = Server::start(OPTIONS);
     let mut sides = [Side::new(&ours), Side::new(&real)];
     for side in &mut sides {

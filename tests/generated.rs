@@ -14,16 +14,15 @@ mod support;
 
 use support::grammar::{Words, generated, rules};
 use support::pair::{OPTIONS, Pair, difference, fail_with};
-use support::{Server, count_from_env, oracle_server, request, seed_from_env};
+use support::{Server, count_from_env, oracle_server, request, seed};
 
 fn compare_generated(family: &str) {
     const BATCH: usize = 50;
     let Some(real) = oracle_server(OPTIONS) else {
         return;
     };
-    let seed = seed_from_env().unwrap_or(1);
+    let seed = seed();
     let count = count_from_env("RETRACE_COMMANDS", 20_000) / 2;
-    println!("RETRACE_SEED={seed}");
     let rules = rules(family);
     let mut differences = Vec::new();
     for protocol in ["2", "3"] {

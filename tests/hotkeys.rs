@@ -265,8 +265,8 @@ fn a_client_that_is_served_and_a_script_that_stands_still_are_weighed_once() {
             .find(|found| found.0 == key)
             .map(|found| found.1)
     };
-    let (slow, held) = (find("slow").expect("told"), find("held").expect("told"));
-    assert!(held > slow / 4, "{times:?}");
+    let held = find("held").expect("told");
+    assert!(held > 100, "{times:?}");
     assert!(find("other").is_some_and(|us| us < held));
 }
 

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use support::grammar::{Words, generated, rules};
 use support::pair::{OPTIONS, fail_with, words};
-use support::{Client, Server, count_from_env, oracle_server, request, seed_from_env};
+use support::{Client, Server, count_from_env, oracle_server, request, seed};
 
 /// What stands between the commands, so that it is known what each has appended.
 const MARK: &str = "mark";
@@ -124,9 +124,8 @@ fn compare_units(what: &str, units: &[Unit]) {
 }
 
 fn compare(family: &str) {
-    let seed = seed_from_env().unwrap_or(1);
+    let seed = seed();
     let count = count_from_env("RETRACE_COMMANDS", 3_000);
-    println!("RETRACE_SEED={seed}");
     let rules = rules(family);
     let mut words = Words::new(seed);
     let units: Vec<Unit> = std::iter::repeat_with(|| generated(&rules, &mut words))
@@ -152,9 +151,8 @@ const FAMILIES: [&str; 9] = [
 
 /// Makes units out of several commands of all families each.
 fn compare_several(what: &str, make: impl Fn(&mut Words, Vec<Vec<Vec<u8>>>) -> Unit) {
-    let seed = seed_from_env().unwrap_or(1);
+    let seed = seed();
     let count = count_from_env("RETRACE_COMMANDS", 3_000);
-    println!("RETRACE_SEED={seed}");
     let rules: Vec<String> = FAMILIES.iter().flat_map(|family| rules(family)).collect();
     let mut words = Words::new(seed);
     let mut units = Vec::new();

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::grammar::{Words, generated, rules};
-use support::{Address, Client, RETRACE, Rng, Server, count_from_env, request, seed};
+use support::{Address, Client, RETRACE, Rng, Server, count_from_env, request, seed, wait_for};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 fn replay(journal: &Path) -> (Output, String) {
@@ -604,6 +604,14 @@ fn files_scripts_evictions_and_all_else_replay_in_one_run() {
     for listener in listeners {
         listener.join().expect("a listener sees the end");
     }
+    // While the first base of an append-only file is written, a server does not end.
+    let mut client = server.connect();
+    wait_for("the rewrites", || {
+        let text = client.run("INFO persistence").text();
+        let is_done =
+            text.contains("aof_rewrite_in_progress:0") && text.contains("aof_rewrite_scheduled:0");
+        is_done.then_some(())
+    });
     server.terminate();
     println!("{}", assert_identical(&journal, seed));
 

@@ -280,14 +280,12 @@ fn unpack(lua: &Lua, args: &Arguments) -> Result<MultiValue, Raise> {
                 values.push(Value::Number(value));
             }
             b'c' if size == 0 => {
-                let len = match values.pop() {
-                    Some(Value::Integer(len)) => to_bits(len as f64),
-                    Some(Value::Number(len)) => to_bits(len),
-                    _ => {
-                        let text = "format 'c0' needs a previous size";
-                        return Err(Raise::Text(text.into()));
-                    }
+                // A text that reads as a number is one here, as everywhere in Lua.
+                let Some(len) = lua.coerce_number(values.pop().unwrap_or(Value::Nil))? else {
+                    let text = "format 'c0' needs a previous size";
+                    return Err(Raise::Text(text.into()));
                 };
+                let len = to_bits(len);
                 let text = usize::try_from(len).ok().and_then(|len| rest.get(..len));
                 let text = text.ok_or_else(too_short)?;
                 values.push(Value::String(lua.create_string(text)?));
