@@ -244,12 +244,14 @@ fn end_report() {
     IS_BEGUN.store(false, Ordering::Relaxed);
 }
 
-/// The report ends here, because the thread that writes it fails. May be called in the handler of a signal: nothing is
-/// allocated.
+/// The thread that tells of crashes fails itself: a report that is begun ends here. May be called in the handler of a
+/// signal: nothing is allocated, unless the name of the log file is very long.
 pub fn cut_short() {
-    server_log::urgent_raw("\n(more cannot be told: the report itself has failed)\n");
     if IS_BEGUN.load(Ordering::Relaxed) {
+        server_log::urgent_raw("\n(more cannot be told: the report itself has failed)\n");
         server_log::urgent_raw(END);
+    } else {
+        server_log::urgent_raw("The thread that tells of crashes has failed.\n");
     }
 }
 
