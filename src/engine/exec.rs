@@ -8,7 +8,7 @@ use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
 use crate::engine::gates::{gate, is_http};
-use crate::engine::report::{Seat, Seated};
+use crate::engine::report::Seated;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
@@ -159,7 +159,7 @@ impl Engine {
         id: CommandId,
         first_key: Option<(usize, u64)>,
     ) {
-        let outer = std::mem::replace(&mut self.seat, Seat::of(client, &args));
+        let outer = self.seat.take(client, &args);
         let seated = Seated {
             engine: self,
             client,
@@ -169,7 +169,8 @@ impl Engine {
         seated
             .engine
             .call_seated(seated.client, args, id, first_key);
-        seated.engine.seat = outer;
+        seated.engine.seat.give_back(outer);
+        // Nothing but a panic drops it.
         std::mem::forget(seated);
     }
 

@@ -76,8 +76,6 @@ pub struct Engine {
     loading_client: Option<Box<Client>>,
     /// Where the command that runs is to be found, for the report of a crash.
     seat: report::Seat,
-    /// What was told of a command when a panic broke it off.
-    broken_off: Option<String>,
     trace: Option<Vec<(ConnId, u64, String)>>,
 }
 
@@ -126,7 +124,6 @@ impl Engine {
             is_serving: false,
             loading_client: None,
             seat: report::Seat::default(),
-            broken_off: None,
             trace: boot.replaying.then(Vec::new),
         })
     }

@@ -21,20 +21,28 @@ pub(super) const REDACTED: &str = "*redacted*";
 const SHOWN_BYTES_MAX: usize = 128;
 const SHOWN_ARGS_MAX: usize = 32;
 
-/// Where the command that runs is to be found, for who may look there: its client and its arguments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where the command that runs is to be found, for who may look there.
+#[derive(Debug, Default)]
 pub(super) struct Seat {
-    client: usize,
-    args: usize,
+    /// The addresses of its client and of its arguments.
+    at: Option<(usize, usize)>,
+    /// What was told of a command when a panic broke it off.
+    broken_off: Option<String>,
 }
 
 impl Seat {
+    /// This command runs now; what did before.
     #[inline]
-    pub fn of(client: &Client, args: &Args<'_>) -> Seat {
-        Seat {
-            client: std::ptr::from_ref(client).expose_provenance(),
-            args: std::ptr::from_ref(args).expose_provenance(),
-        }
+    pub fn take(&mut self, client: &Client, args: &Args<'_>) -> Option<(usize, usize)> {
+        let client = std::ptr::from_ref(client).expose_provenance();
+        let args = std::ptr::from_ref(args).expose_provenance();
+        self.at.replace((client, args))
+    }
+
+    /// What ran before runs again.
+    #[inline]
+    pub fn give_back(&mut self, outer: Option<(usize, usize)>) {
+        self.at = outer;
     }
 }
 
@@ -44,7 +52,7 @@ pub(super) struct Seated<'a> {
     pub client: &'a mut Client,
     pub args: Args<'a>,
     /// Around which other command it runs.
-    pub outer: Seat,
+    pub outer: Option<(usize, usize)>,
 }
 
 impl Drop for Seated<'_> {
@@ -53,10 +61,11 @@ impl Drop for Seated<'_> {
             self.engine.report_request(self.client, self.args)
         }));
         // The innermost one comes first.
-        if self.engine.broken_off.is_none() {
-            self.engine.broken_off = told.ok();
+        let seat = &mut self.engine.seat;
+        if seat.broken_off.is_none() {
+            seat.broken_off = told.ok();
         }
-        self.engine.seat = self.outer;
+        seat.give_back(self.outer);
     }
 }
 
@@ -64,7 +73,7 @@ impl Engine {
     /// The addresses of the client and of the arguments of the command that runs, if one does: they hold as long as the
     /// engine is in the middle of it.
     pub fn running_at(&self) -> Option<(usize, usize)> {
-        (self.seat != Seat::default()).then_some((self.seat.client, self.seat.args))
+        self.seat.at
     }
 
     /// INFO, with everything that there is.
@@ -99,7 +108,7 @@ impl Engine {
 
     /// The same of a command that a panic has broken off.
     pub fn broken_off(&self) -> Option<&str> {
-        self.broken_off.as_deref()
+        self.seat.broken_off.as_deref()
     }
 
     /// The script that stands still while something else happens: what was called.
