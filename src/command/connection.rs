@@ -328,6 +328,9 @@ fn select(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let index = int_arg(args, 1)?;
     let index = i32::try_from(index)
         .map_err(|_| CommandError::NotBetween(i32::MIN.into(), i32::MAX.into()))?;
+    if index != 0 {
+        ctx.server.note_incompatible();
+    }
     let dbid = u32::try_from(index)
         .ok()
         .filter(|dbid| (*dbid as usize) < ctx.server.dbs.len())

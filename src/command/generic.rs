@@ -309,6 +309,9 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
         index += 1;
     }
+    if to_db != ctx.client.dbid {
+        ctx.server.note_incompatible();
+    }
     let (from, to) = (ctx.key(args, 1), ctx.key(args, 2));
     if to_db == ctx.client.dbid && from.bytes == to.bytes {
         return Err(CommandError::SameObject);
@@ -366,6 +369,7 @@ fn move_key(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if to_db == from_db {
         return Err(CommandError::SameObject);
     }
+    ctx.server.note_incompatible();
     let key = ctx.key(args, 1);
     let is_free = ctx.lookup(key, Access::Write).is_some()
         && ctx.server.lookup(to_db, key, Access::Write).is_none();

@@ -531,6 +531,9 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("acl_access_denied_cmd", stats.acl_denied_cmd);
     out.line("acl_access_denied_key", stats.acl_denied_key);
     out.line("acl_access_denied_channel", stats.acl_denied_channel);
+    if server.counts_incompatible() {
+        out.line("cluster_incompatible_ops", stats.cluster_incompatible_ops);
+    }
 }
 
 /// What is true of a primary without replicas.

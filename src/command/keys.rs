@@ -4,7 +4,7 @@
 //! happens to them, depend on options. May not: look the keys up.
 
 use crate::command::registry::Command;
-use crate::command::spec::{BeginSearch, FindKeys, KeyFlags, KeySpec, Spec};
+use crate::command::spec::{BeginSearch, FindKeys, Flags, KeyFlags, KeySpec, Spec};
 use crate::resp::Args;
 use crate::types::decimal::parse_i64;
 
@@ -29,6 +29,19 @@ pub fn has_keys(spec: &Spec) -> bool {
     spec.key_specs.iter().any(is_key)
 }
 
+/// Whether the command can have arguments that a cluster keeps in slots: keys, or channels of its shards.
+pub fn has_slots(spec: &Spec) -> bool {
+    !spec.key_specs.is_empty() || spec.flags.has(Flags::MOVABLEKEYS)
+}
+
+/// The arguments of a request that a cluster keeps in slots.
+pub fn slot_args(command: &Command, args: Args<'_>) -> Result<Keys, InvalidKeys> {
+    match has_keys(command.spec) {
+        true => keys_of(command, args),
+        false => keys_by_specs(command.spec, args, KeyFlags(0)),
+    }
+}
+
 /// The keys of a request, the container's name included in the counting. No request makes this fail otherwise
 /// than by [`InvalidKeys`].
 pub fn keys_of(command: &Command, args: Args<'_>) -> Result<Keys, InvalidKeys> {
@@ -38,10 +51,10 @@ pub fn keys_of(command: &Command, args: Args<'_>) -> Result<Keys, InvalidKeys> {
         "sort" => Ok(sort_keys(args)),
         "sort_ro" => Ok(vec![(1, READ)]),
         "migrate" => Ok(migrate_keys(args)),
-        "georadius" | "georadiusbymember" => {
-            keys_by_specs(command.spec, args).or_else(|_| Ok(georadius_keys(args)))
-        }
-        _ => keys_by_specs(command.spec, args).or_else(|_| keys_by_rough_count(command.spec, args)),
+        "georadius" | "georadiusbymember" => keys_by_specs(command.spec, args, KeyFlags::NOT_KEY)
+            .or_else(|_| Ok(georadius_keys(args))),
+        _ => keys_by_specs(command.spec, args, KeyFlags::NOT_KEY)
+            .or_else(|_| keys_by_rough_count(command.spec, args)),
     }
 }
 
@@ -118,10 +131,11 @@ fn migrate_keys(args: Args<'_>) -> Keys {
     one
 }
 
-fn keys_by_specs(spec: &Spec, args: Args<'_>) -> Result<Keys, InvalidKeys> {
+/// What the specs name, but for those specs that have any of these flags.
+fn keys_by_specs(spec: &Spec, args: Args<'_>, but: KeyFlags) -> Result<Keys, InvalidKeys> {
     let mut keys = Keys::new();
     for key_spec in spec.key_specs {
-        if key_spec.flags.has(KeyFlags::NOT_KEY) {
+        if key_spec.flags.0 & but.0 != 0 {
             continue;
         }
         let Some(begin) = find_begin(key_spec.begin, args)? else {

@@ -192,6 +192,7 @@ fn swapdb(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             .ok_or(CommandError::DbIndex)
     };
     let (first, second) = (checked(first)?, checked(second)?);
+    ctx.server.note_incompatible();
     ctx.server.dirty_watched(first as u32, second as u32);
     ctx.server.dirty_watched(second as u32, first as u32);
     ctx.server.dbs.swap(first, second);

@@ -236,6 +236,9 @@ pub fn prepare(
     flags: ScriptFlags,
     is_ro: bool,
 ) -> Result<(), CommandError> {
+    if flags.has(ScriptFlags::NO_CLUSTER) {
+        ctx.server.note_incompatible();
+    }
     let is_compat = flags.has(ScriptFlags::COMPAT);
     if !is_compat && !flags.has(ScriptFlags::NO_WRITES) && is_ro {
         return Err(CommandError::text(

@@ -26,6 +26,7 @@ use crate::state::keys::{Access, Key};
 use crate::state::{ClientFlags, Server};
 use crate::types::listpack::Item;
 use crate::types::quicklist::{End, Quicklist};
+use crate::types::slot;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SORT, SORT_RO];
@@ -151,11 +152,12 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// `may_read_any_key` is asked when the options name keys by patterns.
+    /// `may_read_any_key` is asked when the options name keys by patterns, and `on_pattern` is told the pattern.
     fn parse(
         args: Args<'a>,
         may_store: bool,
         may_read_any_key: &dyn Fn() -> bool,
+        on_pattern: &mut dyn FnMut(&[u8]),
     ) -> Result<Options<'a>, CommandError> {
         let denied = |option: &str| {
             CommandError::text(format!(
@@ -184,11 +186,17 @@ impl<'a> Options<'a> {
                 index += 1;
             } else if args.is(index, "BY") && values >= 1 {
                 options.by = Some(args.bytes(index + 1));
+                if !options.keeps_order() {
+                    on_pattern(args.bytes(index + 1));
+                }
                 if !options.keeps_order() && !may_read_any_key() {
                     return Err(denied("BY"));
                 }
                 index += 1;
             } else if args.is(index, "GET") && values >= 1 {
+                if args.bytes(index + 1) != b"#" {
+                    on_pattern(args.bytes(index + 1));
+                }
                 if !may_read_any_key() {
                     return Err(denied("GET"));
                 }
@@ -226,7 +234,19 @@ struct Row {
 
 fn run(ctx: &mut Ctx<'_>, args: Args<'_>, may_store: bool) -> Result<(), CommandError> {
     let may_read = || may_read_any_key(ctx.server, ctx.client, ctx.this(), args);
-    let mut options = Options::parse(args, may_store, &may_read)?;
+    // Keys that a cluster would have to look for elsewhere.
+    let mut foreign = 0;
+    let home = ctx.server.counts_incompatible();
+    let home = home.then(|| slot::of_key(args.bytes(1)));
+    let mut on_pattern = |pattern: &[u8]| {
+        let is_foreign = home.is_some() && slot::of_pattern(pattern) != home;
+        foreign += u32::from(is_foreign);
+    };
+    let options = Options::parse(args, may_store, &may_read, &mut on_pattern);
+    for _ in 0..foreign {
+        ctx.server.note_incompatible();
+    }
+    let mut options = options?;
     let mut keeps_order = options.keeps_order();
     let key = ctx.key(args, 1);
     // A key or a script must not depend on the order in which a set happens to be.

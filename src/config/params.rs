@@ -156,7 +156,8 @@ params! {
     cluster_announce_port: i64 = 0, Int(0, 65535), MUTABLE;
     /// TLS port told to other nodes; 0 tells the real one.
     cluster_announce_tls_port: i64 = 0, Int(0, 65535), MUTABLE;
-    /// Share of commands, in percent, checked for use that a cluster would refuse; 0 costs nothing.
+    /// Share of commands, in percent, looked at for what a cluster would refuse, which INFO then counts as
+    /// `cluster_incompatible_ops`; 0 costs nothing.
     cluster_compatibility_sample_ratio: i64 = 0, Int(0, 100), MUTABLE;
     /// File in which the node keeps its view of the cluster; one for each node.
     cluster_config_file: Vec<u8> = b"nodes.conf".to_vec(), TEXT, IMMUTABLE;

@@ -8,6 +8,7 @@ use crate::command::CommandError;
 use crate::command::permission::permit;
 use crate::engine::Engine;
 use crate::engine::exec::settle_reply_mode;
+use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::blocking::Wait;
 use crate::state::client::Parked;
@@ -76,6 +77,9 @@ impl Engine {
             let (server, registry) = (&mut self.server, &self.registry);
             match permit(server, client, registry, command, args, Context::Toplevel) {
                 Ok(()) => {
+                    if server.counts_incompatible() {
+                        look_at_slots(server, registry, client, command, args);
+                    }
                     let is_sampled = self.server.hotkeys.times_next();
                     self.call(client, args, id, None);
                     if !client.flags.has(ClientFlags::BLOCKED) {

@@ -3,6 +3,8 @@
 //! Lives here: what a client, the server's state, a pause or full memory mean for a command, in one ordered list each,
 //! and what follows from a refusal. May not: run anything, or know what a command does beyond its flags.
 
+pub(super) mod slots;
+
 use std::borrow::Cow;
 
 use crate::acl::log::Context;
@@ -13,6 +15,7 @@ use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
 use crate::engine::exec::settle_reply_mode;
+use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
@@ -229,6 +232,9 @@ pub(super) fn gate(
         };
         client.last_command = Some(command.id); // the log shows what is refused
         permit(server, client, registry, command, args, context)?;
+    }
+    if server.counts_incompatible() {
+        look_at_slots(server, registry, client, command, args);
     }
     if client.is_in_subscriber_mode()
         && !pubsub::ALLOWED_TO_SUBSCRIBERS.contains(&command.full_name.as_str())

@@ -64,6 +64,7 @@ impl Engine {
             in_exec: client.flags.has(ClientFlags::IN_EXEC),
             dbid: client.dbid,
             has_written: false,
+            slots: client.slots,
             calls: 0,
             is_heavy: false,
             awaits_reading: false,
@@ -341,6 +342,9 @@ impl Engine {
         if let Err(error) = refusal {
             self.server.command_stats[usize::from(id.0)].rejected_calls += 1;
             return Err(error);
+        }
+        if self.server.counts_incompatible() && client.conn != LOADER {
+            self.look_at_call_slots(id, args);
         }
         if let Some(running) = &mut self.server.scripting.running {
             running.has_written |= spec.flags.has(Flags::WRITE);

@@ -32,7 +32,12 @@ impl Engine {
     pub(super) fn queue(&mut self, client: &mut Client, id: CommandId, args: Args<'_>) {
         let flags = self.flags_with_script(client, id, args);
         client.last_command = Some(id);
-        if let Some(multi) = &mut client.multi {
+        let is_dirty = self.server.watchers.is_dirty(client.conn);
+        // One that will not run keeps no more than it has.
+        if let Some(multi) = &mut client.multi
+            && !multi.is_aborted
+            && !is_dirty
+        {
             let args = OwnedArgs::new(args);
             multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
             multi.queue.push_back((id, args));

@@ -28,6 +28,7 @@ use crate::script::flags::ScriptFlags;
 use crate::script::library::Libraries;
 use crate::script::machine::{Machine, Purpose};
 use crate::state::effects::Queue;
+use crate::state::slots::Slots;
 use crate::state::{CommandId, UnixMicros};
 
 /// A script's name: the SHA-1 of its text.
@@ -87,6 +88,8 @@ pub struct Running {
     /// Its caller's database, to which the caller returns.
     pub dbid: u32,
     pub has_written: bool,
+    /// The slots of the keys that it was given, and of those that it has used.
+    pub slots: Slots,
     /// Commands that it has called, until there are many.
     pub calls: u32,
     /// It took a while, so that its duration is worth a clock reading.

@@ -9,6 +9,7 @@ use crate::resp::{ArgPos, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
 use crate::state::pubsub::{Scope, Subscriptions};
+use crate::state::slots::Slots;
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
@@ -174,6 +175,8 @@ pub struct Client {
     pub created: UnixMicros,
     pub last_interaction: UnixMicros,
     pub last_command: Option<CommandId>,
+    /// The slots of that command's keys, while a cluster's rules are looked at.
+    pub slots: Slots,
 
     pub parser: Parser,
     /// Bytes received and not executed: `query[query_pos..query_end]`. What lies behind is space.
@@ -239,6 +242,7 @@ impl Client {
             created: now,
             last_interaction: now,
             last_command: None,
+            slots: Slots::None,
             parser: Parser::default(),
             query: Vec::new(),
             query_pos: 0,

@@ -27,6 +27,7 @@ pub mod rng;
 pub mod scripting;
 pub mod secret;
 pub mod server;
+pub mod slots;
 pub mod slowlog;
 pub mod snapshot;
 pub mod stats;

@@ -41,6 +41,8 @@ pub struct Stats {
     pub acl_denied_cmd: u64,
     pub acl_denied_key: u64,
     pub acl_denied_channel: u64,
+    /// What a cluster would have refused, as far as the sample has seen.
+    pub cluster_incompatible_ops: u64,
     /// Loop turns, and the microseconds spent in them and in commands.
     pub cycles: u64,
     pub cycle_us: u64,

@@ -17,5 +17,6 @@ pub mod one_of;
 pub mod partial_sort;
 pub mod quicklist;
 pub mod size_class;
+pub mod slot;
 pub mod stream;
 pub mod top_keys;
