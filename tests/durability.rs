@@ -857,6 +857,60 @@ fn a_flush_comes_to_its_place_behind_what_another_client_saves() {
     }
 }
 
+/// What three clients are told when one saves, the second flushes and the third loads what is saved.
+fn reloaded_behind_a_flush(server: &Server, options: &str) -> Vec<String> {
+    let mut clients = [loaded(server), server.connect(), server.connect()];
+    let [one, two, three] = &mut clients;
+    let mut said = Vec::new();
+    for saves in [true, false] {
+        for key in 0..20 {
+            said.push(one.run(&format!("SET key:{key} 1")).to_string());
+        }
+        one.run("CONFIG SET rdb-key-save-delay 1000");
+        if saves {
+            one.send(b"SAVE\r\n");
+        }
+        two.send(b"FLUSHALL\r\n");
+        wait_for("the flush", || {
+            (three.run("DBSIZE") == Value::Int(0)).then_some(())
+        });
+        said.push(
+            three
+                .run(&format!("DEBUG RELOAD NOSAVE{options}"))
+                .to_string(),
+        );
+        said.push(three.run("DBSIZE").to_string());
+        if saves {
+            said.push(one.read().to_string());
+        }
+        said.push(two.read().to_string());
+        for client in [&mut *one, two, three] {
+            said.push(client.run("SET a 1").to_string());
+            client.run("CONFIG SET rdb-key-save-delay 0");
+            said.push(client.run("FLUSHALL").to_string());
+        }
+    }
+    said
+}
+
+/// The file of before was loaded where that of the flush was still on its way.
+#[test]
+fn what_another_client_flushes_is_on_disk_when_it_is_loaded_again() {
+    let args = &["--save", "3600 1000", "--enable-debug-command", "yes"];
+    for options in ["", " NOFLUSH", " NOFLUSH MERGE"] {
+        let said = reloaded_behind_a_flush(&Server::start(args), options);
+        assert!(
+            said.iter().all(|said| ["OK", "0"].contains(&&said[..])),
+            "{said:?}"
+        );
+        let Some(real) = oracle_server(&["--enable-debug-command", "yes"]) else {
+            return;
+        };
+        real.connect().call(&["CONFIG", "SET", "save", "3600 1000"]);
+        assert_eq!(said, reloaded_behind_a_flush(&real, options), "{options}");
+    }
+}
+
 #[test]
 fn a_transaction_that_reloads_goes_before_a_save_that_waits() {
     let server = Server::start(&["--save", "3600 1000", "--enable-debug-command", "yes"]);
