@@ -50,6 +50,7 @@ const VALUES: &[&str] = &[
      HPEXPIREAT k 2100000000000 FIELDS 1 h",
     "XADD k 1-1 f v | XADD k 1-2 f w | XADD k 5-0 g x h y",
     "XADD k 1-1 f v | XDEL k 1-1",
+    "XADD k 4-1 f v | XADD k 5-7 f v | XDEL k 5-7 | XSETID k 5-9 ENTRIESADDED 10 MAXDELETEDID 2-0 | XSETID k 5-0 | XADD k 5-3 f w",
     "CONFIG SET stream-node-max-entries 2 | XADD k 1-1 f v | XADD k 1-2 f w | XADD k 5-0 g $ | XADD k 6-0 f 1 | XDEL k 1-2",
     "XADD k 1-1 f v | XADD k 2-1 f w | XADD k 3-1 f x | XGROUP CREATE k g 0 | XGROUP CREATE k empty $ | \
      XREADGROUP GROUP g c1 COUNT 1 STREAMS k > | XREADGROUP GROUP g c2 COUNT 1 STREAMS k > | XGROUP CREATECONSUMER k g c3",

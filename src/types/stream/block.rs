@@ -450,11 +450,14 @@ impl Block {
             };
             // Flags take one byte, so that a mark moves nothing.
             let is_known = matches!(self.bytes[at], 0..=3);
-            let is_later = last.is_none_or(|last| last < spot.id);
+            // What was removed may lie in front of an earlier ID: XSETID can bring the last ID back behind it.
+            let is_later = spot.is_deleted() || last.is_none_or(|last| last < spot.id);
             if !is_known || !is_later || spot.fields > limit {
                 return false;
             }
-            last = Some(spot.id);
+            if !spot.is_deleted() {
+                last = Some(spot.id);
+            }
             let back = self.skip(spot.data, spot.data_len());
             let elements = spot.data_len() + if spot.has_same_fields() { 3 } else { 4 };
             match read(&self.bytes, back) {
