@@ -68,6 +68,8 @@ pub type Outcome = Result<Vec<u8>, String>;
 /// Which step of an order for a file of data failed. The text of such an [`Outcome`] begins with the step's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileStep {
+    /// Making the folder.
+    Folder,
     Open,
     Write,
     /// Some of it was written and taken back. The log has been told.
@@ -77,7 +79,8 @@ pub enum FileStep {
 }
 
 impl FileStep {
-    const ALL: [(FileStep, &str); 5] = [
+    const ALL: [(FileStep, &str); 6] = [
+        (FileStep::Folder, "folder: "),
         (FileStep::Open, "open: "),
         (FileStep::Write, "write: "),
         (FileStep::ShortWrite, "short write: "),
@@ -236,6 +239,8 @@ pub enum Order {
         from: Vec<u8>,
         to: Vec<u8>,
     },
+    /// Make this folder if it is not there, then answer.
+    MakeFolder { ticket: u64, path: Vec<u8> },
     /// Remove these files in the background, then answer.
     RemoveFiles { ticket: u64, paths: Vec<Vec<u8>> },
     /// Append this to the append-only file, then go on with the file at `path`, which is cut off first if a length

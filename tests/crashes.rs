@@ -21,8 +21,13 @@ const DEBUG: &[&str] = &["--save", "", "--enable-debug-command", "yes"];
 
 /// Starts a long sleep, and returns when the server is in the middle of it.
 fn fall_asleep(server: &Server, secs: &str) -> Client {
+    fall_asleep_behind(server, b"", secs)
+}
+
+/// The same behind another command of the same client.
+fn fall_asleep_behind(server: &Server, first: &[u8], secs: &str) -> Client {
     let mut client = server.connect();
-    client.send(&request(&["DEBUG", "SLEEP", secs]));
+    client.send(&[first, &request(&["DEBUG", "SLEEP", secs])].concat());
     // While it is not in a sleep, it wakes ten times a second.
     let (mut naps, mut since) = (naps(server), Instant::now());
     wait_for("the sleep", || {
@@ -353,4 +358,135 @@ fn the_watchdog_tells_of_a_loop_that_does_not_turn() {
     let told = server.log().matches("WATCHDOG").count();
     client.run("DEBUG SLEEP 0.5");
     assert_eq!(server.log().matches("WATCHDOG").count(), told);
+}
+
+/// The threads of a server by this name.
+fn threads(server: &Server, name: &str) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("a folder");
+    tasks
+        .flatten()
+        .filter(|task| {
+            let comm = std::fs::read_to_string(task.path().join("comm"));
+            comm.is_ok_and(|comm| comm.trim() == name)
+        })
+        .filter_map(|task| Pid::from_raw(task.file_name().to_str()?.parse().ok()?))
+        .collect()
+}
+
+#[test]
+fn a_script_is_caught_where_it_stands() {
+    let mut server = Server::start(&["--save", "", "--busy-reply-threshold", "1"]);
+    let mut caller = server.connect();
+    caller.send(&request(&["EVAL", "while true do end", "0"]));
+    let mut other = server.connect();
+    wait_for("the script", || {
+        other.run("PING").text().starts_with("BUSY").then_some(())
+    });
+    server.signal(Signal::SEGV);
+    let status = server.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()), "{status}");
+    let report = report_of(&server);
+    assert!(
+        section(&report, "STACK TRACE").contains("Shell::turn"),
+        "also from a stack of its own: {report}"
+    );
+    let script = section(&report, "CURRENT SCRIPT");
+    assert!(
+        script.contains("argv[1]: '\"while true do end\"'"),
+        "{script}"
+    );
+}
+
+#[test]
+fn a_snapshot_and_a_load_are_caught_as_well() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start_in(dir, DEBUG);
+    let mut client = server.connect();
+    client.run("DEBUG POPULATE 100000 key 100");
+    client.run("SAVE");
+    let _sleeper = fall_asleep_behind(&server, &request(&["BGSAVE"]), "60");
+    server.signal(Signal::BUS);
+    server.wait_for_end();
+    let report = report_of(&server);
+    let info = section(&report, "INFO OUTPUT");
+    assert!(info.contains("rdb_bgsave_in_progress:1"), "{info}");
+
+    // The file that was there before is sound.
+    let slow = ["--key-load-delay", "1000"];
+    let mut server = Server::start_in(server.into_dir(), &[DEBUG, &slow].concat());
+    let mut client = server.connect();
+    assert!(client.run("GET key:1").text().starts_with("LOADING"));
+    server.signal(Signal::FPE);
+    let status = server.wait_for_end();
+    assert_eq!(status.signal(), Some(Signal::FPE.as_raw()), "{status}");
+    let report = report_of(&server);
+    assert!(section(&report, "INFO OUTPUT").contains("loading:1"));
+}
+
+#[test]
+fn a_signal_that_reaches_another_thread_is_about_the_main_one() {
+    for name in ["watch", "files"] {
+        let mut server = Server::start(&["--save", ""]);
+        let mut client = server.connect();
+        client.run("BGSAVE"); // the thread for files begins with the first one
+        let thread = wait_for("the thread", || threads(&server, name).pop());
+        kill_process(thread, Signal::ALARM).expect("it is there");
+        wait_for("the stack", || {
+            server.log().contains("STACK TRACE DONE").then_some(())
+        });
+        let log = server.log();
+        assert!(
+            section(&log, "STACK TRACE").contains("Shell::turn"),
+            "{log}"
+        );
+        kill_process(thread, Signal::SEGV).expect("it is there");
+        let status = server.wait_for_end();
+        assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()), "{status}");
+        let report = report_of(&server);
+        let stack = section(&report, "STACK TRACE");
+        assert!(stack.contains("Shell::turn"), "{report}");
+        assert!(report.contains("------ INFO OUTPUT"), "{report}");
+    }
+}
+
+#[test]
+fn a_thousand_alarms_lose_no_reply() {
+    let server = Server::start(&["--save", "", "--appendonly", "yes"]);
+    let mut client = server.connect();
+    let (rounds, batch) = (1000, 50);
+    let mut next = 0;
+    for round in 0..rounds {
+        client.send(&request(&["INCR", "count"]).repeat(batch));
+        server.signal(Signal::ALARM);
+        if round % 7 == 0 {
+            server.signal(Signal::ALARM);
+        }
+        for _ in 0..batch {
+            next += 1;
+            assert_eq!(client.read(), support::Value::Int(next));
+        }
+    }
+    wait_for("the last stack", || {
+        let log = server.log();
+        let (begun, done) = (log.matches("Received SIGALRM"), log.matches("TRACE DONE"));
+        let (begun, done) = (begun.count(), done.count());
+        (begun > 0 && begun == done).then_some(())
+    });
+    assert!(!server.log().contains(START));
+    server.terminate();
+}
+
+#[test]
+fn a_crash_right_behind_an_alarm_is_told() {
+    for _ in 0..5 {
+        let mut server = Server::start(DEBUG);
+        for _ in 0..20 {
+            server.signal(Signal::ALARM);
+        }
+        server.signal(Signal::ABORT);
+        let began = Instant::now();
+        server.wait_for_end();
+        assert!(began.elapsed() < Duration::from_secs(9), "nobody waits");
+        report_of(&server);
+    }
 }

@@ -20,7 +20,9 @@ use std::process::Command;
 use support::durable::{
     copy_aof, info, loaded, wait_for_rewrite, wait_for_rewrite_end, wait_for_save,
 };
-use support::{Client, RETRACE, Server, Value, request, skipped, wait_for};
+use support::{
+    Client, RETRACE, Server, Value, oracle_program, oracle_server, request, skipped, wait_for,
+};
 
 const NOT_SAVED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
                          disk. Commands that may modify the data set are disabled, because this instance is \
@@ -396,23 +398,216 @@ fn appending_begins_with_a_whole_base_or_not_at_all() {
     });
 }
 
+/// One step of a test that two servers are put through.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Ask(&'static str),
+    /// Something stands in the way here: a folder, or a file where a folder is to be.
+    Block(&'static str),
+    BlockFolder(&'static str),
+    Unblock(&'static str),
+    /// Until no rewrite runs or is to run.
+    Rest,
+    /// Until the log has this.
+    Log(&'static str),
+}
+
+/// What a server replies, what it says of its append-only file behind each step, and its log of it.
+fn told(server: &Server, steps: &[Step]) -> (Vec<String>, Vec<String>) {
+    let (mut client, mut eye) = (loaded(server), server.connect());
+    let mut told = Vec::new();
+    for step in steps {
+        match *step {
+            Step::Ask(line) => told.push(format!("{line}: {:?}", client.run(line))),
+            Step::Block(path) => fs::create_dir_all(server.path(path)).expect("a folder"),
+            Step::BlockFolder(path) => fs::write(server.path(path), "").expect("a file"),
+            Step::Unblock(path) => match server.path(path).is_dir() {
+                true => fs::remove_dir(server.path(path)).expect("it is empty"),
+                false => fs::remove_file(server.path(path)).expect("it is there"),
+            },
+            Step::Rest => wait_for_rewrite_end(&mut eye),
+            Step::Log(text) => wait_for("the log", || (logged(server, text) > 0).then_some(())),
+        }
+        if matches!(step, Step::Ask(line) if line.starts_with("EXEC")) {
+            continue; // the next tick may have tried already
+        }
+        for name in [
+            "aof_enabled",
+            "aof_last_bgrewrite_status",
+            "aof_rewrites_consecutive_failures",
+            "aof_current_size",
+        ] {
+            // A rewrite that has begun may be done already.
+            if !matches!(step, Step::Ask(_)) || name == "aof_enabled" {
+                told.push(format!("{step:?} {name}:{}", info(&mut eye, name)));
+            }
+        }
+    }
+    if let Ok(manifest) = fs::read_to_string(server.path("appendonlydir/appendonly.aof.manifest")) {
+        told.push(manifest);
+    }
+    let log = server.log();
+    let lines = log.lines().filter_map(|line| {
+        let (_, text) = line.split_once(['*', '#'])?;
+        let ours = ["AOF", "append", "configuration. Possibly"];
+        let is_about = ours.iter().any(|word| text.contains(word)) && !text.contains("CoW");
+        let plain = text.split(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+        let words: Vec<&str> = plain.filter(|word| !word.is_empty()).collect();
+        is_about.then(|| words.join("N"))
+    });
+    let mut log: Vec<String> = lines.collect();
+    log.dedup(); // how often a tick tries is a matter of time
+    (told, log)
+}
+
+#[test]
+fn a_rewrite_begins_where_it_finds_a_place_or_says_that_it_does_not() {
+    use Step::{Ask, Block, BlockFolder, Log, Rest, Unblock};
+    const FOLDER: &str = "appendonlydir";
+    const NEXT: &str = "appendonlydir/appendonly.aof.2.incr.aof";
+    const FIRST: &str = "appendonlydir/temp-appendonly.aof.incr";
+    const LIST: &str = "appendonlydir/temp-appendonly.aof.manifest";
+    let off: &[Step] = &[
+        Ask("SET a 1"),
+        BlockFolder(FOLDER),
+        Ask("BGREWRITEAOF"),
+        Ask("CONFIG SET appendonly yes"),
+        Ask("CONFIG SET maxmemory 100mb appendonly yes appendfsync always"),
+        Ask("CONFIG GET maxmemory"),
+        Ask("CONFIG GET appendfsync"),
+        Ask("SET b 1"),
+        Unblock(FOLDER),
+        Ask("BGREWRITEAOF"),
+        Rest,
+        Block(FIRST),
+        Ask("CONFIG SET appendonly yes"),
+        Ask("CONFIG GET appendonly"),
+        Ask("WAITAOF 1 0 1"),
+        Unblock(FIRST),
+        Ask("CONFIG SET appendonly yes"),
+        Rest,
+        Ask("SET c 1"),
+    ];
+    let scheduled: &[Step] = &[
+        Block(FIRST),
+        Ask("SET a 1"),
+        Ask("MULTI"),
+        Ask("CONFIG SET appendonly yes"),
+        Ask("EXEC"),
+        Log("Can't open the append-only file temp-appendonly.aof.incr: "),
+        Ask("INFO nothing"),
+        Ask("SET b 1"),
+        Unblock(FIRST),
+        Rest,
+        Ask("SET c 1"),
+    ];
+    let on: &[Step] = &[
+        Ask("SET a 1"),
+        Block(NEXT),
+        Ask("BGREWRITEAOF"),
+        Ask("SET b 1"),
+        Block(LIST),
+        Unblock(NEXT),
+        Ask("BGREWRITEAOF"),
+        Ask("SET b 1"),
+        Rest,
+        Unblock(LIST),
+        Ask("BGREWRITEAOF"),
+        Rest,
+        Ask("SET c 1"),
+    ];
+    for (steps, is_on) in [(off, "no"), (scheduled, "no"), (on, "yes")] {
+        let args = ["--save", "", "--appendonly", is_on];
+        let ours = Server::start(&args);
+        let said = told(&ours, steps);
+        if let Some(real) = oracle_server(&args) {
+            let want = told(&real, steps);
+            for (said, want) in [(&said.0, want.0), (&said.1, want.1)] {
+                let pairs = said.iter().zip(&want);
+                let other = pairs.clone().position(|(said, want)| said != want);
+                let at = other.unwrap_or(pairs.len()).saturating_sub(2);
+                assert!(
+                    *said == want,
+                    "{:#?}\nreally {:#?}",
+                    &said[at..],
+                    &want[at..]
+                );
+            }
+        }
+        let mut client = loaded(&ours);
+        let replies = said.0.join("\n");
+        assert!(replies.contains("SET c 1: Simple(\"OK\")"), "{replies}");
+        assert_eq!(info(&mut client, "aof_enabled"), "1");
+        let next = Server::start_in(copy_aof(ours.dir.path()), &["--appendonly", "yes"]);
+        assert_eq!(loaded(&next).run("DBSIZE"), Value::Int(3));
+    }
+}
+
 #[test]
 fn without_a_file_to_append_to_the_server_does_not_start() {
-    let dir = tempfile::tempdir().expect("a folder");
-    fs::create_dir_all(dir.path().join(PART)).expect("a folder in the way");
-    let log = start_in_vain(dir.path());
-    assert!(log.contains("Can't open the append-only file: "), "{log}");
-    assert!(!log.contains("Ready to accept"), "{log}");
+    const FOLDER: &str = "appendonlydir";
+    const BASE: &str = "appendonlydir/appendonly.aof.1.base.rdb";
+    const LIST: &str = "appendonlydir/appendonly.aof.manifest";
+    const NEW_LIST: &str = "appendonlydir/temp-appendonly.aof.manifest";
+    let old: &[(&str, &str)] = &[("appendonly.aof", "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n")];
+    let file_for_folder: &[(&str, &str)] = &[(FOLDER, "")];
+    for (files, folder, want) in [
+        (&[][..], PART, "Can't open the append-only file "),
+        (&[], BASE, "Error moving temp append only file "),
+        (&[], NEW_LIST, "Can't open the AOF manifest file "),
+        (
+            file_for_folder,
+            "other",
+            "Can't open or create append-only dir ",
+        ),
+        (old, NEW_LIST, "Can't open the AOF manifest file "),
+        (
+            old,
+            "appendonlydir/appendonly.aof",
+            "Error trying to move the old AOF file ",
+        ),
+        // What each says of a folder in place of its manifest is its own matter.
+        (&[], LIST, ""),
+    ] {
+        let in_vain = |program: &Path| {
+            let dir = tempfile::tempdir().expect("a folder");
+            fs::create_dir_all(dir.path().join(folder)).expect("a folder in the way");
+            for (name, text) in files {
+                fs::write(dir.path().join(name), text).expect("a file");
+            }
+            let log = start_in_vain(program, dir.path());
+            assert!(!log.contains("Ready to accept"), "{log}");
+            for (name, text) in files {
+                let kept = fs::read_to_string(dir.path().join(name));
+                assert_eq!(kept.expect("it is left as it was"), *text);
+            }
+            let line = log
+                .lines()
+                .find(|line| line.contains(" # ") && line.contains(want));
+            let (_, text) = line
+                .and_then(|line| line.split_once(" # "))
+                .unwrap_or_default();
+            assert!(!text.is_empty(), "{folder}, {want}: {log}");
+            text.to_owned()
+        };
+        let said = in_vain(Path::new(RETRACE));
+        if let Some(real) = oracle_program("redis-server")
+            && !want.is_empty()
+        {
+            assert_eq!(said, in_vain(&real));
+        }
+    }
 }
 
 /// Starts a server with an append-only file, which must end at once; returns its log.
-fn start_in_vain(dir: &Path) -> String {
-    let output = Command::new(RETRACE)
-        .args(["--port", "auto", "--save", "", "--appendonly", "yes"])
+fn start_in_vain(program: &Path, dir: &Path) -> String {
+    let output = Command::new(program)
+        .args(["--port", "0", "--unixsocket", "socket", "--save", ""])
+        .args(["--appendonly", "yes"])
         .current_dir(dir)
         .output()
         .expect("it runs");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

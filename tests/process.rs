@@ -8,7 +8,9 @@
 
 mod support;
 
-use support::{RETRACE, Server, Value};
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
+use support::{RETRACE, Server, Value, wait_for};
 
 fn proc_file(server: &Server, name: &str) -> String {
     let path = format!("/proc/{}/{name}", server.pid());
@@ -137,4 +139,76 @@ fn many_clients_make_more_ticks() {
         Value::Simple("OK".into())
     );
     assert_eq!(hz(&mut client), "1");
+}
+
+/// As a real server of version 8.0.6 takes them. Those of a crash are in `crashes.rs`.
+#[test]
+fn signals_do_what_they_do_to_a_real_server() {
+    let mut server = Server::start(&["--save", ""]);
+    let mut client = server.connect();
+    for signal in [
+        Signal::HUP,
+        Signal::PIPE,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::CHILD,
+        Signal::CONT,
+        Signal::URG,
+        Signal::WINCH,
+    ] {
+        server.signal(signal);
+        assert_eq!(client.run("PING").text(), "PONG", "{signal:?}");
+    }
+    assert!(server.is_alive());
+    for signal in [
+        Signal::QUIT,
+        Signal::TRAP,
+        Signal::USR1,
+        Signal::XCPU,
+        Signal::XFSZ,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::SYS,
+    ] {
+        let mut server = Server::start(&["--save", ""]);
+        server.signal(signal);
+        let status = server.wait_for_end();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
+    }
+    for (signal, says) in [
+        (Signal::INT, "Received SIGINT scheduling shutdown..."),
+        (Signal::TERM, "Received SIGTERM scheduling shutdown..."),
+    ] {
+        let mut server = Server::start(&["--save", ""]);
+        server.signal(signal);
+        let status = server.wait_for_end();
+        assert_eq!(status.code(), Some(0), "{signal:?}");
+        assert!(server.log().contains(says), "{}", server.log());
+        assert!(server.log().contains("ready to exit, bye bye..."));
+    }
+    // One that comes while the server is stopped is there when it goes on.
+    let mut server = Server::start(&["--save", ""]);
+    server.signal(Signal::TSTP);
+    wait_for("the stop", || {
+        proc_file(&server, "status")
+            .contains("State:\tT")
+            .then_some(())
+    });
+    server.signal(Signal::TERM);
+    server.signal(Signal::CONT);
+    assert!(server.wait_for_end().success());
+}
+
+/// Memory is not taken in pages of two megabytes, of which a start would touch some.
+#[test]
+fn a_start_takes_little_memory() {
+    let server = Server::start(&["--save", ""]);
+    server.connect().run("PING");
+    let status = proc_file(&server, "status");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    // A system that has large pages always is another matter.
+    let thp = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let is_always = std::fs::read_to_string(thp).is_ok_and(|text| text.contains("[always]"));
+    assert!(is_always || kib.is_some_and(|kib| kib < 3000), "{line:?}");
 }

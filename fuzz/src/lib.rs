@@ -376,7 +376,8 @@ fn load_aof(parts: &[&[u8]], len: usize) -> String {
             Order::Ready => is_ready = true,
             // The disk takes all that it is given.
             Order::OpenAof { .. } => engine.handle_done(WRITE_TICKET, Ok(OPENED.to_vec())),
-            Order::WriteWhole { ticket, .. }
+            Order::MakeFolder { ticket, .. }
+            | Order::WriteWhole { ticket, .. }
             | Order::Rename { ticket, .. }
             | Order::RemoveFiles { ticket, .. } => engine.handle_done(ticket, Ok(Vec::new())),
             _ => {}

@@ -165,7 +165,8 @@ pub const CONFIG_SET: Spec = Spec {
 };
 
 /// Parameters that take effect in the shell; a list of changes is applied from its end.
-const APPLIED_BY_SHELL: [&str; 6] = [
+const APPLIED_BY_SHELL: [&str; 7] = [
+    "appendonly",
     "port",
     "bind",
     "maxclients",
@@ -207,8 +208,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::text(error.to_string()));
     }
 
-    let in_exec = ctx.client.flags.has(ClientFlags::IN_EXEC);
-    apply_here(ctx.server, &changed, in_exec);
+    apply_here(ctx.server, &changed);
     if !changed.is_empty() {
         ctx.server.orders.push_back(Order::LookAtConfig);
     }
@@ -226,6 +226,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         applying: "",
         to_apply,
         applied: Vec::new(),
+        in_exec: ctx.client.flags.has(ClientFlags::IN_EXEC),
     };
     match apply_next(ctx.server, (ctx.client.conn, ctx.client.id), change) {
         Some(result) => {
@@ -246,15 +247,7 @@ fn may_set_protected(server: &Server, client: &Client) -> bool {
 }
 
 /// What the engine itself has to do about new values.
-fn apply_here(server: &mut Server, changed: &[&'static Param], in_exec: bool) {
-    let is_loading = server.restraint.has(Restraint::LOADING);
-    // Loading ends with what is set by then.
-    if changed.iter().any(|param| param.name == "appendonly") && !is_loading {
-        match server.config.appendonly {
-            true => server.start_aof(in_exec),
-            false => server.stop_aof(),
-        }
-    }
+fn apply_here(server: &mut Server, changed: &[&'static Param]) {
     if changed
         .iter()
         .any(|param| param.name == "aof-disable-auto-gc")
@@ -273,6 +266,19 @@ fn apply_here(server: &mut Server, changed: &[&'static Param], in_exec: bool) {
     }
 }
 
+/// Switches the append-only file on or off; says whether the client waits for that.
+fn apply_appendonly(server: &mut Server, client: Option<(ConnId, u64)>, in_exec: bool) -> bool {
+    // Loading ends with what is set by then.
+    if server.restraint.has(Restraint::LOADING) {
+        return false;
+    }
+    if server.config.appendonly {
+        return server.start_aof(client, in_exec);
+    }
+    server.stop_aof();
+    false
+}
+
 /// Orders the next thing that the shell applies; the answer for the client when there is none left.
 fn apply_next(
     server: &mut Server,
@@ -286,6 +292,14 @@ fn apply_next(
             || (name == "oom-score-adj" && is_done("oom-score-adj-values"))
         {
             continue;
+        }
+        if name == "appendonly" {
+            if !apply_appendonly(server, Some(client), change.in_exec) {
+                continue;
+            }
+            change.applying = name;
+            server.await_shell(client, Continuation::ConfigSet(change));
+            return None;
         }
         let maxclients = usize::try_from(server.config.maxclients).unwrap_or(usize::MAX);
         change.applying = name;
@@ -319,6 +333,11 @@ pub fn go_on(
             apply_next(server, client, change)
         }
         Err(why) => {
+            if name == "appendonly" {
+                let text = "Redis needs to enable the AOF but can't trigger a background AOF rewrite operation. Check \
+                            the above logs for more info about the error.";
+                server.log(LogLevel::Warning, text);
+            }
             server.log(
                 LogLevel::Warning,
                 format!(
@@ -328,6 +347,7 @@ pub fn go_on(
             );
             take_back(server, &change);
             let why = match name {
+                "appendonly" => "Unable to turn on AOF. Check server logs.".to_owned(),
                 "port" => "Unable to listen on this port. Check server logs.".to_owned(),
                 "bind" => "Failed to bind to specified addresses.".to_owned(),
                 _ => why,
@@ -349,7 +369,11 @@ fn take_back(server: &mut Server, change: &ConfigChange) {
         .collect();
     let restored = server.config.set_many(&pairs, Access::Startup);
     debug_assert!(restored.is_ok(), "a value that was in force is allowed");
-    apply_here(server, &restored.unwrap_or_default(), false);
+    let restored = restored.unwrap_or_default();
+    apply_here(server, &restored);
+    if restored.iter().any(|param| param.name == "appendonly") {
+        apply_appendonly(server, None, false);
+    }
     if change.applied.contains(&"dir") {
         let ticket = server.next_ticket();
         server.orders.push_back(Order::ChangeDir { ticket });

@@ -1,5 +1,6 @@
 //! Commands that bring the data to disk.
 
+use crate::border::Outcome;
 use crate::command::ctx::{count_arg, int_arg, timeout_ms_arg};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
@@ -7,6 +8,7 @@ use crate::resp::Args;
 use crate::state::ClientFlags;
 use crate::state::aof::AofState;
 use crate::state::persistence::After;
+use crate::state::server::Continuation;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF, WAITAOF];
@@ -129,10 +131,21 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         ctx.client.reply.simple(text);
         return Ok(());
     }
-    ctx.server.begin_rewrite();
-    let text = "Background append only file rewriting started";
-    ctx.client.reply.simple(text);
+    let waiter = (ctx.client.conn, ctx.client.id);
+    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.server.await_shell(waiter, Continuation::Rewrite);
+    ctx.server.begin_rewrite(Some(waiter));
     Ok(())
+}
+
+/// What BGREWRITEAOF replies when it is known whether the rewrite runs.
+pub fn begun(outcome: &Outcome) -> Result<&'static str, CommandError> {
+    match outcome {
+        Ok(_) => Ok("Background append only file rewriting started"),
+        Err(_) => Err(CommandError::text(
+            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+        )),
+    }
 }
 
 pub const WAITAOF: Spec = Spec {

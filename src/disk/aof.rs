@@ -156,7 +156,7 @@ impl AofFile {
     pub fn switch(&mut self, path: &Path, truncate_to: Option<u64>) -> (Option<File>, Outcome) {
         let file = match open(path, truncate_to) {
             Ok(file) => file,
-            Err(error) => return (None, Err(FileStep::Open.failed(&plain(&error)))),
+            Err((step, error)) => return (None, Err(step.failed(&plain(&error)))),
         };
         self.has_failed = false;
         let (has_gap, old) = (!self.pending.is_empty(), self.close());
@@ -191,13 +191,16 @@ impl AofFile {
     }
 }
 
-fn open(path: &Path, truncate_to: Option<u64>) -> io::Result<File> {
-    super::files::make_folder(path)?;
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
-    if let Some(len) = truncate_to {
-        file.set_len(len)?;
-        file.sync_data()?;
-    }
-    super::files::sync_folder(path)?;
-    Ok(file)
+fn open(path: &Path, truncate_to: Option<u64>) -> Result<File, (FileStep, io::Error)> {
+    super::files::make_folder_of(path).map_err(|error| (FileStep::Folder, error))?;
+    let open = || {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        if let Some(len) = truncate_to {
+            file.set_len(len)?;
+            file.sync_data()?;
+        }
+        super::files::sync_folder(path)?;
+        Ok(file)
+    };
+    open().map_err(|error| (FileStep::Open, error))
 }

@@ -6,12 +6,15 @@ use crate::border::{FileStep, Outcome};
 use crate::net::listen::plain;
 use crate::persist::payload;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+
+use rustix::io::Errno;
 
 /// A file that is forced to disk in portions is so after so many bytes.
 const SYNC_EVERY: u64 = 4 << 20;
@@ -243,7 +246,7 @@ impl Open {
             self.write(&sum.to_le_bytes())?;
         }
         self.with(FileStep::Sync, |file| file.sync_all())?;
-        let moved = make_folder(target)
+        let moved = make_folder_of(target)
             .and_then(|()| fs::rename(&self.path, target))
             .and_then(|()| sync_folder(target));
         moved.map_err(|error| (FileStep::Rename, error))?;
@@ -261,17 +264,21 @@ fn copy((step, error): &Failure) -> Failure {
 }
 
 /// Writes a file in one step, in a folder that is made if it is not there.
-pub fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    make_folder(path)?;
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.tmp", std::process::id()));
-    let aside = PathBuf::from(aside);
-    let written = File::create(&aside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        sync_folder(path)
-    });
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), (FileStep, io::Error)> {
+    let at = |step| move |error| (step, error);
+    make_folder_of(path).map_err(at(FileStep::Folder))?;
+    let name = path.file_name().unwrap_or_default();
+    let mut aside = OsString::from("temp-");
+    aside.push(name);
+    let aside = path.with_file_name(aside);
+    let written = File::create(&aside)
+        .map_err(at(FileStep::Open))
+        .and_then(|mut file| {
+            file.write_all(bytes).map_err(at(FileStep::Write))?;
+            file.sync_all().map_err(at(FileStep::Sync))?;
+            fs::rename(&aside, path).map_err(at(FileStep::Rename))?;
+            sync_folder(path).map_err(at(FileStep::Sync))
+        });
     if written.is_err() {
         super::remove(&aside);
     }
@@ -285,11 +292,20 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes the folder that a file is to be in, if it is not there.
-pub fn make_folder(path: &Path) -> io::Result<()> {
+pub fn make_folder_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|path| !path.as_os_str().is_empty()) {
-        Some(folder) => fs::create_dir_all(folder),
+        Some(folder) => make_folder(folder),
         None => Ok(()),
     }
+}
+
+/// Makes a folder if it is not there.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path).map_err(|error| match error.kind() {
+        // What is there is something else.
+        ErrorKind::AlreadyExists => Errno::NOTDIR.into(),
+        _ => error,
+    })
 }
 
 /// A new name is on disk when its folder is.

@@ -8,7 +8,7 @@ use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
 use crate::engine::gates::{gate, is_http};
-use crate::engine::report::Seat;
+use crate::engine::report::Seated;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
@@ -159,9 +159,19 @@ impl Engine {
         id: CommandId,
         first_key: Option<(usize, u64)>,
     ) {
-        let outer = std::mem::replace(&mut self.seat, Seat::of(client, &args));
-        self.call_seated(client, args, id, first_key);
-        self.seat = outer;
+        let outer = self.seat.take(client, &args);
+        let seated = Seated {
+            engine: self,
+            client,
+            args,
+            outer,
+        };
+        seated
+            .engine
+            .call_seated(seated.client, args, id, first_key);
+        seated.engine.seat.give_back(outer);
+        // Nothing but a panic drops it.
+        std::mem::forget(seated);
     }
 
     fn call_seated(

@@ -24,7 +24,7 @@ use crate::border::{
     Appended, Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
 };
 use crate::command::client::describe;
-use crate::command::{CommandError, Registry, acl, config};
+use crate::command::{CommandError, Registry, acl, config, persistence};
 use crate::config::Config;
 use crate::engine::loaded::{LOADER, Runner, loading_client};
 use crate::engine::script::ScriptSeat;
@@ -36,7 +36,8 @@ use crate::state::eviction::Room;
 use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
 use crate::state::persistence::Answer;
-use crate::state::server::{Continuation, Process};
+use crate::state::server::{Awaiting, Continuation, Process};
+use crate::state::snapshot::Waiter;
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
 /// Space offered for one read.
@@ -478,8 +479,13 @@ impl Engine {
         if self.server.settle_file(ticket, &outcome) {
             return self.settle_answers();
         }
-        let mut waiting = self.server.awaiting.iter();
-        let Some(at) = waiting.position(|awaiting| awaiting.ticket == ticket) else {
+        self.go_on_awaiting(|awaiting| awaiting.ticket == ticket, outcome);
+        self.close_doomed();
+    }
+
+    /// Goes on with what a client has asked for and the shell was to do first.
+    fn go_on_awaiting(&mut self, is_it: impl Fn(&Awaiting) -> bool, outcome: Outcome) {
+        let Some(at) = self.server.awaiting.iter().position(is_it) else {
             return;
         };
         let awaiting = self.server.awaiting.remove(at);
@@ -497,26 +503,46 @@ impl Engine {
                 Some(acl::loaded(server, registry, awaiting.conn, outcome))
             }
             Continuation::AclSave => Some(acl::saved(outcome)),
+            Continuation::Rewrite => match persistence::begun(&outcome) {
+                Ok(text) => {
+                    self.answer_with(awaiting.conn, awaiting.client_id, |_, client| {
+                        client.reply.simple(text);
+                    });
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            },
         };
         if let Some(result) = result {
             self.answer(awaiting.conn, awaiting.client_id, result);
         }
-        self.close_doomed();
     }
 
     /// Replies to those whose saves and loads are done.
     fn settle_answers(&mut self) {
-        for ((conn, client_id), answer) in std::mem::take(&mut self.server.persistence.answers) {
-            match answer {
-                Answer::Ok => self.answer(conn, client_id, Ok(())),
-                Answer::GoOn => self.end_script_wait(conn, client_id),
-                Answer::Error(error) => self.answer(conn, client_id, Err(error)),
-                Answer::Synced { local } => self.answer_with(conn, client_id, |_, client| {
-                    client.reply.array(2);
-                    client.reply.int(local as i64);
-                    client.reply.int(0);
-                }),
+        // One that goes on may answer another.
+        while !self.server.persistence.answers.is_empty() {
+            let answers = std::mem::take(&mut self.server.persistence.answers);
+            for (waiter, answer) in answers {
+                self.settle_answer(waiter, answer);
             }
+        }
+    }
+
+    fn settle_answer(&mut self, (conn, client_id): Waiter, answer: Answer) {
+        match answer {
+            Answer::Ok => self.answer(conn, client_id, Ok(())),
+            Answer::GoOn => self.end_script_wait(conn, client_id),
+            Answer::Error(error) => self.answer(conn, client_id, Err(error)),
+            Answer::Outcome(outcome) => {
+                let is_it = |awaiting: &Awaiting| awaiting.client_id == client_id;
+                self.go_on_awaiting(is_it, outcome);
+            }
+            Answer::Synced { local } => self.answer_with(conn, client_id, |_, client| {
+                client.reply.array(2);
+                client.reply.int(local as i64);
+                client.reply.int(0);
+            }),
         }
     }
 

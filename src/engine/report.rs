@@ -21,20 +21,51 @@ const REDACTED: &str = "*redacted*";
 const SHOWN_BYTES_MAX: usize = 128;
 const SHOWN_ARGS_MAX: usize = 32;
 
-/// Where the command that runs is to be found, for who may look there: its client and its arguments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where the command that runs is to be found, for who may look there.
+#[derive(Debug, Default)]
 pub(super) struct Seat {
-    client: usize,
-    args: usize,
+    /// The addresses of its client and of its arguments.
+    at: Option<(usize, usize)>,
+    /// What was told of a command when a panic broke it off.
+    broken_off: Option<String>,
 }
 
 impl Seat {
+    /// This command runs now; what did before.
     #[inline]
-    pub fn of(client: &Client, args: &Args<'_>) -> Seat {
-        Seat {
-            client: std::ptr::from_ref(client).expose_provenance(),
-            args: std::ptr::from_ref(args).expose_provenance(),
+    pub fn take(&mut self, client: &Client, args: &Args<'_>) -> Option<(usize, usize)> {
+        let client = std::ptr::from_ref(client).expose_provenance();
+        let args = std::ptr::from_ref(args).expose_provenance();
+        self.at.replace((client, args))
+    }
+
+    /// What ran before runs again.
+    #[inline]
+    pub fn give_back(&mut self, outer: Option<(usize, usize)>) {
+        self.at = outer;
+    }
+}
+
+/// A command that runs, for the end that a panic makes of it: what there is to tell of it is gone behind that.
+pub(super) struct Seated<'a> {
+    pub engine: &'a mut Engine,
+    pub client: &'a mut Client,
+    pub args: Args<'a>,
+    /// Around which other command it runs.
+    pub outer: Option<(usize, usize)>,
+}
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.engine.report_request(self.client, self.args)
+        }));
+        // The innermost one comes first.
+        let seat = &mut self.engine.seat;
+        if seat.broken_off.is_none() {
+            seat.broken_off = told.ok();
         }
+        seat.give_back(self.outer);
     }
 }
 
@@ -42,7 +73,7 @@ impl Engine {
     /// The addresses of the client and of the arguments of the command that runs, if one does: they hold as long as the
     /// engine is in the middle of it.
     pub fn running_at(&self) -> Option<(usize, usize)> {
-        (self.seat != Seat::default()).then_some((self.seat.client, self.seat.args))
+        self.seat.at
     }
 
     /// INFO, with everything that there is.
@@ -69,24 +100,27 @@ impl Engine {
         lines.collect()
     }
 
-    /// The client whose command runs, and that command. With `hides_data`, what it names is left out.
-    pub fn report_request(&self, client: &Client, args: Args<'_>, hides_data: bool) -> String {
+    /// The client whose command runs, and that command. What it names is left out if the log is to know no data.
+    pub fn report_request(&self, client: &Client, args: Args<'_>) -> String {
         let line = own_line(&self.server, client, &self.registry, args);
-        format!(
-            "{line}{}",
-            self.report_args(client.last_command, args, hides_data)
-        )
+        line + &self.report_args(client.last_command, args)
+    }
+
+    /// The same of a command that a panic has broken off.
+    pub fn broken_off(&self) -> Option<&str> {
+        self.seat.broken_off.as_deref()
     }
 
     /// The script that stands still while something else happens: what was called.
-    pub fn report_script(&self, hides_data: bool) -> Option<String> {
+    pub fn report_script(&self) -> Option<String> {
         let running = self.server.scripting.running.as_ref()?;
         let args = running.argv.args();
         let id = self.registry.find(args).ok().map(|command| command.id);
-        Some(self.report_args(id, args, hides_data))
+        Some(self.report_args(id, args))
     }
 
-    fn report_args(&self, id: Option<CommandId>, args: Args<'_>, hides_data: bool) -> String {
+    fn report_args(&self, id: Option<CommandId>, args: Args<'_>) -> String {
+        let hides_data = self.server.config.hide_user_data_from_log;
         let name = id.map_or("", |id| self.registry.get(id).full_name.as_str());
         let mut text = format!("argc: '{}'\n", args.len());
         for (at, arg) in args.iter_from(0).enumerate().take(SHOWN_ARGS_MAX) {

@@ -1,16 +1,16 @@
 //! Crash: the thread that tells of crashes, and of a main thread that does not get on.
 //!
-//! It sleeps until a handler or a panic leaves a note (`trap`), or, with `watchdog-period`, until it is time to see
-//! whether the poll loop has turned. What it writes goes past every lock that the main thread may hold. The marks of a
-//! report are those that tools look for in a log.
+//! It sleeps until a handler leaves a note (`trap`), or, with `watchdog-period`, until it is time to see whether the poll
+//! loop has turned. What it writes goes past every lock that the main thread may hold. A panic is told by the thread that
+//! panics: first what it says and where, from its hook, and the rest by the server's owner, when the stack is unwound. The
+//! marks of a report are those that tools look for in a log.
 
 use super::log as server_log;
 use super::process;
 use super::serve::Server;
-use super::trap::{self, Cause, Incident};
+use super::trap::{self, Cause, Incident, Still};
 use crate::border::Fault;
 use crate::config::REDIS_VERSION;
-use log::error;
 use std::ffi::c_void;
 use std::fmt::Write as _;
 use std::io::{self, Read};
@@ -25,6 +25,12 @@ static PERIOD_MS: AtomicU64 = AtomicU64::new(0);
 static TURNS: AtomicU64 = AtomicU64::new(0);
 /// The next SIGALRM is ours.
 static IS_LATE: AtomicBool = AtomicBool::new(false);
+/// A report is begun and not ended.
+static IS_BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Without what is in front of a line.
+const START: &str = "\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n";
+const END: &str = "\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n";
 
 /// From now on crashes are reported. Call on the main thread, once, when the process has gone to where it stays.
 pub fn attend() -> io::Result<()> {
@@ -34,18 +40,30 @@ pub fn attend() -> io::Result<()> {
     trap::arm(bell)?;
     panic::set_hook(Box::new(|info| {
         // What a report cannot be told says so itself.
-        if trap::is_watch() {
+        if trap::is_watch() || IS_BEGUN.load(Ordering::Relaxed) {
             return;
         }
         if info.payload().is::<Fault>() {
             return trap::fault();
         }
-        match trap::reports() {
-            true => trap::panicked(info.to_string()),
-            false => error!("Retrace stops: {info}"),
+        let text = info.to_string();
+        if !trap::reports() {
+            return server_log::urgent(&format!("Retrace stops: {text}"));
+        }
+        begin_report(&text);
+        if trap::is_shown_here() {
+            tell_stack(&trap::own_frames());
+        } else {
+            // Nobody waits for this thread, and what it leaves undone, somebody may wait for.
+            std::process::abort();
         }
     }));
     Ok(())
+}
+
+/// Gets the calling thread ready for a crash. The main thread is, by [`attend`].
+pub fn ready_thread() {
+    trap::ready_thread();
 }
 
 /// The poll loop turns.
@@ -74,13 +92,10 @@ fn watch_over(mut ear: UnixStream) {
         let _ = ear.set_read_timeout(watchdog.nap());
         let _ = ear.read(&mut [0; 64]);
         while let Some(incident) = trap::take() {
-            // Only who crashed waits for it to be told.
-            let goes_on = matches!(incident.cause, Cause::Alarm { .. });
-            if goes_on {
-                trap::told();
+            if panic::catch_unwind(AssertUnwindSafe(|| tell(&incident))).is_err() {
+                cut_short();
             }
-            tell(&incident);
-            if !goes_on {
+            if matches!(incident.cause, Cause::Crash { .. }) {
                 trap::told();
             }
         }
@@ -143,98 +158,122 @@ fn tell(incident: &Incident) {
     backtrace::clear_symbol_cache();
 }
 
-/// What the server is asked for, and the headline of the answer.
-type Question = (&'static str, fn(&mut Server) -> Option<String>);
+/// What the server is asked for, and the headline of the answer. If its thread stands still, there is more to see.
+type Question = (
+    &'static str,
+    fn(&mut Server, Option<&Still>) -> Option<String>,
+);
 
 const QUESTIONS: &[Question] = &[
-    ("INFO OUTPUT", |server| {
+    ("INFO OUTPUT", |server, _| {
         let reading = process::reading();
         Some(server.driver().ask(|engine| engine.report_info(reading)))
     }),
-    ("CLIENT LIST OUTPUT", |server| {
+    ("CLIENT LIST OUTPUT", |server, _| {
         Some(server.driver().engine().report_clients())
     }),
-    ("CURRENT CLIENT INFO", |server| {
+    ("CURRENT CLIENT INFO", |server, still| {
         let engine = server.driver().engine();
-        let hides_data = engine.config().hide_user_data_from_log;
-        let running = engine.running_at()?;
-        Some(trap::look_at_running(running, |client, args| {
-            engine.report_request(client, args, hides_data)
-        }))
+        let told = engine.broken_off().map(str::to_owned);
+        told.or_else(|| {
+            trap::look_at_running(still?, engine, |client, args| {
+                engine.report_request(client, args)
+            })
+        })
     }),
-    ("CURRENT SCRIPT", |server| {
-        let engine = server.driver().engine();
-        engine.report_script(engine.config().hide_user_data_from_log)
+    ("CURRENT SCRIPT", |server, _| {
+        server.driver().engine().report_script()
     }),
-    ("CONFIG DEBUG OUTPUT", |server| {
+    ("CONFIG DEBUG OUTPUT", |server, _| {
         Some(server.driver().engine().report_config())
     }),
 ];
 
+/// The report of a crash, on the watch.
 fn report(incident: &Incident) {
-    server_log::urgent_raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
-    for line in headline(&incident.cause).lines() {
-        server_log::urgent(line);
-    }
+    begin_report(&headline(&incident.cause));
     tell_stack(&incident.frames);
     if !incident.on_main {
         server_log::urgent(
             "It was not the thread that serves clients, of which there is no more to tell",
         );
     }
-    for (title, ask) in QUESTIONS {
-        match panic::catch_unwind(AssertUnwindSafe(|| trap::look(incident, ask))) {
-            Ok(None | Some(None)) => {}
-            Ok(Some(Some(text))) => section(title, &text),
+    // First what others need: what comes behind it may fail.
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| {
+        trap::look(incident, |server, _| server.end_crash())
+    }));
+    if ended.is_err() {
+        server_log::urgent("The journal lacks its end");
+    }
+    ask(|question| trap::look(incident, |server, still| question(server, Some(still)))?);
+    end_report();
+}
+
+/// The rest of a panic's report, if one is begun; from the owner of the server, whose stack is unwound.
+pub(super) fn tell_rest(server: &mut Server) {
+    if IS_BEGUN.load(Ordering::Relaxed) {
+        ask(|question| question(server, None));
+        end_report();
+    }
+}
+
+/// Asks one question after the other, each for itself: something has gone wrong, so any of them may fail.
+fn ask(mut ask: impl FnMut(fn(&mut Server, Option<&Still>) -> Option<String>) -> Option<String>) {
+    for (title, question) in QUESTIONS {
+        match panic::catch_unwind(AssertUnwindSafe(|| ask(*question))) {
+            Ok(None) => {}
+            Ok(Some(text)) => section(title, &text),
             Err(_) => section(title, "(it cannot be told)\n"),
         }
     }
-    // A panic has its own end, in order.
-    if matches!(incident.cause, Cause::Crash { .. }) {
-        let ended =
-            panic::catch_unwind(AssertUnwindSafe(|| trap::look(incident, Server::end_crash)));
-        if ended.is_err() {
-            server_log::urgent("The journal lacks its end");
-        }
+}
+
+/// What was begun by a panic that ended in a crash goes on.
+fn begin_report(headline: &str) {
+    if !IS_BEGUN.swap(true, Ordering::Relaxed) {
+        server_log::urgent_raw(START);
     }
-    server_log::urgent_raw(
-        "\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n",
-    );
+    let version = env!("CARGO_PKG_VERSION");
+    let os = process::os();
+    let text = format!("Retrace {version} (Redis {REDIS_VERSION}) on {os}: {headline}");
+    text.lines().for_each(server_log::urgent);
+}
+
+fn end_report() {
+    server_log::urgent_raw(END);
+    IS_BEGUN.store(false, Ordering::Relaxed);
+}
+
+/// The thread that tells of crashes fails itself: a report that is begun ends here. May be called in the handler of a
+/// signal: nothing is allocated, unless the name of the log file is very long.
+pub fn cut_short() {
+    if IS_BEGUN.load(Ordering::Relaxed) {
+        server_log::urgent_raw("\n(more cannot be told: the report itself has failed)\n");
+        server_log::urgent_raw(END);
+    } else {
+        server_log::urgent_raw("The thread that tells of crashes has failed.\n");
+    }
 }
 
 /// What happened, in a few lines.
 fn headline(cause: &Cause) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let mut text = format!(
-        "Retrace {version} (Redis {REDIS_VERSION}) on {}: ",
-        process::os()
-    );
-    match cause {
-        Cause::Crash {
-            signal,
-            code,
-            sender,
-            address,
-        } => {
-            let _ = match sender {
-                Some((pid, _)) if pid.unsigned_abs() == std::process::id() => write!(
-                    text,
-                    "crashed by signal: {signal}, si_code: {code}\nThe server itself sent it"
-                ),
-                Some((pid, uid)) => write!(
-                    text,
-                    "crashed by signal: {signal}, si_code: {code}\nKilled by PID: {pid}, UID: {uid}"
-                ),
-                None => write!(
-                    text,
-                    "crashed by signal: {signal}, si_code: {code}\nAccessing address: {address:#x}"
-                ),
-            };
+    let Cause::Crash {
+        signal,
+        code,
+        sender,
+        address,
+    } = cause
+    else {
+        return String::new();
+    };
+    let what = match sender {
+        Some((pid, _)) if pid.unsigned_abs() == std::process::id() => {
+            "The server itself sent it".to_owned()
         }
-        Cause::Panic(message) => text += message,
-        Cause::Alarm { .. } => {}
-    }
-    text
+        Some((pid, uid)) => format!("Killed by PID: {pid}, UID: {uid}"),
+        None => format!("Accessing address: {address:#x}"),
+    };
+    format!("crashed by signal: {signal}, si_code: {code}\n{what}")
 }
 
 fn section(title: &str, text: &str) {

@@ -11,7 +11,7 @@ use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
 use super::system::OomScore;
 use super::title::Title;
 use super::{crash, log as server_log, process, trap};
-use crate::border::{Appended, CloseReason, Flush, Order, Outcome, Peer};
+use crate::border::{Appended, CloseReason, FileStep, Flush, Order, Outcome, Peer};
 use crate::disk;
 use crate::disk::aof::AofFile;
 use crate::disk::files::{self, ChunkReader, Job, Writer, path_of};
@@ -651,22 +651,22 @@ impl Shell {
                     bytes,
                 } => {
                     let written = files::write_bytes(&path_of(&path), &bytes);
-                    if let Err(error) = &written {
-                        warn!(
-                            "{} cannot be written: {}",
-                            path.escape_ascii(),
-                            plain(error)
-                        );
-                    }
-                    let outcome = written.map(|()| Vec::new());
-                    self.driver
-                        .done(ticket, outcome.map_err(|error| plain(&error)));
+                    let failed = |(step, error): (FileStep, _)| step.failed(&plain(&error));
+                    let outcome = written.map(|()| Vec::new()).map_err(failed);
+                    self.driver.done(ticket, outcome);
                 }
                 Order::Rename { ticket, from, to } => {
                     let renamed = files::rename(&path_of(&from), &path_of(&to));
                     let outcome = renamed.map(|()| Vec::new());
                     self.driver
                         .done(ticket, outcome.map_err(|error| plain(&error)));
+                }
+                Order::MakeFolder { ticket, path } => {
+                    let made = files::make_folder(&path_of(&path));
+                    let outcome = made.map(|()| Vec::new());
+                    self.driver
+                        .done(ticket, outcome.map_err(|error| plain(&error)));
+                    has_answered = true;
                 }
                 Order::RemoveFiles { ticket, paths } => {
                     let paths = paths.iter().map(|path| path_of(path)).collect();

@@ -3,7 +3,7 @@
 use crate::border::Signal;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -24,8 +24,10 @@ impl Signals {
         // In this order: the first SIGINT finds the flag unset, sets it, and the next one finds it set.
         flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&is_waiting))?;
         flag::register(SIGINT, Arc::clone(&is_waiting))?;
-        // A lost terminal does not end a server.
-        flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
+        // A lost terminal does not end a server, and who asks a real one's threads for their stacks does not either.
+        for signal in [SIGHUP, SIGUSR2] {
+            flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
         let [interrupt, terminate] = tokens;
         Ok(Signals {
             is_waiting,

@@ -2,38 +2,49 @@
 //!
 //! A handler may do next to nothing: whatever it interrupts may hold any lock and be in the middle of any change. So it
 //! notes what happened and the stack it happened on in memory that is set aside, rings a bell, and leaves the telling to
-//! the thread that answers it (`crash`). Behind SIGALRM the interrupted code goes on at once. After a crash it stands
-//! still until the report is written, so that the report can look at what it was doing, and then the process ends by
-//! the same signal. A panic takes the same way, from its hook.
+//! the thread that answers it (`crash`), the watch. Behind SIGALRM the interrupted code goes on at once. After a crash it
+//! stands still until the report is written, so that the report can look at what it was doing, and then the process ends
+//! by the same signal. A stack that is damaged may make the look at it fail: then the same handler runs once more, and
+//! what was found is told. What fails in the watch cuts the report short.
 //!
-//! Lives here: handlers, the note, the look at a thread that stands still. May not: write, or choose what is told.
+//! Lives here: handlers, their notes, the look at a thread that stands still. May not: write, or choose what is told.
 //!
 //! Invariants:
-//! 1. The note belongs to who has moved `state` from `FREE` to `TAKEN`, and to the watch from `FULL` on until it moves it
-//!    back. Everything in it is atomic all the same.
-//! 2. `LOOKED_AT` points to the server from [`show`] until the guard that it returns is dropped, both on the main thread.
-//! 3. While [`look`] runs, the main thread stands still, in a handler or in the panic's hook, and does not go on with what
-//!    it was doing before the look is over.
+//! 1. A note belongs to who has moved its `state` from `FREE` to `TAKEN`, and to the watch from `FULL` on. Everything in it
+//!    is atomic all the same. The note of a crash is written once in a process' life.
+//! 2. `LOOKED_AT` points to the server while [`shown`] runs, on the main thread, and is null otherwise.
+//! 3. While [`look`] runs, the main thread stands still in the handler of a signal that ends the process, and never goes
+//!    on with what it was doing.
 #![allow(
     unsafe_code,
     reason = "handlers of signals that only a bug sends, and a look at what a thread was doing that stands still in one; \
               there is no safe interface to either"
 )]
 
+use super::crash;
 use super::serve::Server;
+use crate::engine::Engine;
 use crate::resp::Args;
 use crate::state::Client;
-use libc::{SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGSEGV, c_int, c_void, siginfo_t};
+use corosensei::stack::{DefaultStack, Stack};
+use libc::{c_int, c_void, siginfo_t};
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
-use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
 
 /// Signals that end the process, with a report.
-const FATAL: [c_int; 5] = [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT];
+const FATAL: [Signal; 5] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGABRT,
+];
 
 /// Frames of a stack that are kept, from its top on.
 const FRAMES_MAX: usize = 128;
@@ -41,54 +52,60 @@ const FRAMES_MAX: usize = 128;
 /// How long a crash may wait for its report, in steps of a millisecond.
 const WAIT_MS: u32 = 10_000;
 
-/// The main thread's room for handlers: also when its own stack is full, the stack's frames are to be found.
+/// A thread's room for handlers: also when its own stack is full, the stack's frames are to be found. What a thread has
+/// from the start is enough for one handler, but not for what a crash in a handler needs.
 const HANDLER_STACK: usize = 128 * 1024;
 
 const FREE: u8 = 0;
 const TAKEN: u8 = 1;
 const FULL: u8 = 2;
-
-/// What stands for a signal in the note of a panic.
-const PANIC: c_int = 0;
+/// The watch has read the note of a crash, and writes the report.
+const READ: u8 = 3;
+/// The report is written.
+const TOLD: u8 = 4;
 
 /// What a handler leaves for the watch.
 struct Note {
     state: AtomicU8,
+    /// Whose note it is.
+    thread: AtomicUsize,
     signal: AtomicI32,
     code: AtomicI32,
     pid: AtomicI32,
     uid: AtomicU32,
     address: AtomicUsize,
-    on_main: AtomicBool,
     frames: [AtomicUsize; FRAMES_MAX],
     depth: AtomicUsize,
 }
 
-static NOTE: Note = Note {
-    state: AtomicU8::new(FREE),
-    signal: AtomicI32::new(0),
-    code: AtomicI32::new(0),
-    pid: AtomicI32::new(0),
-    uid: AtomicU32::new(0),
-    address: AtomicUsize::new(0),
-    on_main: AtomicBool::new(false),
-    frames: [const { AtomicUsize::new(0) }; FRAMES_MAX],
-    depth: AtomicUsize::new(0),
-};
+impl Note {
+    const fn new() -> Note {
+        Note {
+            state: AtomicU8::new(FREE),
+            thread: AtomicUsize::new(0),
+            signal: AtomicI32::new(0),
+            code: AtomicI32::new(0),
+            pid: AtomicI32::new(0),
+            uid: AtomicU32::new(0),
+            address: AtomicUsize::new(0),
+            frames: [const { AtomicUsize::new(0) }; FRAMES_MAX],
+            depth: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// Each has its own, so that a crash never waits for an alarm to be told: it may have come in the middle of noting one.
+static CRASH: Note = Note::new();
+static ALARM: Note = Note::new();
 
 static BELL: OnceLock<UnixStream> = OnceLock::new();
 /// The main thread, as the system's thread library knows it, and the watch.
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 static WATCH: AtomicUsize = AtomicUsize::new(0);
 static REPORTS: AtomicBool = AtomicBool::new(true);
-/// A crash has come that a report is written of; there is no second one.
-static CRASHED: AtomicBool = AtomicBool::new(false);
-static IS_TOLD: AtomicBool = AtomicBool::new(false);
-/// What a panic said.
-static MESSAGE: Mutex<String> = Mutex::new(String::new());
 static LOOKED_AT: AtomicPtr<Server> = AtomicPtr::new(ptr::null_mut());
 /// The handlers before ours, by their place in [`FATAL`]: Rust's own tells of a stack that has overflowed.
-static BEFORE: [AtomicUsize; FATAL.len()] = [const { AtomicUsize::new(0) }; FATAL.len()];
+static BEFORE: [OnceLock<SigHandler>; FATAL.len()] = [const { OnceLock::new() }; FATAL.len()];
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +122,6 @@ pub enum Cause {
         /// The process sent it to itself.
         is_own: bool,
     },
-    Panic(String),
 }
 
 /// What happened, and where.
@@ -124,18 +140,25 @@ pub fn arm(bell: UnixStream) -> io::Result<()> {
     let _ = BELL.set(bell);
     MAIN.store(this_thread(), SeqCst);
     // The first look for a stack's frames may allocate, which a handler may not.
-    note_frames();
+    note_frames(&ALARM);
     give_handler_stack()?;
     for (signal, before) in FATAL.iter().zip(&BEFORE) {
-        before.store(handle(*signal, on_crash)?, SeqCst);
+        let _ = before.set(handle(*signal, SigHandler::SigAction(on_crash))?);
     }
-    handle(SIGALRM, on_alarm)?;
+    handle(Signal::SIGALRM, SigHandler::SigAction(on_alarm))?;
     Ok(())
 }
 
 /// The thread that calls this answers the bell.
 pub fn begin_watch() {
     WATCH.store(this_thread(), SeqCst);
+    ready_thread();
+}
+
+/// Gets the calling thread ready for a crash. Without that, it may leave no report.
+pub fn ready_thread() {
+    // The thread has a smaller stack for handlers already.
+    let _ = give_handler_stack();
 }
 
 /// Whether the calling thread is the one that writes reports.
@@ -161,9 +184,9 @@ pub fn ring() {
     }
 }
 
-/// Sends the process the signal of a bad memory access.
+/// Sends the calling thread the signal of a bad memory access.
 pub fn fault() {
-    raise(SIGSEGV);
+    let _ = raise(Signal::SIGSEGV);
 }
 
 /// Sends the process SIGALRM, which the main thread gets.
@@ -172,190 +195,198 @@ pub fn alarm() {
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::ALARM);
 }
 
-/// Leaves the note of a panic, and waits until it is told. Without a watch nothing happens.
-pub fn panicked(message: String) {
-    if BELL.get().is_none() || is_watch() || !claim() {
-        return;
-    }
-    if let Ok(mut place) = MESSAGE.lock() {
-        *place = message;
-    }
-    IS_TOLD.store(false, SeqCst);
-    NOTE.signal.store(PANIC, Relaxed);
-    NOTE.on_main.store(is_main(), Relaxed);
-    note_frames();
-    send_note();
-    wait_until_told();
+/// The incident that the bell was rung for, if it was for one. Each is handed out once.
+pub fn take() -> Option<Incident> {
+    take_from(&CRASH, READ).or_else(|| take_from(&ALARM, FREE))
 }
 
-/// The incident that the bell was rung for, if it was for one.
-pub fn take() -> Option<Incident> {
-    if NOTE.state.load(Acquire) != FULL {
+/// What a note has, which gets the state `next` when everything is copied.
+fn take_from(note: &Note, next: u8) -> Option<Incident> {
+    if note.state.load(Acquire) != FULL {
         return None;
     }
-    let own_pid = rustix::process::getpid().as_raw_pid();
-    let (signal, code) = (NOTE.signal.load(Relaxed), NOTE.code.load(Relaxed));
-    let (pid, uid) = (NOTE.pid.load(Relaxed), NOTE.uid.load(Relaxed));
-    let cause = match signal {
-        PANIC => Cause::Panic(
-            MESSAGE
-                .lock()
-                .map_or_else(|_| String::new(), |of| of.clone()),
-        ),
-        SIGALRM => Cause::Alarm {
-            is_own: pid == own_pid,
+    let (signal, code) = (note.signal.load(Relaxed), note.code.load(Relaxed));
+    let (pid, uid) = (note.pid.load(Relaxed), note.uid.load(Relaxed));
+    let cause = match signal == Signal::SIGALRM as c_int {
+        true => Cause::Alarm {
+            is_own: pid == own_pid(),
         },
-        _ => Cause::Crash {
+        false => Cause::Crash {
             signal,
             code,
             sender: is_sent(code).then_some((pid, uid)),
-            address: NOTE.address.load(Relaxed),
+            address: note.address.load(Relaxed),
         },
     };
-    let depth = NOTE.depth.load(Relaxed).min(FRAMES_MAX);
-    let frames = NOTE.frames[..depth].iter();
-    Some(Incident {
+    let depth = note.depth.load(Relaxed).min(FRAMES_MAX);
+    let frames = note.frames[..depth].iter();
+    let incident = Incident {
         cause,
         frames: frames.map(|frame| frame.load(Relaxed)).collect(),
-        on_main: NOTE.on_main.load(Relaxed),
-    })
+        on_main: note.thread.load(Relaxed) == MAIN.load(Relaxed),
+    };
+    note.state.store(next, Release);
+    Some(incident)
 }
 
-/// The incident is told: whoever waits for that goes on, and the note is free.
+/// Addresses of the calls under way on the calling thread, the innermost first; not for handlers.
+pub fn own_frames() -> Vec<usize> {
+    let mut frames = Vec::new();
+    backtrace::trace(|frame| {
+        frames.push(frame.ip().addr());
+        frames.len() < FRAMES_MAX
+    });
+    frames
+}
+
+/// The crash is told: who waits for that goes on, to the end.
 pub fn told() {
-    NOTE.state.store(FREE, Release);
-    IS_TOLD.store(true, SeqCst);
+    CRASH.state.store(TOLD, SeqCst);
 }
 
-/// Ends with what is shown.
-pub struct Shown;
-
-/// From now on a report may look at the server, until what this returns is dropped.
-pub fn show(server: &mut Server) -> Shown {
-    LOOKED_AT.store(ptr::from_mut(server), SeqCst);
-    Shown
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        LOOKED_AT.store(ptr::null_mut(), SeqCst);
+/// Runs something with the server; meanwhile a report of a crash may look at it.
+pub fn shown<R>(server: &mut Server, run: impl FnOnce(&mut Server) -> R) -> R {
+    struct Shown;
+    impl Drop for Shown {
+        fn drop(&mut self) {
+            LOOKED_AT.store(ptr::null_mut(), SeqCst);
+        }
     }
+    LOOKED_AT.store(ptr::from_mut(server), SeqCst);
+    let _shown = Shown;
+    run(server)
 }
 
-/// Looks at the server while the main thread stands still because of an incident on it; for the watch only.
-pub fn look<R>(incident: &Incident, see: impl FnOnce(&mut Server) -> R) -> Option<R> {
-    let may = incident.on_main && is_watch() && !matches!(incident.cause, Cause::Alarm { .. });
+/// Whether the calling thread is in the middle of [`shown`].
+pub fn is_shown_here() -> bool {
+    is_main() && !LOOKED_AT.load(SeqCst).is_null()
+}
+
+/// The main thread stands still. Only a look has this.
+pub struct Still(());
+
+/// Looks at the server while the main thread stands still because of a crash; for the watch only.
+pub fn look<R>(incident: &Incident, see: impl FnOnce(&mut Server, &Still) -> R) -> Option<R> {
+    let may = incident.on_main && is_watch() && CRASH.state.load(SeqCst) == READ;
     let server = LOOKED_AT.load(SeqCst);
     if !may || server.is_null() {
         return None;
     }
-    // SAFETY: the server is there (invariant 2) and nobody else uses it (invariant 3). It may be in the middle of a
-    // change; then this look, and no other, fails, and the process is about to end.
-    Some(see(unsafe { &mut *server }))
+    // SAFETY: the server is there (invariant 2), and what the main thread did before its handler happened before this, by
+    // way of the note. The main thread has references of its own to the server, so by the letter this one may not be
+    // made. What that rule protects is code that goes on to use its references, and there is none: the main thread never
+    // gets back to it (invariant 3), whatever is changed here. What it had in registers is missing, and the server may be
+    // in the middle of a change: then a look may fail, even with a crash, and on that the report ends.
+    Some(see(unsafe { &mut *server }, &Still(())))
 }
 
-/// Looks at the command that runs, whose client and arguments are at these addresses; within [`look`] only.
+/// Looks at the command that runs, if one does.
 pub fn look_at_running<R>(
-    (client, args): (usize, usize),
+    _: &Still,
+    engine: &Engine,
     see: impl FnOnce(&Client, Args<'_>) -> R,
-) -> R {
+) -> Option<R> {
+    let (client, args) = engine.running_at()?;
     let client = ptr::with_exposed_provenance::<Client>(client);
     let args = ptr::with_exposed_provenance::<Args<'_>>(args);
-    // SAFETY: the engine keeps the addresses from the start of a command to its end (`Engine::call`), both are on the
-    // stack of the main thread or below it, and that stands still (invariant 3).
-    unsafe { see(&*client, *args) }
+    // SAFETY: the engine has made the addresses from references, and keeps them as long as these live (`Engine::call`):
+    // both are on the stack of the main thread or below it, and that stands still. For the rest, see `look`.
+    Some(unsafe { see(&*client, *args) })
 }
 
 // --- on the thread that is interrupted ---
 
-type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
-
 /// A signal that ends the process.
 extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    run_before(signal, info, context);
-    let (code, pid, uid, address) = facts(info);
-    let is_sent = is_sent(code);
-    if REPORTS.load(Relaxed) && BELL.get().is_some() {
-        if is_sent && pid != own_pid() && !is_main() {
-            return forward(signal);
-        }
-        // The report itself may be what crashes: then there is no more to tell.
-        if !CRASHED.swap(true, SeqCst) && !is_watch() && claim() {
-            IS_TOLD.store(false, SeqCst);
-            NOTE.signal.store(signal, Relaxed);
-            NOTE.code.store(code, Relaxed);
-            NOTE.pid.store(pid, Relaxed);
-            NOTE.uid.store(uid, Relaxed);
-            NOTE.address.store(address, Relaxed);
-            NOTE.on_main.store(is_main(), Relaxed);
-            note_frames();
-            send_note();
-        }
-        if !is_watch() {
-            wait_until_told();
-        }
+    let Ok(signal) = Signal::try_from(signal) else {
+        return; // none of ours
+    };
+    let facts = facts(info);
+    let is_sent = is_sent(facts.code);
+    let has_watch = REPORTS.load(Relaxed) && BELL.get().is_some();
+    if has_watch && is_sent && facts.pid != own_pid() && !is_main() {
+        return forward(signal);
     }
-    // Back in the code that failed, it fails again, now without us. A signal that was sent comes again behind this.
-    reset(signal);
+    if !is_sent {
+        run_before(signal, info, context);
+    }
+    if has_watch {
+        have_told(signal, &facts);
+    }
+    // Back in the code that failed, it fails again, now without us. A signal that was sent comes again.
+    let _ = handle(signal, SigHandler::SigDfl);
     if is_sent {
-        raise(signal);
+        let _ = raise(signal);
     }
 }
 
-/// Somebody wants to know what the main thread is doing.
-extern "C" fn on_alarm(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
-    let errno = errno::errno();
-    let (_, pid, ..) = facts(info);
-    if !is_main() {
-        forward(signal);
-    } else if NOTE
-        .state
-        .compare_exchange(FREE, TAKEN, SeqCst, Relaxed)
-        .is_ok()
-    {
-        NOTE.signal.store(signal, Relaxed);
-        NOTE.pid.store(pid, Relaxed);
-        NOTE.on_main.store(true, Relaxed);
-        note_frames();
-        send_note();
-    }
-    errno::set_errno(errno);
-}
-
-/// Makes the note ours, after a while if it is being told.
-fn claim() -> bool {
-    for _ in 0..WAIT_MS {
-        if NOTE
-            .state
-            .compare_exchange(FREE, TAKEN, SeqCst, Relaxed)
-            .is_ok()
-        {
-            return true;
+/// Has the watch write the report, and waits for it.
+fn have_told(signal: Signal, facts: &Facts) {
+    if is_watch() {
+        crash::cut_short();
+        // Whoever waits for the report ends the process, and by the signal that the report is about.
+        if CRASH.state.swap(TOLD, SeqCst) == READ {
+            (0..WAIT_MS).for_each(|_| pause());
         }
-        pause();
+        return;
     }
-    false
-}
-
-fn send_note() {
-    NOTE.state.store(FULL, Release);
-    ring();
-}
-
-fn wait_until_told() {
+    if claim(&CRASH) {
+        fill(&CRASH, signal, facts);
+        note_frames(&CRASH);
+        send(&CRASH);
+    } else if CRASH.state.load(SeqCst) == TAKEN && CRASH.thread.load(Relaxed) == this_thread() {
+        // It is the look at the stack that has failed.
+        send(&CRASH);
+    }
     for _ in 0..WAIT_MS {
-        if IS_TOLD.load(SeqCst) {
+        if CRASH.state.load(SeqCst) == TOLD {
             return;
         }
         pause();
     }
 }
 
+/// Somebody wants to know what the main thread is doing.
+extern "C" fn on_alarm(_: c_int, info: *mut siginfo_t, _: *mut c_void) {
+    let errno = errno::errno();
+    if !is_main() {
+        forward(Signal::SIGALRM);
+    } else if claim(&ALARM) {
+        fill(&ALARM, Signal::SIGALRM, &facts(info));
+        note_frames(&ALARM);
+        send(&ALARM);
+    }
+    errno::set_errno(errno);
+}
+
+/// Makes a note ours.
+fn claim(note: &Note) -> bool {
+    let claimed = note.state.compare_exchange(FREE, TAKEN, SeqCst, Relaxed);
+    if claimed.is_ok() {
+        note.thread.store(this_thread(), Relaxed);
+    }
+    claimed.is_ok()
+}
+
+fn fill(note: &Note, signal: Signal, facts: &Facts) {
+    note.signal.store(signal as c_int, Relaxed);
+    note.code.store(facts.code, Relaxed);
+    note.pid.store(facts.pid, Relaxed);
+    note.uid.store(facts.uid, Relaxed);
+    note.address.store(facts.address, Relaxed);
+}
+
+/// Hands a note to the watch.
+fn send(note: &Note) {
+    note.state.store(FULL, Release);
+    ring();
+}
+
+/// For a millisecond.
 fn pause() {
-    let millisecond = Duration::from_millis(1);
     let _ = rustix::thread::nanosleep(&rustix::thread::Timespec {
         tv_sec: 0,
-        tv_nsec: millisecond.subsec_nanos().into(),
+        tv_nsec: 1_000_000,
     });
 }
 
@@ -364,97 +395,84 @@ fn is_sent(code: i32) -> bool {
     code <= 0 || code > 0xffff
 }
 
-/// The signal's code, who sent it, and the address that it is about.
-fn facts(info: *mut siginfo_t) -> (i32, i32, u32, usize) {
+/// What the system tells of a signal.
+#[derive(Default)]
+struct Facts {
+    code: i32,
+    pid: i32,
+    uid: u32,
+    address: usize,
+}
+
+fn facts(info: *mut siginfo_t) -> Facts {
     if info.is_null() {
-        return (0, 0, 0, 0);
+        return Facts::default();
     }
     // SAFETY: the system hands a handler that was registered with SA_SIGINFO a valid pointer. Each of the fields is there
     // in every kind of signal, if only as other fields' bytes, and any bytes are numbers.
     unsafe {
         let info = &*info;
-        (
-            info.si_code,
-            info.si_pid(),
-            info.si_uid(),
-            info.si_addr().addr(),
-        )
+        Facts {
+            code: info.si_code,
+            pid: info.si_pid(),
+            uid: info.si_uid(),
+            address: info.si_addr().addr(),
+        }
     }
 }
 
-/// Notes the stack of the calling thread.
+/// Notes the stack of the calling thread. Each frame counts as soon as it is there: the next step may fail.
 #[inline(never)]
-fn note_frames() {
-    let mut depth = 0;
+fn note_frames(note: &Note) {
+    note.depth.store(0, Relaxed);
     // SAFETY: it is only the synchronisation between threads that is left out, for what is looked up; this looks nothing
     // up. Walking the stack neither allocates nor locks but at its first time, which `arm` has been.
     unsafe {
         backtrace::trace_unsynchronized(|frame| {
             let address = frame.ip().addr();
-            if let Some(place) = NOTE.frames.get(depth).filter(|_| address != 0) {
+            let depth = note.depth.load(Relaxed);
+            if let Some(place) = note.frames.get(depth).filter(|_| address != 0) {
                 place.store(address, Relaxed);
-                depth += 1;
+                note.depth.store(depth + 1, Relaxed);
             }
             address != 0 && depth < FRAMES_MAX
         });
     }
-    NOTE.depth.store(depth, Relaxed);
 }
 
 /// Runs the handler before ours.
-fn run_before(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+fn run_before(signal: Signal, info: *mut siginfo_t, context: *mut c_void) {
     let place = FATAL.iter().position(|of| *of == signal);
-    let before = place.map_or(0, |place| BEFORE[place].load(SeqCst));
-    if before != 0 {
-        // SAFETY: `handle` has seen that this is a handler with the same arguments, and these are the ones it would have
-        // been given.
-        let before: Handler = unsafe { std::mem::transmute::<usize, Handler>(before) };
-        before(signal, info, context);
+    if let Some(SigHandler::SigAction(before)) = place.and_then(|place| BEFORE[place].get()) {
+        before(signal as c_int, info, context);
+        // That one may have given the signal back to the system, and more may come before the report is written.
+        let _ = handle(signal, SigHandler::SigAction(on_crash));
     }
 }
 
-/// Registers a handler; the address of the one before, if that has the same arguments, else 0.
-fn handle(signal: c_int, handler: Handler) -> io::Result<usize> {
-    // SAFETY: all zeros is a value of both; the pointers are valid for the call. The handler does what is allowed in one.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        let mut before: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-        if libc::sigaction(signal, &action, &mut before) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let is_none = [libc::SIG_DFL, libc::SIG_IGN].contains(&before.sa_sigaction);
-        let is_alike = before.sa_flags & libc::SA_SIGINFO != 0 && !is_none;
-        Ok(if is_alike { before.sa_sigaction } else { 0 })
+/// Registers a handler; the one before it.
+fn handle(signal: Signal, handler: SigHandler) -> io::Result<SigHandler> {
+    let mut flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | SaFlags::SA_RESTART;
+    if signal != Signal::SIGALRM {
+        // What fails in a handler comes to it as well; else the system would end the process there and then.
+        flags |= SaFlags::SA_NODEFER;
     }
-}
-
-/// From now on the signal does what it does without a handler.
-fn reset(signal: c_int) {
-    // SAFETY: as in `handle`; there is no handler.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
-        libc::sigaction(signal, &action, ptr::null_mut());
-    }
-}
-
-/// Sends the calling thread a signal.
-fn raise(signal: c_int) {
-    // SAFETY: no memory is concerned, and it may be called in a handler.
-    unsafe { libc::raise(signal) };
+    let action = SigAction::new(handler, flags, SigSet::empty());
+    // SAFETY: the handlers of this file do what is allowed in one: they use atomics, walk the stack, and make system
+    // calls. It may be called in a handler.
+    let before = unsafe { sigaction(signal, &action) }?;
+    Ok(before.handler())
 }
 
 /// Passes a signal on to the main thread, which it is about.
-fn forward(signal: c_int) {
-    // SAFETY: the main thread lives as long as the process. It may be called in a handler.
-    unsafe { libc::pthread_kill(MAIN.load(SeqCst) as libc::pthread_t, signal) };
+fn forward(signal: Signal) {
+    let errno = errno::errno();
+    let _ = pthread_kill(MAIN.load(SeqCst) as libc::pthread_t, signal);
+    errno::set_errno(errno);
 }
 
 fn this_thread() -> usize {
-    // SAFETY: it cannot fail, and may be called in a handler.
-    (unsafe { libc::pthread_self() }) as usize
+    pthread_self() as usize
 }
 
 fn is_main() -> bool {
@@ -465,17 +483,22 @@ fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
 
-/// Gives the calling thread a stack for handlers, for good. It takes no memory before it is used.
+/// Gives the calling thread a stack for handlers, for good, with a page below it that nobody may touch. It takes no memory
+/// before it is used.
 fn give_handler_stack() -> io::Result<()> {
-    static MEMORY: [AtomicU8; HANDLER_STACK] = [const { AtomicU8::new(0) }; HANDLER_STACK];
-    let stack = libc::stack_t {
-        ss_sp: MEMORY.as_ptr().cast_mut().cast(),
+    let memory = DefaultStack::new(HANDLER_STACK)?;
+    let given = libc::stack_t {
+        ss_sp: ptr::with_exposed_provenance_mut(memory.base().get() - HANDLER_STACK),
         ss_flags: 0,
-        ss_size: MEMORY.len(),
+        ss_size: HANDLER_STACK,
     };
-    // SAFETY: the memory is valid for good, may be written because it is atomic, and nobody else ever uses it.
-    match unsafe { libc::sigaltstack(&stack, ptr::null_mut()) } {
-        0 => Ok(()),
+    // SAFETY: so many bytes below its base are the stack's, valid for good because it is never dropped, and nobody else
+    // uses them.
+    match unsafe { libc::sigaltstack(&given, ptr::null_mut()) } {
+        0 => {
+            std::mem::forget(memory);
+            Ok(())
+        }
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -203,12 +203,16 @@ impl Manifest {
     pub fn replace_base(&mut self, base: AofFile, keeps: usize) {
         self.base_seq = base.seq;
         let gone = self.incremental.len().saturating_sub(keeps);
-        let old = self.base.replace(base).into_iter();
-        let old = old.chain(self.incremental.drain(..gone));
-        self.history.extend(old.map(|file| AofFile {
+        let old = self
+            .incremental
+            .drain(..gone)
+            .chain(self.base.replace(base));
+        let old = old.map(|file| AofFile {
             kind: FileKind::History,
             ..file
-        }));
+        });
+        // The newest stand first, as a real server lists them.
+        self.history.splice(..0, old);
     }
 
     /// The next base file's name, `name` being `appendfilename`.
@@ -289,8 +293,8 @@ mod tests {
         assert_eq!(Manifest::parse(&again), Ok(manifest));
         assert_eq!(
             String::from_utf8_lossy(&again),
-            "file a.2.base.rdb seq 2 type b\nfile a.0.incr.aof seq 3 type h\nfile a.1.base.rdb seq 1 type h\n\
-             file a.4.incr.aof seq 4 type h startoffset 0\nfile \"a b.aof\" seq 7 type h endoffset 9\n\
+            "file a.2.base.rdb seq 2 type b\nfile a.4.incr.aof seq 4 type h startoffset 0\n\
+             file \"a b.aof\" seq 7 type h endoffset 9\nfile a.1.base.rdb seq 1 type h\nfile a.0.incr.aof seq 3 type h\n\
              file a.8.incr.aof seq 8 type i startoffset 12\n"
         );
     }

@@ -19,7 +19,7 @@ use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
 use crate::state::{CommandError, UnixMicros};
-use rewrite::Finishing;
+use rewrite::{Beginning, Finishing};
 
 /// The ticket of everything that the shell says about writing the file.
 pub const WRITE_TICKET: u64 = u64::MAX;
@@ -73,6 +73,17 @@ pub struct Batch {
     pub delay_us: u64,
 }
 
+/// A file that the shell is to open, to go on there.
+struct Opening {
+    name: Vec<u8>,
+    /// What the log is told when it is there, if anything.
+    line: Option<String>,
+    /// The manifest lists it as soon as it is there.
+    is_listed_next: bool,
+    /// The order for that manifest.
+    listing: Option<u64>,
+}
+
 /// The append-only file.
 pub struct Aof {
     pub state: AofState,
@@ -86,10 +97,8 @@ pub struct Aof {
     has_temporary: bool,
     /// The replication offset at which that begins.
     temporary_offset: i64,
-    /// Another file is being opened: what is in the buffer is for that one.
-    is_opening: bool,
-    /// The manifest lists it as soon as it is there.
-    is_listed_next: bool,
+    /// Another file is being opened, and listed in the manifest: what is in the buffer is for that one.
+    opening: Option<Opening>,
     /// The server starts: without a file to append to, it does not.
     is_first: bool,
     /// The promise of `appendfsync always` cannot be kept: the server ends, and replies do not leave any more.
@@ -109,6 +118,11 @@ pub struct Aof {
     /// What was appended since the running rewrite began.
     since_rewrite: u64,
     pub is_scheduled: bool,
+    beginning: Option<Beginning>,
+    /// The order for the folder of the files. Where something is appended, opening the file makes it.
+    folder: Option<u64>,
+    /// The order for the base of a file that is new when the server starts, and what is to be opened behind it.
+    first_base: Option<(u64, Opening)>,
     new_base: Option<AofFile>,
     finishing: Option<Finishing>,
     /// The order for the manifest that lists the file which is appended to.
@@ -136,8 +150,7 @@ impl Aof {
             is_open: false,
             has_temporary: false,
             temporary_offset: 0,
-            is_opening: false,
-            is_listed_next: false,
+            opening: None,
             is_first: false,
             is_lost: false,
             dbid: None,
@@ -151,6 +164,9 @@ impl Aof {
             current_bytes: 0,
             since_rewrite: 0,
             is_scheduled: false,
+            beginning: None,
+            folder: None,
+            first_base: None,
             new_base: None,
             finishing: None,
             manifest_ticket: None,
@@ -173,7 +189,7 @@ impl Aof {
 
     /// Whether the next bytes are for a file that is still to be opened.
     pub fn is_opening(&self) -> bool {
-        self.is_opening
+        self.opening.is_some()
     }
 
     /// A new turn begins.
@@ -261,7 +277,7 @@ impl Server {
 
     /// What the shell is to write before replies leave.
     pub fn take_aof_batch(&mut self) -> Option<Batch> {
-        if self.aof.buffer.is_empty() || self.aof.is_opening {
+        if self.aof.buffer.is_empty() || self.aof.is_opening() {
             return None;
         }
         Some(Batch {
@@ -271,17 +287,22 @@ impl Server {
         })
     }
 
-    /// Goes on in this file; what was appended so far goes to the one before.
-    fn open_aof(&mut self, name: &[u8], truncate_to: Option<u64>) {
-        let path = self.aof_path(name);
+    /// Goes on in this file, which the manifest is to list if it does not yet; what was appended so far goes to the one
+    /// before.
+    fn open_aof(&mut self, opening: Opening, truncate_to: Option<u64>) {
+        let before = std::mem::take(&mut self.aof.buffer);
+        self.order_aof(opening, before, truncate_to);
+    }
+
+    fn order_aof(&mut self, opening: Opening, before: Vec<u8>, truncate_to: Option<u64>) {
+        let path = self.aof_path(&opening.name);
         let aof = &mut self.aof;
-        let bytes = std::mem::take(&mut aof.buffer);
         aof.dbid = None;
         aof.noted_secs = 0;
         aof.is_open = true;
-        aof.is_opening = true;
+        aof.opening = Some(opening);
         self.orders.push_back(Order::OpenAof {
-            before: bytes,
+            before,
             path,
             truncate_to,
         });
@@ -292,8 +313,7 @@ impl Server {
         let aof = &mut self.aof;
         aof.sync = None;
         aof.is_open = false;
-        aof.is_opening = false;
-        aof.is_listed_next = false;
+        aof.opening = None;
         let before = std::mem::take(&mut aof.buffer);
         self.orders.push_back(Order::CloseAof { before });
     }
@@ -306,18 +326,19 @@ impl Server {
         }
     }
 
-    fn write_manifest(&mut self) {
+    fn write_manifest(&mut self) -> u64 {
         let ticket = self.next_ticket();
         self.aof.manifest_ticket = Some(ticket);
         let order = self.order_manifest(ticket, &self.aof.manifest);
         self.orders.push_back(order);
+        ticket
     }
 
     /// `appendonly` was set to yes while the server runs: the first base comes from the data as it is, or as it is
-    /// behind the transaction that runs.
-    pub fn start_aof(&mut self, in_exec: bool) {
+    /// behind the transaction that runs. Says whether that begins now; the client will be told how that went.
+    pub fn start_aof(&mut self, client: Option<Waiter>, in_exec: bool) -> bool {
         if self.aof.state != AofState::Off {
-            return;
+            return false;
         }
         self.aof.state = AofState::Starting;
         self.effects.listening = self.effects.listening.or(Targets::AOF);
@@ -333,14 +354,17 @@ impl Server {
             self.aof.is_scheduled = true;
             let text = "AOF was enabled but there is already another background operation. An AOF background was \
                         scheduled to start when possible.";
-            return self.log(LogLevel::Notice, text);
+            self.log(LogLevel::Notice, text);
+            return false;
         }
         if in_exec {
             self.aof.is_scheduled = true;
             let text = "AOF was enabled during a transaction. An AOF background was scheduled to start when possible.";
-            return self.log(LogLevel::Notice, text);
+            self.log(LogLevel::Notice, text);
+            return false;
         }
-        self.begin_rewrite();
+        self.begin_rewrite(client);
+        true
     }
 
     /// `appendonly` was set to no.
@@ -371,9 +395,7 @@ impl Server {
         };
         last.end_offset = Some(offset);
         // Nobody waits for it, and without it the next start goes by the length of the file.
-        let ticket = self.next_ticket();
-        let order = self.order_manifest(ticket, &self.aof.manifest);
-        self.orders.push_back(order);
+        self.write_manifest();
     }
 
     /// Goes on where the last file ends, whose length is known; says whether the manifest told the offset, which is not
@@ -406,9 +428,7 @@ impl Server {
         let had_end = self.resume_offset(bytes.2);
         let name = self.config.appendfilename.clone();
         let is_new = self.aof.manifest.files().next().is_none();
-        if is_new {
-            self.put_first_base(&name);
-        }
+        let base = is_new.then(|| self.put_first_base(&name));
         let last = self.aof.manifest.incremental.last().cloned();
         let (file, is_new_file) = match last {
             Some(file) => (file, false),
@@ -417,34 +437,27 @@ impl Server {
                 (self.aof.manifest.add_incremental(&name, offset), true)
             }
         };
-        if is_new_file {
-            let text = format!(
-                "Creating AOF incr file {} on server start",
-                file.name.escape_ascii()
-            );
-            self.log(LogLevel::Notice, text);
-        } else {
-            let text = format!(
-                "Opening AOF incr file {} on server start",
-                file.name.escape_ascii()
-            );
-            self.log(LogLevel::Notice, text);
-        }
+        let does = if is_new_file { "Creating" } else { "Opening" };
+        let shown = file.name.escape_ascii();
+        let line = format!("{does} AOF incr file {shown} on server start");
         self.aof.is_first = true;
-        self.aof.is_listed_next = is_new_file || had_end;
-        self.open_aof(&file.name, truncate_to);
+        let opening = Opening {
+            name: file.name,
+            line: Some(line),
+            is_listed_next: is_new_file || had_end,
+            listing: None,
+        };
+        match base {
+            Some(ticket) => self.aof.first_base = Some((ticket, opening)),
+            None => self.open_aof(opening, truncate_to),
+        }
         self.drop_history();
     }
 
-    /// A new append-only file begins with a base that holds nothing.
-    fn put_first_base(&mut self, name: &[u8]) {
+    /// A new append-only file begins with a base that holds nothing; returns the ticket of the order for it.
+    fn put_first_base(&mut self, name: &[u8]) -> u64 {
         let is_rdb = self.config.aof_use_rdb_preamble;
         let base = self.aof.manifest.next_base(name, is_rdb);
-        let text = format!(
-            "Creating AOF base file {} on server start",
-            base.name.escape_ascii()
-        );
-        self.log(LogLevel::Notice, text);
         let mut bytes = Vec::new();
         if is_rdb {
             rdb::put_start(
@@ -467,6 +480,7 @@ impl Server {
             bytes,
         });
         self.aof.manifest.replace_base(base, 0);
+        ticket
     }
 
     /// A tick's share: forcing the file to disk, rewrites that are due.
@@ -477,7 +491,9 @@ impl Server {
         for (flaw, _) in self.aof.flaws.clone() {
             match flaw {
                 Flaw::Write => self.orders.push_back(Order::RetryAof),
-                Flaw::Manifest => self.write_manifest(),
+                Flaw::Manifest => {
+                    self.write_manifest();
+                }
                 // The next attempt, a second later, or the rewrite's end tells.
                 Flaw::Sync | Flaw::Gap => {}
             }
@@ -514,7 +530,7 @@ impl Server {
             if growth >= i128::from(percentage) && self.may_retry_rewrite() {
                 let text = format!("Starting automatic rewriting of AOF on {growth}% growth");
                 self.log(LogLevel::Notice, text);
-                self.begin_rewrite();
+                self.begin_rewrite(None);
             }
         }
     }
@@ -545,21 +561,85 @@ impl Server {
         }
         if self.aof.manifest_ticket == Some(ticket) {
             self.aof.manifest_ticket = None;
+            let opening = &mut self.aof.opening;
+            let opened = opening.take_if(|opening| opening.listing == Some(ticket));
             match outcome {
                 Ok(_) => {
                     self.mend_aof(Flaw::Manifest);
-                    self.aof_has_started();
+                    if let Some(opened) = opened {
+                        self.aof_is_open(opened);
+                    }
                 }
-                // The shell has said more in the log.
-                Err(why) if self.aof.is_open => {
-                    let text = format!("Error writing the AOF manifest file: {why}");
-                    self.fail_aof(Flaw::Manifest, why, &text);
+                Err(why) => {
+                    self.tell_no_manifest(why);
+                    let (_, why) = FileStep::split(why);
+                    if opened.is_some() && !self.aof.is_first {
+                        self.give_up_switch();
+                        self.go_back();
+                    } else if self.aof.is_open {
+                        self.fail_aof(Flaw::Manifest, why, "");
+                    }
                 }
-                Err(_) => {}
             }
             return true;
         }
-        self.settle_finishing(ticket, outcome)
+        self.settle_first_base(ticket, outcome)
+            || self.settle_folder(ticket, outcome)
+            || self.settle_finishing(ticket, outcome)
+    }
+
+    /// Takes an answer of the shell, if it concerns a first base. Without one the server does not start: the manifest
+    /// would list what is not there.
+    fn settle_first_base(&mut self, ticket: u64, outcome: &Outcome) -> bool {
+        let first_base = &mut self.aof.first_base;
+        let Some((_, opening)) = first_base.take_if(|(of, _)| *of == ticket) else {
+            return false;
+        };
+        match outcome {
+            Ok(_) => {
+                let base = self.aof.manifest.base.as_ref();
+                let name = base.map_or(&b""[..], |base| &base.name).escape_ascii();
+                let text = format!("Creating AOF base file {name} on server start");
+                self.log(LogLevel::Notice, text);
+                self.open_aof(opening, None);
+            }
+            Err(why) => {
+                let line = match FileStep::split(why) {
+                    (FileStep::Folder, why) => {
+                        self.tell_no_folder(why);
+                        String::new()
+                    }
+                    (FileStep::Rename, why) => format!(
+                        "Error moving temp append only file on the final destination: {why}"
+                    ),
+                    (_, why) => format!("Write error writing append only file on disk: {why}"),
+                };
+                if !line.is_empty() {
+                    self.log(LogLevel::Warning, line);
+                }
+                self.aof.is_lost = true;
+                self.orders.push_back(Order::Exit { code: 1 });
+            }
+        }
+        true
+    }
+
+    /// Says why the manifest was not written.
+    pub(super) fn tell_no_manifest(&mut self, why: &str) {
+        let name = [&self.config.appendfilename[..], b".manifest"].concat();
+        let name = name.escape_ascii();
+        let line = match FileStep::split(why) {
+            (FileStep::Folder, why) => return self.tell_no_folder(why),
+            (FileStep::Open, why) => format!("Can't open the AOF manifest file temp-{name}: {why}"),
+            (FileStep::Write | FileStep::ShortWrite, why) => {
+                format!("Error trying to write the temporary AOF manifest file temp-{name}: {why}")
+            }
+            (FileStep::Sync, why) => format!("Fail to fsync the temp AOF file temp-{name}: {why}."),
+            (FileStep::Rename, why) => format!(
+                "Error trying to rename the temporary AOF manifest file temp-{name} into {name}: {why}"
+            ),
+        };
+        self.log(LogLevel::Warning, line);
     }
 
     /// What the shell says about writing: an error, that it works again, or up to where everything is on disk.
@@ -581,7 +661,7 @@ impl Server {
                 let (step, why) = FileStep::split(why);
                 let is_always = self.config.appendfsync == Appendfsync::Always;
                 match step {
-                    FileStep::Open => self.not_opened_aof(why),
+                    FileStep::Folder | FileStep::Open => self.not_opened_aof(step, why),
                     FileStep::Sync if is_always => {
                         let text = format!(
                             "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {why}. Exiting..."
@@ -609,37 +689,80 @@ impl Server {
 
     /// From here on everything goes to the file that was to be opened.
     fn opened_aof(&mut self, has_gap: bool) {
-        self.aof.is_opening = false;
         if has_gap && self.aof.is_open {
             let write = self.aof.flaws.iter().find(|(of, _)| *of == Flaw::Write);
             let why = write.map_or_else(String::new, |(_, why)| why.clone());
             let text = "The AOF lacks what could not be written, until it is written anew";
             self.fail_aof(Flaw::Gap, &why, text);
         }
-        match std::mem::take(&mut self.aof.is_listed_next) {
-            true => self.write_manifest(),
-            false => self.aof_has_started(),
+        let Some(mut opening) = self.aof.opening.take() else {
+            return; // appending was switched off meanwhile
+        };
+        // Before the manifest lists it, nothing goes there.
+        if opening.is_listed_next {
+            opening.listing = Some(self.write_manifest());
+            self.aof.opening = Some(opening);
+        } else {
+            self.aof_is_open(opening);
         }
     }
 
-    /// When the server starts, this is what it has waited for.
-    fn aof_has_started(&mut self) {
+    /// The file that is appended to is there. When the server starts, or a rewrite begins, this is what it has waited
+    /// for.
+    fn aof_is_open(&mut self, opening: Opening) {
+        if let Some(line) = opening.line {
+            self.log(LogLevel::Notice, line);
+        }
         if std::mem::take(&mut self.aof.is_first) {
             self.orders.push_back(Order::Ready);
         }
+        self.rewrite_has_begun();
+    }
+
+    /// The file that was opened cannot be listed: the one before, which was let go of, is opened again.
+    fn go_back(&mut self) {
+        let Some(last) = self.aof.manifest.incremental.last() else {
+            return;
+        };
+        // What is in the buffer stays there: nothing of it was given to the file that is of no use.
+        let opening = Opening {
+            name: last.name.clone(),
+            line: None,
+            is_listed_next: false,
+            listing: None,
+        };
+        self.order_aof(opening, Vec::new(), None);
     }
 
     /// The file that was to be opened could not be: everything goes on in the one before, if there is one.
-    fn not_opened_aof(&mut self, why: &str) {
-        let text = format!("Can't open the append-only file: {why}");
-        self.log(LogLevel::Warning, text);
-        self.aof.is_opening = false;
-        self.aof.is_listed_next = false;
+    fn not_opened_aof(&mut self, step: FileStep, why: &str) {
+        let name = self.aof.opening.take().map(|opening| opening.name);
+        match step {
+            FileStep::Folder => self.tell_no_folder(why),
+            _ => {
+                let name = name.unwrap_or_default();
+                let text = format!(
+                    "Can't open the append-only file {}: {why}",
+                    name.escape_ascii()
+                );
+                self.log(LogLevel::Warning, text);
+            }
+        }
         if self.aof.is_first {
             self.aof.is_lost = true;
             return self.orders.push_back(Order::Exit { code: 1 });
         }
+        if self.aof.beginning.is_none() {
+            // What was to be opened again was not: the file that is there is not listed.
+            let text = "The AOF lacks what is changed from here on, until it is written anew";
+            self.aof.is_scheduled = true;
+            return self.fail_aof(Flaw::Gap, why, text);
+        }
         self.give_up_switch();
+        // Any that was ordered meanwhile lists what is not there.
+        if self.aof.manifest_ticket.is_some() {
+            self.write_manifest();
+        }
     }
 
     /// Something is wrong with the file. Nothing is changed any more until it is mended; but a server that has just

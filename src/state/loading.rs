@@ -12,6 +12,7 @@ mod parts;
 use crate::border::{LogLevel, Order, Outcome};
 use crate::keyspace::entry::Entry;
 use crate::persist::aof::Commands;
+use crate::persist::manifest::Manifest;
 use crate::persist::rdb::{self, Decoder};
 use crate::persist::value::Limits;
 use crate::state::persistence::{Answer, Restraint};
@@ -48,8 +49,12 @@ enum Stage {
     Manifest(Vec<u8>),
     /// There is no manifest: perhaps an append-only file of one part, as servers before 7.0 had it.
     Old,
+    /// The manifest is written that lists such a file as a base.
+    Listing(Manifest),
     /// The base is not in its folder; perhaps a move of it was interrupted.
     Moved,
+    /// It is being moved there.
+    Moving,
     /// A part of an append-only file, which may begin with a snapshot.
     Head,
     Rdb(Box<Decoder>),
@@ -121,6 +126,9 @@ impl Server {
         self.expire_paused = true;
         // Without an append-only file it is read as well: one that is begun later must not take names that are in use.
         let reads_manifest = is_aof || then == Then::Start;
+        if is_aof && then == Then::Start {
+            self.make_aof_folder();
+        }
         let mut loading = Box::new(Loading {
             started: self.now,
             then,
@@ -219,6 +227,8 @@ impl Server {
                 }
                 return self.ask_next_chunk();
             }
+            // Nothing is read while these wait for the shell.
+            Stage::Listing(_) | Stage::Moving => return,
             Stage::Old => return self.upgrade_aof(),
             Stage::Moved => return self.move_base(),
             Stage::Head if rdb::is_rdb(bytes) => {
@@ -228,6 +238,13 @@ impl Server {
                 ));
                 decoder.push(bytes, beyond);
                 loading.stage = Stage::Rdb(decoder);
+                let aof = loading.aof.as_ref();
+                let is_old = aof.is_some_and(|aof| aof.name == self.config.appendfilename);
+                let text = match is_old {
+                    true => "Reading RDB preamble from AOF file...",
+                    false => "Reading RDB base file on AOF loading...",
+                };
+                self.log(LogLevel::Notice, text);
             }
             Stage::Head => {
                 let commands = Commands::new(0, bytes.to_vec(), beyond);
@@ -316,11 +333,10 @@ impl Server {
             let rest = decoder.into_rest();
             let beyond = loading.file_bytes.saturating_sub(pos + rest.len() as u64);
             loading.stage = Stage::Commands(Box::new(Commands::new(pos, rest, beyond)));
-            let text = "Reading the remaining AOF tail...";
-            if beyond > 0 || loading.file_bytes > pos {
-                self.log(LogLevel::Notice, text);
-            }
             self.note_keys(&loading);
+            if beyond > 0 || loading.file_bytes > pos {
+                self.log(LogLevel::Notice, "Reading the remaining AOF tail...");
+            }
             self.persistence.loading = Some(loading);
             return self.advance_loading(run);
         }
@@ -357,7 +373,7 @@ impl Server {
                     self.log(LogLevel::Notice, text);
                 }
             }
-            Some(aof) if aof.manifest.files().next().is_some() => {
+            Some(aof) if loading.then == Then::Start && aof.manifest.files().next().is_some() => {
                 let text = format!("DB loaded from append only file: {secs:.3} seconds");
                 self.log(LogLevel::Notice, text);
             }
@@ -397,8 +413,8 @@ impl Server {
         }
     }
 
-    /// The shell cannot read the file; says whether it is one that is being loaded.
-    pub fn fail_loading(&mut self, ticket: u64, outcome: &Outcome) -> bool {
+    /// The shell cannot read the file, or has done what comes before; says whether it is one that is being loaded.
+    pub fn settle_loading(&mut self, ticket: u64, outcome: &Outcome) -> bool {
         let waited = self
             .persistence
             .loading
@@ -407,8 +423,32 @@ impl Server {
         if waited != Some(Some(ticket)) {
             return false;
         }
-        if let (Some(loading), Err(why)) = (self.persistence.loading.take(), outcome) {
-            self.loading_failed(&loading, why);
+        let Some(mut loading) = self.persistence.loading.take() else {
+            return true;
+        };
+        loading.ticket = None;
+        match (std::mem::replace(&mut loading.stage, Stage::Head), outcome) {
+            (Stage::Listing(manifest), Ok(_)) => self.listed_old(loading, manifest),
+            (Stage::Listing(_), Err(why)) => {
+                self.tell_no_manifest(why);
+                self.loading_failed(&loading, why);
+            }
+            (Stage::Moving, Ok(_)) => self.moved_old(loading),
+            (Stage::Moving, Err(why)) => {
+                let name = self.config.appendfilename.escape_ascii();
+                let folder = self.config.appenddirname.escape_ascii();
+                let text = format!(
+                    "Error trying to move the old AOF file {name} into dir {folder}: {why}"
+                );
+                self.log(LogLevel::Warning, text);
+                self.loading_failed(&loading, why);
+            }
+            (stage, Err(why)) => {
+                loading.stage = stage;
+                self.loading_failed(&loading, why);
+            }
+            // What is read comes in chunks.
+            (_, Ok(_)) => {}
         }
         true
     }
@@ -467,14 +507,16 @@ impl Server {
                         return self.resume_aof(aof.manifest, bytes, aof.truncate_to);
                     }
                     // It was switched on meanwhile.
-                    None if self.config.appendonly => self.start_aof(false),
+                    None if self.config.appendonly => {
+                        self.start_aof(None, false);
+                    }
                     _ => {}
                 }
                 self.orders.push_back(Order::Ready);
             }
             Then::Reload(waiter) => {
                 if result.is_ok() {
-                    self.log(LogLevel::Warning, "DB reloaded by DEBUG RELOAD");
+                    self.log(LogLevel::Notice, "DB reloaded by DEBUG RELOAD");
                 }
                 let answer = result.map_or_else(Answer::Error, |()| Answer::Ok);
                 self.persistence.answers.push((waiter, answer));
@@ -483,7 +525,7 @@ impl Server {
                 if result.is_ok() {
                     self.effects.dirty = 0;
                     let text = "Append Only File loaded by DEBUG LOADAOF";
-                    self.log(LogLevel::Warning, text);
+                    self.log(LogLevel::Notice, text);
                 }
                 let answer = result.map_or_else(Answer::Error, |()| Answer::Ok);
                 self.persistence.answers.push((waiter, answer));

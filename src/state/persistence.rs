@@ -30,6 +30,8 @@ pub enum Answer {
     /// Nothing: its script goes on.
     GoOn,
     Error(CommandError),
+    /// What it waited for has gone like this, and what was put off goes on.
+    Outcome(Outcome),
     /// Whether what it did is on the disk here (WAITAOF); replicas have none of it.
     Synced {
         local: u64,
@@ -219,7 +221,7 @@ impl Server {
     pub fn settle_file(&mut self, ticket: u64, outcome: &Outcome) -> bool {
         if self.settle_aof(ticket, outcome)
             || self.settle_emptied(ticket, outcome)
-            || self.fail_loading(ticket, outcome)
+            || self.settle_loading(ticket, outcome)
         {
             return true;
         }
@@ -274,7 +276,7 @@ impl Server {
         let path = self.config.dbfilename.escape_ascii();
         let dir = self.config.dir.escape_ascii();
         match FileStep::split(why) {
-            (FileStep::Open, why) => format!(
+            (FileStep::Folder | FileStep::Open, why) => format!(
                 "Failed opening the temp RDB file {temp} (in server root dir {dir}) for saving: {why}"
             ),
             (FileStep::Write | FileStep::ShortWrite, why) => {

@@ -66,6 +66,8 @@ pub enum Continuation {
     AclLoad,
     /// ACL SAVE has written the file.
     AclSave,
+    /// BGREWRITEAOF has a place for what comes behind the base.
+    Rewrite,
 }
 
 /// A change of the configuration on its way to take effect.
@@ -79,6 +81,8 @@ pub struct ConfigChange {
     pub to_apply: Vec<&'static str>,
     /// Those it has applied.
     pub applied: Vec<&'static str>,
+    /// They were set within a transaction.
+    pub in_exec: bool,
 }
 
 /// Who waits for an answer of the shell, and for which.
@@ -333,6 +337,12 @@ impl Server {
         then: Continuation,
         order: impl FnOnce(u64) -> Order,
     ) {
+        let ticket = self.await_shell((conn, client_id), then);
+        self.orders.push_back(order(ticket));
+    }
+
+    /// A client waits for what the shell does; returns the ticket for an order about it.
+    pub fn await_shell(&mut self, (conn, client_id): (ConnId, u64), then: Continuation) -> u64 {
         let ticket = self.next_ticket();
         self.awaiting.push(Awaiting {
             ticket,
@@ -340,7 +350,7 @@ impl Server {
             client_id,
             then,
         });
-        self.orders.push_back(order(ticket));
+        ticket
     }
 
     /// A number for an order; nobody needs to wait for its answer.

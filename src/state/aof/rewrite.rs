@@ -5,11 +5,18 @@
 //! the other, so that the manifest never lists what is not there: the incremental file gets its name, then the new
 //! manifest is written, and only then are the old files removed.
 
-use super::{AofState, FAILURES_MAX, Flaw, RETRY_MINUTES_MAX};
+use super::{AofState, FAILURES_MAX, Flaw, Opening, RETRY_MINUTES_MAX};
 use crate::border::{FileStep, LogLevel, Order, Outcome};
 use crate::persist::manifest::{AofFile, Manifest};
+use crate::state::persistence::Answer;
 use crate::state::server::Server;
-use crate::state::snapshot::{Ended, Purpose, Snapshot};
+use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
+
+/// A rewrite before it runs: what comes behind its base needs a place first. Nobody is told of it until there is one.
+pub(super) struct Beginning {
+    /// Who asked for it, and waits to hear whether it runs.
+    client: Option<Waiter>,
+}
 
 /// A rewrite whose base is whole, on its way into the manifest.
 pub(super) struct Finishing {
@@ -31,29 +38,23 @@ impl Server {
             || self.aof.finishing.is_some()
     }
 
-    /// Begins a rewrite. There must be no snapshot.
-    pub fn begin_rewrite(&mut self) {
-        self.aof.is_scheduled = false;
+    /// Begins a rewrite, and tells the client how that went. There must be no snapshot.
+    pub fn begin_rewrite(&mut self, client: Option<Waiter>) {
+        self.aof.beginning = Some(Beginning { client });
         let base = self.aof.manifest.next_base(
             &self.config.appendfilename,
             self.config.aof_use_rdb_preamble,
         );
         let target = self.aof_path(&base.name);
         self.aof.new_base = Some(base);
-        self.stats.snapshots += 1;
         self.begin_snapshot(Purpose::AofBase, &target, None);
-        let text = format!(
-            "Background append only file rewriting started by pid {}",
-            self.process.pid
-        );
-        self.log(LogLevel::Notice, text);
     }
 
     /// The moment that the new base shows: what comes behind it goes to a new file.
     pub fn switch_aof(&mut self) {
         self.aof.since_rewrite = 0;
         let name = match self.aof.state {
-            AofState::Off => return,
+            AofState::Off => return self.make_aof_folder(),
             AofState::Starting => self.temporary_name(),
             AofState::On => {
                 let name = self.config.appendfilename.clone();
@@ -61,26 +62,96 @@ impl Server {
                 self.aof.manifest.add_incremental(&name, offset).name
             }
         };
-        let text = format!(
-            "Creating AOF incr file {} on background rewrite",
-            name.escape_ascii()
-        );
-        self.log(LogLevel::Notice, text);
-        self.open_aof(&name, Some(0));
         self.aof.has_temporary = self.aof.state == AofState::Starting;
         self.aof.temporary_offset = self.aof.repl_offset;
-        self.aof.is_listed_next = self.aof.state == AofState::On;
+        let shown = name.escape_ascii();
+        let line = format!("Creating AOF incr file {shown} on background rewrite");
+        let opening = Opening {
+            name,
+            line: Some(line),
+            is_listed_next: self.aof.state == AofState::On,
+            listing: None,
+        };
+        self.open_aof(opening, Some(0));
     }
 
-    /// The file for what comes behind the new base could not be opened: there is no use in a base.
+    /// There is a place for what comes behind the new base.
+    pub(super) fn rewrite_has_begun(&mut self) {
+        let Some(beginning) = self.aof.beginning.take() else {
+            return;
+        };
+        let text = format!(
+            "Background append only file rewriting started by pid {}",
+            self.process.pid
+        );
+        self.log(LogLevel::Notice, text);
+        self.aof.is_scheduled = false;
+        self.aof.rewrites += 1;
+        self.stats.snapshots += 1;
+        self.tell_beginning(beginning.client, Ok(Vec::new()));
+    }
+
+    /// There is no place for what comes behind the new base, so there is no use in a base. The log has been told why.
+    fn rewrite_has_not_begun(&mut self) {
+        let client = self.aof.beginning.take().and_then(|at| at.client);
+        self.aof.new_base = None;
+        self.aof.last_rewrite_ok = false;
+        self.abort_snapshot();
+        if std::mem::take(&mut self.aof.has_temporary) {
+            self.close_aof();
+        }
+        self.tell_beginning(client, Err(String::new()));
+        self.save_queued();
+    }
+
+    fn tell_beginning(&mut self, client: Option<Waiter>, outcome: Outcome) {
+        if let Some(client) = client {
+            let answer = Answer::Outcome(outcome);
+            self.persistence.answers.push((client, answer));
+        }
+    }
+
+    /// Has the folder of the files made.
+    pub fn make_aof_folder(&mut self) {
+        let ticket = self.next_ticket();
+        self.aof.folder = Some(ticket);
+        let path = self.config.appenddirname.clone();
+        self.orders.push_back(Order::MakeFolder { ticket, path });
+    }
+
+    /// Takes an answer of the shell, if it concerns the folder. Without one no rewrite begins, and no server starts.
+    pub(super) fn settle_folder(&mut self, ticket: u64, outcome: &Outcome) -> bool {
+        if self.aof.folder.take_if(|of| *of == ticket).is_none() {
+            return false;
+        }
+        let is_starting = self.persistence.loading.is_some();
+        match outcome {
+            Ok(_) if is_starting => {}
+            Ok(_) => self.rewrite_has_begun(),
+            Err(why) => {
+                self.tell_no_folder(why);
+                match is_starting {
+                    true => self.orders.push_back(Order::Exit { code: 1 }),
+                    false => self.rewrite_has_not_begun(),
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn tell_no_folder(&mut self, why: &str) {
+        let name = self.config.appenddirname.escape_ascii();
+        let text = format!("Can't open or create append-only dir {name}: {why}");
+        self.log(LogLevel::Warning, text);
+    }
+
+    /// The file for what comes behind the new base could not be opened, or not be listed: everything goes on in the one
+    /// before, if there is one.
     pub(super) fn give_up_switch(&mut self) {
         if !self.aof.has_temporary {
             self.aof.manifest.drop_incremental();
         }
-        if self.aof.new_base.take().is_some() {
-            self.abort_snapshot();
-            self.rewrite_failed();
-        }
+        self.rewrite_has_not_begun();
     }
 
     fn temporary_name(&self) -> Vec<u8> {
@@ -177,8 +248,9 @@ impl Server {
                 self.rewrite_failed();
             }
             (None, Ok(_)) => self.rewrite_succeeded(at),
-            // The shell has said why in the log. The files that the manifest on disk lists are all there still.
-            (None, Err(_)) => {
+            // The files that the manifest on disk lists are all there still.
+            (None, Err(why)) => {
+                self.tell_no_manifest(why);
                 if at.starts {
                     self.aof.has_temporary = true;
                 }
@@ -193,7 +265,6 @@ impl Server {
         aof.manifest = at.manifest;
         aof.base_bytes = at.base_bytes;
         aof.current_bytes = at.base_bytes;
-        aof.rewrites += 1;
         aof.last_rewrite_ok = true;
         aof.failures = 0;
         if at.starts {
@@ -244,6 +315,10 @@ impl Server {
             self.log(LogLevel::Notice, text);
             self.abort_snapshot();
             self.aof.new_base = None;
+            // If it does not run yet, it could have.
+            if let Some(beginning) = self.aof.beginning.take() {
+                self.tell_beginning(beginning.client, Ok(Vec::new()));
+            }
             self.drop_temporary();
             self.aof.is_scheduled |= self.aof.state == AofState::Starting;
         }
@@ -278,7 +353,7 @@ impl Server {
             && !self.is_rewriting()
             && self.may_retry_rewrite()
         {
-            self.begin_rewrite();
+            self.begin_rewrite(None);
         }
     }
 

@@ -95,47 +95,60 @@ impl Server {
         self.persistence.loading = Some(loading);
     }
 
-    /// There is an append-only file of one part: it becomes the base of one of several.
+    /// There is an append-only file of one part: it becomes the base of one of several. A server that stops in the
+    /// middle of this finds it in either place.
     pub(super) fn upgrade_aof(&mut self) {
         let Some(mut loading) = self.persistence.loading.take() else {
             return;
         };
-        let name = self.config.appendfilename.clone();
-        let manifest = Manifest::upgrade(&name);
+        let manifest = Manifest::upgrade(&self.config.appendfilename);
         let (ticket, path) = (self.next_ticket(), self.manifest_path());
         self.orders.push_back(Order::WriteWhole {
             ticket,
             path,
             bytes: manifest.to_text(),
         });
-        self.rename_old(&name);
-        self.begin_parts(&mut loading, manifest);
-        self.next_part(loading);
+        loading.ticket = Some(ticket);
+        loading.stage = Stage::Listing(manifest);
+        self.persistence.loading = Some(loading);
     }
 
-    fn rename_old(&mut self, name: &[u8]) {
-        let ticket = self.next_ticket();
-        let to = self.aof_path(name);
-        self.orders.push_back(Order::Rename {
-            ticket,
-            from: name.to_vec(),
-            to,
-        });
-        let text = format!(
-            "Successfully migrated an old-style AOF configuration ({}) into the AOF directory ({}).",
-            name.escape_ascii(),
-            self.config.appenddirname.escape_ascii()
-        );
-        self.log(LogLevel::Notice, text);
+    /// The manifest lists it.
+    pub(super) fn listed_old(&mut self, mut loading: Box<Loading>, manifest: Manifest) {
+        self.begin_parts(&mut loading, manifest);
+        // It is read when it is moved.
+        if let Some(aof) = &mut loading.aof {
+            aof.left.pop();
+        }
+        self.order_move(loading);
     }
 
     /// The base is where servers before 7.0 had it.
     pub(super) fn move_base(&mut self) {
-        let Some(mut loading) = self.persistence.loading.take() else {
-            return;
-        };
+        if let Some(loading) = self.persistence.loading.take() {
+            self.order_move(loading);
+        }
+    }
+
+    fn order_move(&mut self, mut loading: Box<Loading>) {
+        let ticket = self.next_ticket();
+        let from = self.config.appendfilename.clone();
+        let to = self.aof_path(&from);
+        self.orders.push_back(Order::Rename { ticket, from, to });
+        loading.ticket = Some(ticket);
+        loading.stage = Stage::Moving;
+        self.persistence.loading = Some(loading);
+    }
+
+    /// The base is in its folder now.
+    pub(super) fn moved_old(&mut self, mut loading: Box<Loading>) {
         let name = self.config.appendfilename.clone();
-        self.rename_old(&name);
+        let text = format!(
+            "Successfully migrated an old-style AOF file ({}) into the AOF directory ({}).",
+            name.escape_ascii(),
+            self.config.appenddirname.escape_ascii()
+        );
+        self.log(LogLevel::Notice, text);
         if let Some(aof) = &mut loading.aof {
             aof.left.push(name);
         }

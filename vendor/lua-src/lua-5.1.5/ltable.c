@@ -105,10 +105,11 @@ static Node *mainposition (const Table *t, const TValue *key) {
       return hashstr(t, rawtsvalue(key));
     case LUA_TBOOLEAN:
       return hashboolean(t, bvalue(key));
-    case LUA_TLIGHTUSERDATA:
-      return hashpointer(t, pvalue(key));
     /* Retrace: by number, not by address, so that `next' has the same order in
-       every run */
+       every run, and the collector goes through tables in the same order. What
+       has no number is one of the few keys of the host: they share a place. */
+    case LUA_TLIGHTUSERDATA:
+      return gnode(t, 0);
     case LUA_TTABLE:
       return hashmod(t, hvalue(key)->serial);
     case LUA_TFUNCTION:
