@@ -692,6 +692,54 @@ mod tests {
     }
 
     #[test]
+    fn what_is_changed_before_a_new_file_is_open_goes_there() {
+        let boot = Boot {
+            config: Config {
+                appendonly: true,
+                ..Config::default()
+            },
+            ..Boot::default()
+        };
+        let mut engine = Engine::new(boot).expect("no command is renamed");
+        engine.handle_start();
+        let conn = engine.handle_accept(local_peer());
+        let set = |engine: &mut Engine, key: &str| {
+            let bytes = format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n$1\r\n1\r\n");
+            let bytes = bytes.as_bytes();
+            engine.handle(&Input::Read { conn, bytes });
+        };
+        let mut files = 0;
+        while let Some(order) = engine.poll_order() {
+            match order {
+                Order::ReadFile { ticket, .. } => {
+                    engine.handle_chunk(ticket, None, &[]);
+                    set(&mut engine, "a");
+                }
+                Order::WriteWhole { ticket, .. } => {
+                    set(&mut engine, "b");
+                    assert_eq!(engine.take_aof_batch(), None, "there is no file yet");
+                    engine.handle_done(ticket, Ok(Vec::new()));
+                }
+                Order::OpenAof { before, .. } => {
+                    assert_eq!(before, b"", "there was no file before");
+                    engine.handle_done(WRITE_TICKET, Ok(OPENED.to_vec()));
+                    files += 1;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(files, 1);
+        let bytes = engine.take_aof_batch().expect("what was changed").bytes;
+        let text = String::from_utf8(bytes).expect("plain");
+        let words = text
+            .split("\r\n")
+            .filter(|word| !word.starts_with(['*', '$']));
+        // One b comes with the base, one with the manifest.
+        let words: Vec<&str> = words.collect();
+        assert_eq!(words.join(" "), "SELECT 0 SET a 1 SET b 1 SET b 1 ");
+    }
+
+    #[test]
     fn a_file_that_is_not_forced_to_disk_refuses_writes_until_it_is() {
         let boot = Boot {
             config: Config {

@@ -189,7 +189,7 @@ impl Aof {
 
     /// Whether the next bytes are for a file that is still to be opened.
     pub fn is_opening(&self) -> bool {
-        self.opening.is_some()
+        self.opening.is_some() || self.first_base.is_some()
     }
 
     /// A new turn begins.
@@ -291,14 +291,14 @@ impl Server {
     /// before.
     fn open_aof(&mut self, opening: Opening, truncate_to: Option<u64>) {
         let before = std::mem::take(&mut self.aof.buffer);
+        self.aof.dbid = None;
+        self.aof.noted_secs = 0;
         self.order_aof(opening, before, truncate_to);
     }
 
     fn order_aof(&mut self, opening: Opening, before: Vec<u8>, truncate_to: Option<u64>) {
         let path = self.aof_path(&opening.name);
         let aof = &mut self.aof;
-        aof.dbid = None;
-        aof.noted_secs = 0;
         aof.is_open = true;
         aof.opening = Some(opening);
         self.orders.push_back(Order::OpenAof {
@@ -314,6 +314,7 @@ impl Server {
         aof.sync = None;
         aof.is_open = false;
         aof.opening = None;
+        aof.first_base = None;
         let before = std::mem::take(&mut aof.buffer);
         self.orders.push_back(Order::CloseAof { before });
     }
@@ -448,7 +449,11 @@ impl Server {
             listing: None,
         };
         match base {
-            Some(ticket) => self.aof.first_base = Some((ticket, opening)),
+            Some(ticket) => {
+                self.aof.first_base = Some((ticket, opening));
+                // What clients change from now on is kept for the file.
+                self.aof.is_open = true;
+            }
             None => self.open_aof(opening, truncate_to),
         }
         self.drop_history();
@@ -601,7 +606,7 @@ impl Server {
                 let name = base.map_or(&b""[..], |base| &base.name).escape_ascii();
                 let text = format!("Creating AOF base file {name} on server start");
                 self.log(LogLevel::Notice, text);
-                self.open_aof(opening, None);
+                self.order_aof(opening, Vec::new(), None);
             }
             Err(why) => {
                 let line = match FileStep::split(why) {
