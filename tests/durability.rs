@@ -19,8 +19,8 @@ use std::process::Command;
 use support::durable::{copy_aof, info, loaded, log_of_refusal, wait_for_rewrite, wait_for_save};
 use support::grammar::{Words, generated, rules};
 use support::{
-    Address, Client, RETRACE, Rng, Server, Value, oracle_program, oracle_server, request, seed,
-    wait_for,
+    Client, RETRACE, Rng, Server, Value, oracle_program, oracle_server, real_server_in, request,
+    seed, wait_for,
 };
 
 const QUIET: &[&str] = &["--save", "", "--enable-debug-command", "yes"];
@@ -239,62 +239,32 @@ fn a_snapshot_shows_one_moment_whatever_happens_meanwhile() {
     }
 }
 
-/// A real server, or Valkey, in a folder that may hold files.
-fn real_server(
-    program: &str,
-    files: &[(&str, &Path)],
-) -> Option<(std::process::Child, Client, tempfile::TempDir)> {
+/// A real server, or Valkey, that has loaded these files.
+fn real_server(program: &str, files: &[(&str, &Path)]) -> Option<(Server, Client)> {
     let dir = tempfile::tempdir().expect("a folder");
     for (name, path) in files {
         fs::copy(path, dir.path().join(name)).expect("a file");
     }
-    real_server_with(program, Some(dir), &[])
+    real_server_with(program, dir, &[])
 }
 
-/// The same with more arguments.
+/// The same in a folder that holds them already, with more arguments.
 fn real_server_with(
     program: &str,
-    dir: Option<tempfile::TempDir>,
+    dir: tempfile::TempDir,
     args: &[&str],
-) -> Option<(std::process::Child, Client, tempfile::TempDir)> {
-    let program = oracle_program(program)?;
-    let dir = dir.unwrap_or_else(|| tempfile::tempdir().expect("a folder"));
-    let socket = dir.path().join("socket");
-    let log = fs::File::create(dir.path().join("log")).expect("a file");
-    let mut command = Command::new(&program);
-    if program.ends_with("valkey-server") {
-        command.args(["--rdb-version-check", "relaxed"]); // else it takes no file of Redis' newer versions
-    }
-    let child = command
-        .args([
-            "--port",
-            "0",
-            "--save",
-            "",
-            "--enable-debug-command",
-            "yes",
-            "--unixsocket",
-        ])
-        .arg(&socket)
-        .args(args)
-        .current_dir(dir.path())
-        .stdout(log)
-        .spawn()
-        .expect("the program starts");
-    let mut client = wait_for("the real server's socket", || {
-        Client::try_connect(&Address::Unix(socket.clone())).ok()
-    });
-    wait_for("the real server's data", || {
-        (info(&mut client, "loading") == "0").then_some(())
-    });
-    Some((child, client, dir))
+) -> Option<(Server, Client)> {
+    let args = [&["--enable-debug-command", "yes"], args].concat();
+    let server = real_server_in(program, dir, &args)?;
+    let client = loaded(&server);
+    Some((server, client))
 }
 
 #[test]
 fn files_cross_to_real_servers_and_back() {
     for program in ["redis-server", "valkey-server"] {
         let is_valkey = program == "valkey-server";
-        let Some((mut child, mut real, dir)) = real_server(program, &[]) else {
+        let Some((server, mut real)) = real_server(program, &[]) else {
             return;
         };
         fill(&mut real);
@@ -310,9 +280,7 @@ fn files_cross_to_real_servers_and_back() {
             without_deadlines(&mut real);
         }
         let want = digest(&mut real);
-        let _ = child.kill();
-        let _ = child.wait();
-        let ours = start_with(&[("dump.rdb", &dir.path().join("dump.rdb"))], QUIET);
+        let ours = start_with(&[("dump.rdb", &server.path("dump.rdb"))], QUIET);
         let mut client = loaded(&ours);
         if is_valkey {
             without_deadlines(&mut client);
@@ -320,12 +288,10 @@ fn files_cross_to_real_servers_and_back() {
         assert_eq!(digest(&mut client), want, "{program}'s file here");
         assert_eq!(client.run("SAVE").text(), "OK");
         let file = ours.path("dump.rdb");
-        let Some((mut child, mut real, _dir)) = real_server(program, &[("dump.rdb", &file)]) else {
+        let Some((_server, mut real)) = real_server(program, &[("dump.rdb", &file)]) else {
             return;
         };
         assert_eq!(digest(&mut real), want, "our file in {program}");
-        let _ = child.kill();
-        let _ = child.wait();
         if let Some(check) = oracle_program("redis-check-rdb") {
             let output = Command::new(check).arg(&file).output();
             let output = output.expect("it runs");
@@ -593,9 +559,9 @@ fn append_only_files_cross_to_real_servers_and_back() {
 }
 
 fn append_only_files_cross(program: &str) {
-    let Some((mut child, mut real, dir)) =
-        real_server_with(program, None, &["--appendonly", "yes"])
-    else {
+    let dir = tempfile::tempdir().expect("a folder");
+    let appending = &["--appendonly", "yes"];
+    let Some((server, mut real)) = real_server_with(program, dir, appending) else {
         return;
     };
     fill(&mut real);
@@ -608,9 +574,7 @@ fn append_only_files_cross(program: &str) {
     real.run("SET behind 1");
     real.run("INCR counter");
     let want = digest(&mut real);
-    let _ = child.kill();
-    let _ = child.wait();
-    let ours = Server::start_in(copy_aof(dir.path()), APPENDING);
+    let ours = Server::start_in(copy_aof(server.dir.path()), APPENDING);
     let mut client = loaded(&ours);
     assert_eq!(digest(&mut client), want, "{program}'s file here");
     client.run("INCR counter");
@@ -623,14 +587,10 @@ fn append_only_files_cross(program: &str) {
     client.run("EXEC");
     let want = digest(&mut client);
     let copy = copy_aof(ours.dir.path());
-    let Some((mut child, mut real, _dir)) =
-        real_server_with(program, Some(copy), &["--appendonly", "yes"])
-    else {
+    let Some((_server, mut real)) = real_server_with(program, copy, appending) else {
         return;
     };
     assert_eq!(digest(&mut real), want, "our file in {program}");
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 /// Files of old versions, with encodings that nobody writes any more.
@@ -646,13 +606,10 @@ fn old_files_load_as_in_a_real_server() {
         if !name.ends_with(".rdb") || name == "corrupt_ziplist.rdb" {
             continue;
         }
-        let Some((mut child, mut real, _dir)) = real_server("redis-server", &[("dump.rdb", &path)])
-        else {
+        let Some((_server, mut real)) = real_server("redis-server", &[("dump.rdb", &path)]) else {
             return;
         };
         let want = (digest(&mut real), real.run("DBSIZE").to_string());
-        let _ = child.kill();
-        let _ = child.wait();
         let ours = start_with(&[("dump.rdb", &path)], QUIET);
         let mut client = loaded(&ours);
         let got = (digest(&mut client), client.run("DBSIZE").to_string());
@@ -897,6 +854,60 @@ fn a_flush_comes_to_its_place_behind_what_another_client_saves() {
         fs::copy(server.path("dump.rdb"), dir.path().join("dump.rdb")).expect("a file");
         let next = Server::start_in(dir, &[]);
         assert_eq!(loaded(&next).run("DBSIZE").to_string(), "0");
+    }
+}
+
+/// What three clients are told when one saves, the second flushes and the third loads what is saved.
+fn reloaded_behind_a_flush(server: &Server, options: &str) -> Vec<String> {
+    let mut clients = [loaded(server), server.connect(), server.connect()];
+    let [one, two, three] = &mut clients;
+    let mut said = Vec::new();
+    for saves in [true, false] {
+        for key in 0..20 {
+            said.push(one.run(&format!("SET key:{key} 1")).to_string());
+        }
+        one.run("CONFIG SET rdb-key-save-delay 1000");
+        if saves {
+            one.send(b"SAVE\r\n");
+        }
+        two.send(b"FLUSHALL\r\n");
+        wait_for("the flush", || {
+            (three.run("DBSIZE") == Value::Int(0)).then_some(())
+        });
+        said.push(
+            three
+                .run(&format!("DEBUG RELOAD NOSAVE{options}"))
+                .to_string(),
+        );
+        said.push(three.run("DBSIZE").to_string());
+        if saves {
+            said.push(one.read().to_string());
+        }
+        said.push(two.read().to_string());
+        for client in [&mut *one, two, three] {
+            said.push(client.run("SET a 1").to_string());
+            client.run("CONFIG SET rdb-key-save-delay 0");
+            said.push(client.run("FLUSHALL").to_string());
+        }
+    }
+    said
+}
+
+/// The file of before was loaded where that of the flush was still on its way.
+#[test]
+fn what_another_client_flushes_is_on_disk_when_it_is_loaded_again() {
+    let args = &["--save", "3600 1000", "--enable-debug-command", "yes"];
+    for options in ["", " NOFLUSH", " NOFLUSH MERGE"] {
+        let said = reloaded_behind_a_flush(&Server::start(args), options);
+        assert!(
+            said.iter().all(|said| ["OK", "0"].contains(&&said[..])),
+            "{said:?}"
+        );
+        let Some(real) = oracle_server(&["--enable-debug-command", "yes"]) else {
+            return;
+        };
+        real.connect().call(&["CONFIG", "SET", "save", "3600 1000"]);
+        assert_eq!(said, reloaded_behind_a_flush(&real, options), "{options}");
     }
 }
 

@@ -296,7 +296,7 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ctx.server
             .save_for(Some(waiter), After::Reload { flushes, merges });
     } else {
-        ctx.server.reload(waiter, flushes, merges);
+        ctx.server.reload_saved(waiter, flushes, merges);
     }
     Ok(())
 }

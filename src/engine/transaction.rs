@@ -237,4 +237,65 @@ mod tests {
             "{last:?}"
         );
     }
+
+    #[test]
+    fn what_a_flush_saves_is_on_disk_before_it_is_loaded_again() {
+        for (request, failed, want) in [
+            ("DEBUG RELOAD NOSAVE\r\nPING\r\n", false, "+OK\r\n+PONG\r\n"),
+            ("DEBUG RELOAD NOSAVE\r\nPING\r\n", true, "+OK\r\n+PONG\r\n"),
+            (
+                "MULTI\r\nDEBUG RELOAD NOSAVE\r\nPING\r\nEXEC\r\n",
+                false,
+                "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+PONG\r\n",
+            ),
+        ] {
+            let mut bench = Bench::new(Config {
+                save: vec![SaveRule {
+                    seconds: 3600,
+                    changes: 1,
+                }],
+                enable_debug_command: crate::config::Guard::Yes,
+                ..Config::default()
+            });
+            let flushing = bench.conn;
+            bench.send(b"SET a 1\r\nFLUSHALL\r\n", 10);
+            let file = orders(&mut bench);
+            let Some(Order::EndFile { ticket, .. }) = file.last() else {
+                panic!("{file:?}");
+            };
+            bench.conn = bench.engine.handle_accept(Peer {
+                addr: "/s:0".into(),
+                local_addr: "/s:0".into(),
+                is_unix: true,
+                is_local: true,
+                fd: 6,
+            });
+            bench.send(request.as_bytes(), 10);
+            bench.engine.handle_time(UnixMicros(bench.now_us));
+            assert_eq!(orders(&mut bench), [], "the file is not there yet");
+            let outcome = match failed {
+                true => Err("write: no space".to_owned()),
+                false => Ok(b"100".to_vec()),
+            };
+            bench.engine.handle_done(*ticket, outcome);
+            bench.answer_wants(10);
+            let said = bench.engine.output_slice(flushing);
+            assert_eq!(said, Some(&b"+OK\r\n+OK\r\n"[..]));
+            let next = orders(&mut bench);
+            let [Order::ReadFile { ticket, .. }] = &next[..] else {
+                panic!("{next:?}");
+            };
+            // A file of nothing.
+            let bytes = b"REDIS0012\xff\0\0\0\0\0\0\0\0";
+            bench
+                .engine
+                .handle_chunk(*ticket, Some(bytes.len() as u64), bytes);
+            for _ in 0..2 {
+                bench.engine.handle_time(UnixMicros(bench.now_us));
+                bench.answer_wants(10);
+            }
+            let said = bench.engine.output_slice(bench.conn).unwrap_or_default();
+            assert_eq!(String::from_utf8_lossy(said), want);
+        }
+    }
 }

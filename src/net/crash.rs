@@ -47,14 +47,17 @@ pub fn attend() -> io::Result<()> {
             return trap::fault();
         }
         let text = info.to_string();
+        let is_shown = trap::is_shown_here();
         if !trap::reports() {
-            return server_log::urgent(&format!("Retrace stops: {text}"));
-        }
-        begin_report(&text);
-        if trap::is_shown_here() {
-            tell_stack(&trap::own_frames());
+            server_log::urgent(&format!("Retrace stops: {text}"));
         } else {
-            // Nobody waits for this thread, and what it leaves undone, somebody may wait for.
+            begin_report(&text);
+            if is_shown {
+                tell_stack(&trap::own_frames());
+            }
+        }
+        if !is_shown {
+            // Nobody tells the rest, and what this thread leaves undone, somebody may wait for.
             std::process::abort();
         }
     }));

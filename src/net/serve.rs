@@ -288,23 +288,8 @@ fn read_acl_file(loaded: &Loaded) -> Result<Option<Vec<u8>>, String> {
 
 impl Server {
     fn run(&mut self, supervisor: Supervised) -> i32 {
-        if let Some(path) = &self.port_file
-            && let Err(error) = disk::write_port_file(path, self.port)
-        {
-            warn!(
-                "Can't write the port file {}: {}",
-                path.display(),
-                plain(&error)
-            );
-            self.clean_up();
-            return 1;
-        }
-        let (port, names_port) = (self.port, self.names_port);
-        self.shell.set_on_ready(Box::new(move |listeners| {
-            say_ready(listeners, port, names_port, supervisor)
-        }));
         let ended = panic::catch_unwind(AssertUnwindSafe(|| {
-            trap::shown(self, |server| server.shell.run())
+            trap::shown(self, |server| server.serve_clients(supervisor))
         }));
         match ended {
             Ok(ended) => {
@@ -327,6 +312,25 @@ impl Server {
                 std::process::abort()
             }
         }
+    }
+
+    /// From telling where the port is to the end; the exit code.
+    fn serve_clients(&mut self, supervisor: Supervised) -> io::Result<i32> {
+        if let Some(path) = &self.port_file
+            && let Err(error) = disk::write_port_file(path, self.port)
+        {
+            warn!(
+                "Can't write the port file {}: {}",
+                path.display(),
+                plain(&error)
+            );
+            return Ok(1);
+        }
+        let (port, names_port) = (self.port, self.names_port);
+        self.shell.set_on_ready(Box::new(move |listeners| {
+            say_ready(listeners, port, names_port, supervisor)
+        }));
+        self.shell.run()
     }
 
     /// Brings what is left to its end, and removes what is not to be left behind.

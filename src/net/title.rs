@@ -92,8 +92,9 @@ fn text(config: &Config, config_file: Option<&str>) -> Vec<u8> {
 fn show(text: &[u8]) -> Result<(), String> {
     let map = memory_map(text).ok_or("its memory map cannot be read")?;
     // SAFETY: nothing is mapped or unmapped by this. All addresses are those that the kernel has, but for the command
-    // line's, which is memory of ours that stays until the kernel is told of another one. Where the heap ends may be a
-    // little short of where the kernel has it, within the same page.
+    // line's, which is memory of ours that stays until the kernel is told of another one. Where the heap ends is rounded
+    // up to its page, and is too low if another thread has made it grow since it was read. Then it cannot grow any more,
+    // for which who asks has to be prepared, and takes memory elsewhere.
     let set = unsafe { rustix::process::configure_virtual_memory_map(&map) };
     set.map_err(|error| error.to_string())
 }
@@ -114,7 +115,7 @@ fn memory_map(text: &[u8]) -> Option<rustix::process::PrctlMmMap> {
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let start_brk = field(47)?;
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let heap = maps.lines().find(|line| line.ends_with("[heap]"));
+    let heap = maps.lines().rfind(|line| line.ends_with("[heap]"));
     let heap_end = heap.and_then(|line| line.split_once(' ')?.0.split_once('-'));
     let brk = heap_end.and_then(|(_, end)| u64::from_str_radix(end, 16).ok());
     let address = text.as_ptr().addr() as u64;

@@ -49,7 +49,7 @@ const FATAL: [Signal; 5] = [
 /// Frames of a stack that are kept, from its top on.
 const FRAMES_MAX: usize = 128;
 
-/// How long a crash may wait for its report, in steps of a millisecond.
+/// How long a crash may wait for its report to begin, and for its end, in steps of a millisecond.
 const WAIT_MS: u32 = 10_000;
 
 /// A thread's room for handlers: also when its own stack is full, the stack's frames are to be found. What a thread has
@@ -338,11 +338,13 @@ fn have_told(signal: Signal, facts: &Facts) {
         // It is the look at the stack that has failed.
         send(&CRASH);
     }
-    for _ in 0..WAIT_MS {
-        if CRASH.state.load(SeqCst) == TOLD {
-            return;
+    // The watch may have an alarm to tell first, and then takes its time for the report.
+    for stage in [READ, TOLD] {
+        let mut left_ms = WAIT_MS;
+        while CRASH.state.load(SeqCst) < stage && left_ms > 0 {
+            pause();
+            left_ms -= 1;
         }
-        pause();
     }
 }
 

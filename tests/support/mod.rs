@@ -13,7 +13,9 @@
 pub mod durable;
 pub mod grammar;
 pub mod pair;
+pub mod picture;
 pub mod samples;
+pub mod variety;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -230,16 +232,23 @@ pub fn skipped(why: &str) {
 
 /// A real server to compare with, on a unix socket; none, loudly, where there is none to be had.
 pub fn oracle_server(args: &[&str]) -> Option<Server> {
-    let program = oracle_program("redis-server")?;
-    let dir = tempfile::tempdir().expect("a folder");
+    real_server_in("redis-server", tempfile::tempdir().expect("a folder"), args)
+}
+
+/// A real server of this program in a folder that may hold files already; it may still load them.
+pub fn real_server_in(program: &str, dir: TempDir, args: &[&str]) -> Option<Server> {
+    let path = oracle_program(program)?;
     let socket = dir.path().join("socket");
-    let mut command = Command::new(program);
+    let mut command = Command::new(path);
+    if program == "valkey-server" {
+        command.args(["--rdb-version-check", "relaxed"]); // else it takes no file of Redis' newer versions
+    }
     command.args(["--port", "0", "--save", "", "--unixsocket"]);
     command.arg(&socket).args(args);
     let mut child = spawn(command, dir.path());
     wait_for("the real server's socket", || {
         if let Some(status) = child.try_wait().expect("our child") {
-            panic!("the real server ended: {status}\n{}", log_of(dir.path()));
+            panic!("{program} ended: {status}\n{}", log_of(dir.path()));
         }
         UnixStream::connect(&socket).ok()
     });

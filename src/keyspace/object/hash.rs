@@ -632,7 +632,7 @@ fn as_deadline(item: Item<'_>) -> Option<i64> {
     (deadline != 0).then_some(deadline)
 }
 
-/// Adds a triple where its deadline belongs, behind those that have the same (invariant 2).
+/// Adds a triple where its deadline belongs, in front of those that have the same (invariant 2): the order shows.
 fn insert_by_deadline(list: &mut Listpack, field: &[u8], value: &[u8], deadline_ms: Option<i64>) {
     let mut before = None;
     if let Some(deadline) = deadline_ms {
@@ -641,7 +641,7 @@ fn insert_by_deadline(list: &mut Listpack, field: &[u8], value: &[u8], deadline_
             let Some(deadline_pos) = list.next(start).and_then(|value| list.next(value)) else {
                 break;
             };
-            if deadline_at(list, deadline_pos).is_none_or(|other| other > deadline) {
+            if deadline_at(list, deadline_pos).is_none_or(|other| other >= deadline) {
                 before = Some(start);
                 break;
             }
@@ -854,11 +854,35 @@ mod tests {
         let order = |hash: &Hash| -> Vec<u8> {
             hash.iter().flat_map(|(field, _)| field.to_vec()).collect()
         };
-        assert_eq!(order(&hash), b"acbd");
+        assert_eq!(order(&hash), b"abcd");
         hash.set(b"a", b"w", OldDeadline::Clear, &limits);
-        assert_eq!(order(&hash), b"cbda");
+        assert_eq!(order(&hash), b"bcda");
         hash.set(b"c", b"w", OldDeadline::Keep, &limits);
-        assert_eq!(order(&hash), b"cbda");
+        assert_eq!(order(&hash), b"bcda");
+    }
+
+    /// The last that was given a deadline came behind the others with the same one, which DUMP and HGETALL show.
+    #[test]
+    fn of_fields_with_the_same_deadline_the_latest_comes_first() {
+        let limits = limits(8, 64);
+        let mut hash = Hash::default();
+        for field in ["a", "b", "c", "d"] {
+            hash.set(field.as_bytes(), b"v", OldDeadline::Keep, &limits);
+        }
+        let order = |hash: &Hash| -> Vec<u8> {
+            hash.iter().flat_map(|(field, _)| field.to_vec()).collect()
+        };
+        for (field, deadline, want) in [
+            ("a", Some(5), "abcd"),
+            ("b", Some(5), "bacd"),
+            ("c", Some(7), "bacd"),
+            ("d", Some(5), "dbac"),
+            ("b", None, "dacb"),
+            ("a", Some(5), "adcb"),
+        ] {
+            assert!(hash.set_deadline(field.as_bytes(), deadline));
+            assert_eq!(order(&hash), want.as_bytes(), "{field}");
+        }
     }
 
     #[test]

@@ -93,6 +93,8 @@ impl Server {
         }
         let answer = (emptied.waiter, emptied.answer);
         self.persistence.answers.push(answer);
+        // What was saved may be waited for, to be loaded again.
+        self.save_queued();
         true
     }
 }
