@@ -448,8 +448,8 @@ fn cross(seed: u64, size: usize) -> Option<Vec<String>> {
         if let Some(made) = &made {
             let what = format!("made by ours and {writer:?}");
             findings.add(&what, made.differences(&picture, MADE));
-            // Streams tell times, and what is stored of several sets has the order of tables.
-            let mut but = vec!["stream", "set"];
+            // Streams tell times.
+            let mut but = vec!["stream"];
             if script.packs_nodes(&findings.settings) {
                 but.push("list");
             }

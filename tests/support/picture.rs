@@ -335,6 +335,10 @@ fn look(client: &mut Client, keys: &[Vec<u8>], usage: Option<&str>) -> Vec<(Vec<
             (Fact::Digest, items(&replies[3])[0].text()),
             (Fact::Deadline, replies[4].to_string()),
         ]);
+        // What is stored of several sets is in an encoding that follows the order of the members that were met.
+        if key.starts_with(b"stored:") {
+            facts.remove(&Fact::Encoding);
+        }
         let (mut has_field_deadlines, mut has_zeros) = (false, false);
         match &facts[&Fact::Type][..] {
             "hash" => {

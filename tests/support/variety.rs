@@ -490,6 +490,9 @@ impl Variety {
                 self.texts(&mut command, 1);
             }
             _ => {
+                // The encoding of what is stored follows the order in which members come.
+                let index = self.rng.below(self.keys);
+                command[1] = format!("stored:{index}").into_bytes();
                 for _ in 0..2 {
                     let key = self.key("set");
                     command.push(key);

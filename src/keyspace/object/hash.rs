@@ -445,7 +445,8 @@ impl Hash {
                 }
             }
         };
-        if is_new && self.packed().is_some() && self.len() > limits.entries {
+        // Also one that is only overwritten, where the limit is lower than it was.
+        if self.packed().is_some() && self.len() > limits.entries {
             self.unpack(limits, 0);
         }
         is_new
