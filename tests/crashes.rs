@@ -235,21 +235,42 @@ fn in_the_background_the_report_goes_to_the_log_file() {
 }
 
 #[test]
-fn what_clients_sent_stays_out_of_the_log() {
-    for hides in ["no", "yes"] {
-        let options = ["--loglevel", "verbose", "--hide-user-data-from-log", hides];
+fn the_log_tells_what_is_wrong_with_a_request_from_where_it_is_wrong() {
+    let options = ["--loglevel", "verbose", "--hide-user-data-from-log", "yes"];
+    for (sent, why, shown) in [
+        (
+            &b"*2\r\n$4\r\nPING\r\nsecret\r\n"[..],
+            "expected $ but got something else",
+            "'secret..'",
+        ),
+        (
+            b"*1\r\n$4\r\nPING\r\n*1\r\n$-9\r\n",
+            "invalid bulk length",
+            "'$-9..'",
+        ),
+        (b"*x\r\n", "invalid mbulk count", "'*x..'"),
+        (
+            b"set \"secret\r\n",
+            "unbalanced quotes in request",
+            "'set \"secret..'",
+        ),
+    ] {
         let server = Server::start(&options);
         let mut client = server.connect();
-        client.send(b"*2\r\n$4\r\nPING\r\n$secret\r\n");
+        client.send(sent);
         client.read_to_end();
-        wait_for("the log's line", || {
-            server.log().contains("Protocol error").then_some(())
+        let line = wait_for("the log's line", || {
+            let log = server.log();
+            let line = log.lines().find(|line| line.contains("Protocol error"));
+            line.map(str::to_owned)
         });
-        assert_eq!(
-            server.log().contains("secret"),
-            hides == "no",
-            "{}",
-            server.log()
+        assert!(
+            line.contains(&format!("Protocol error ({why}) from client: ")),
+            "{line}"
+        );
+        assert!(
+            line.ends_with(&format!("Query buffer during protocol error: {shown}")),
+            "{line}"
         );
     }
 }

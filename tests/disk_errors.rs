@@ -516,8 +516,35 @@ fn a_rewrite_begins_where_it_finds_a_place_or_says_that_it_does_not() {
         Rest,
         Ask("SET c 1"),
     ];
-    for (steps, is_on) in [(off, "no"), (scheduled, "no"), (on, "yes")] {
-        let args = ["--save", "", "--appendonly", is_on];
+    let numbered: &[Step] = &[
+        Ask("SET a 1"),
+        Ask("CONFIG SET appendonly yes"),
+        Rest,
+        Ask("BGREWRITEAOF"),
+        Rest,
+        Ask("SET b 1"),
+        Ask("CONFIG SET appendonly no"),
+        Ask("BGREWRITEAOF"),
+        Rest,
+        Ask("DEBUG LOADAOF"),
+        Ask("CONFIG SET appendonly yes"),
+        Rest,
+        Ask("SET c 1"),
+    ];
+    for (steps, is_on) in [
+        (off, "no"),
+        (scheduled, "no"),
+        (on, "yes"),
+        (numbered, "no"),
+    ] {
+        let args = [
+            "--save",
+            "",
+            "--enable-debug-command",
+            "yes",
+            "--appendonly",
+            is_on,
+        ];
         let ours = Server::start(&args);
         let said = told(&ours, steps);
         if let Some(real) = oracle_server(&args) {

@@ -125,6 +125,11 @@ impl User {
         self.nopass
     }
 
+    /// Whether RESTORE trusts what this user sends.
+    pub fn skips_sanitize(&self) -> bool {
+        self.skips_sanitize
+    }
+
     /// Whether it may do everything.
     #[inline]
     pub fn is_unrestricted(&self) -> bool {

@@ -1,6 +1,7 @@
 //! DUMP and RESTORE: values on their way from a server to another.
 //!
-//! Payloads are checked in full whatever `sanitize-dump-payload` says: nothing that is not checked goes into the data.
+//! Payloads are checked in full, but for members that come twice where `sanitize-dump-payload` lets them pass: nothing that
+//! could do harm goes into the data.
 //! May not: know the format (`persist`).
 use bytes::Bytes;
 
@@ -9,6 +10,7 @@ use crate::command::ctx::int_arg;
 use crate::command::generic::is_lfu;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
+use crate::config::SanitizePayload;
 
 use crate::persist::payload;
 use crate::persist::rdb::shown;
@@ -227,15 +229,21 @@ fn decode<'a>(
     let checks_crc = !ctx.server.debug.skip_checksum;
     let bytes = payload::open(payload, checks_crc)
         .map_err(|error| CommandError::text(format!("ERR {error}")))?;
-    let limits = Limits::new(
+    let mut limits = Limits::new(
         &ctx.server.config,
         ctx.server.debug.quicklist_packed_threshold,
         ctx.server.hash_seed,
     );
+    // What is loaded counts as a file, and not as something that a client sends.
+    let is_sent = ctx.server.persistence.loading.is_none();
+    limits.is_strict |= ctx.server.config.sanitize_dump_payload == SanitizePayload::Clients
+        && is_sent
+        && !ctx.server.users.get(ctx.client.user).skips_sanitize();
     let mut reader = Reader::new(bytes);
     let value = reader
         .byte()
         .and_then(|kind| value::decode(kind, &mut reader, &limits));
+    ctx.server.stats.dump_payload_sanitizations += limits.take_looked_at();
     value.map_err(|error| {
         // The reply does not say what is wrong with it.
         if ctx.server.logs(LogLevel::Verbose) {

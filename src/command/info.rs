@@ -509,7 +509,10 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
     out.line("tracking_total_prefixes", server.tracking.prefix_len());
     out.line("unexpected_error_replies", stats.unexpected_error_replies);
     out.line("total_error_replies", stats.error_replies);
-    out.line("dump_payload_sanitizations", 0);
+    out.line(
+        "dump_payload_sanitizations",
+        stats.dump_payload_sanitizations,
+    );
     out.line("total_reads_processed", stats.reads_processed);
     out.line("total_writes_processed", stats.writes_processed);
     out.line("io_threaded_reads_processed", 0);

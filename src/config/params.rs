@@ -208,7 +208,7 @@ params! {
     hash_max_listpack_entries: i64 = 512, Int(0, i64::MAX), MUTABLE alias "hash-max-ziplist-entries";
     /// Bytes of a field or value up to which a hash stays packed.
     hash_max_listpack_value: i64 = 64, Memory(0, i64::MAX), MUTABLE alias "hash-max-ziplist-value";
-    /// Keep what clients sent out of crash reports, and out of what is logged about broken requests.
+    /// Keep what clients sent out of crash reports. Lines about broken requests, at the level verbose, show it all the same.
     hide_user_data_from_log: bool = false, YesNo, MUTABLE;
     /// Size up to which a HyperLogLog stays sparse: more saves memory and slows PFADD.
     hll_sparse_max_bytes: i64 = 3000, Memory(0, i64::MAX), MUTABLE;
@@ -356,7 +356,8 @@ params! {
     replicaof: Option<Primary> = None, HostPort, IMMUTABLE + MULTI_ARG alias "slaveof";
     /// Password of the default user; choose a long one, as guessing is fast.
     requirepass: Vec<u8> = Vec::new(), OPTIONAL, SENSITIVE;
-    /// Check RESTORE payloads in depth; here they always are, so it has no effect.
+    /// Refuse sets in which a member comes twice, in RESTORE payloads and files; clients leaves files out, and users with
+    /// `skip-sanitize-payload`. Here anything else that is damaged is refused whatever this says.
     sanitize_dump_payload: SanitizePayload = SanitizePayload::No, Choice, MUTABLE;
     /// Snapshot rules: seconds and changes; "" for none.
     save: Vec<SaveRule> = SaveRule::defaults(), SaveRules, MULTI_ARG;

@@ -15,7 +15,7 @@ use crate::resp::{Args, OwnedArgs};
 use crate::state::Client;
 
 /// What stands for what is not to be told.
-pub(super) const REDACTED: &str = "*redacted*";
+const REDACTED: &str = "*redacted*";
 
 /// Bytes of an argument that are shown, and arguments.
 const SHOWN_BYTES_MAX: usize = 128;

@@ -6,7 +6,6 @@ use crate::border::{LogLevel, Want};
 use crate::command::CommandId;
 use crate::command::client::describe;
 use crate::engine::exec::Step;
-use crate::engine::report::REDACTED;
 use crate::engine::{Engine, READ_CHUNK};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::object::ObjectRef;
@@ -409,13 +408,13 @@ impl Engine {
     /// Answers a request that cannot be understood, and closes.
     fn protocol_error(&mut self, client: &mut Client, error: &ProtocolError, query: &[u8]) {
         if self.server.logs(LogLevel::Verbose) {
-            let sample = match self.server.config.hide_user_data_from_log {
-                true => REDACTED.to_owned(),
-                false => sample_of(&query[client.query_pos..client.query_end]),
-            };
+            // From where it cannot be understood; like a real server, whatever `hide-user-data-from-log` says.
+            let rest = &query[client.query_pos..client.query_end];
+            let sample = sample_of(rest.get(client.parser.parsed_bytes()..).unwrap_or(rest));
             let line = describe(&self.server, client, &self.registry);
             let text = format!(
-                "Protocol error ({error}) from client: {}. Query buffer during protocol error: {}",
+                "Protocol error ({}) from client: {}. Query buffer during protocol error: {}",
+                error.in_log(),
                 line.trim_end(),
                 sample
             );

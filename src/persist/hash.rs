@@ -12,7 +12,7 @@
 use super::RdbError;
 use super::piece::Piece;
 use super::reader::Reader;
-use super::value::kind;
+use super::value::{Limits, kind};
 use super::writer::Writer;
 use super::ziplist::{Ziplist, pack, zipmap};
 use crate::keyspace::object::Hash;
@@ -59,7 +59,8 @@ pub fn encode(hash: &Hash, piece: Piece, writer: &mut Writer<'_>) -> Option<u64>
 }
 
 /// Reads a hash of any of its types.
-pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Hash, RdbError> {
+pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Hash, RdbError> {
+    let limits = &all.hash;
     let soonest = match kind {
         kind::HASH_DEADLINES | kind::HASH_LISTPACK_DEADLINES => Some(reader.millis()?),
         _ => None,
@@ -92,6 +93,9 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &HashLimits) -> Result<
             (list, true, BAD_LISTPACK)
         }
     };
+    if bad == BAD_LISTPACK {
+        all.look_at_packed();
+    }
     let list = list.ok_or(RdbError::Corrupt(bad))?;
     if list.is_empty() {
         return Err(RdbError::Empty);

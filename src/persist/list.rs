@@ -11,10 +11,10 @@ use bytes::Bytes;
 use super::RdbError;
 use super::piece::Piece;
 use super::reader::Reader;
-use super::value::kind;
+use super::value::{Limits, kind};
 use super::writer::Writer;
 use super::ziplist::Ziplist;
-use crate::keyspace::object::list::{LargeList, Limits};
+use crate::keyspace::object::list::LargeList;
 use crate::keyspace::object::{List, ListRef};
 use crate::types::listpack::Listpack;
 use crate::types::quicklist::{End, NewElement, NodeRef, Quicklist};
@@ -55,7 +55,8 @@ pub fn encode(list: &List, piece: Piece, writer: &mut Writer<'_>) -> Option<u64>
 }
 
 /// Reads a list of any of its types.
-pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List, RdbError> {
+pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<List, RdbError> {
+    let limits = &all.list;
     let mut list = Quicklist::new(limits.fill, limits.depth);
     let count = match kind {
         kind::LIST_ZIPLIST => 1,
@@ -68,7 +69,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List
                 let element = NewElement::from(&text[..]);
                 list.push(End::Tail, element, limits.packed_threshold);
             }
-            kind::LIST_QUICKLIST_2 => push_node(&mut list, reader)?,
+            kind::LIST_QUICKLIST_2 => push_node(&mut list, reader, all)?,
             _ => {
                 let text = reader.string()?;
                 let node = Ziplist::new(&text).and_then(Ziplist::to_listpack);
@@ -89,7 +90,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<List
     Ok(list)
 }
 
-fn push_node(list: &mut Quicklist, reader: &mut Reader<'_>) -> Result<(), RdbError> {
+fn push_node(list: &mut Quicklist, reader: &mut Reader<'_>, all: &Limits) -> Result<(), RdbError> {
     let container = reader.number()?;
     let text = reader.string()?;
     match container {
@@ -101,6 +102,7 @@ fn push_node(list: &mut Quicklist, reader: &mut Reader<'_>) -> Result<(), RdbErr
         }
         PLAIN => list.push_plain(Bytes::from(text.into_owned())),
         PACKED => {
+            all.look_at_packed();
             let node = Listpack::from_bytes(&text)
                 .ok_or(RdbError::Corrupt("Listpack integrity check failed"))?;
             list.push_listpack(node);

@@ -199,6 +199,7 @@ impl Decoder {
             Ok(item) => item,
             Err(Trouble::Rdb(RdbError::Truncated) | Trouble::CutIn(_)) if self.beyond > 0 => {
                 self.needed = (bytes.len() * 2).max(64);
+                limits.take_looked_at(); // it will be looked at again
                 return Ok(None);
             }
             Err(Trouble::Rdb(RdbError::Truncated)) => {

@@ -3,7 +3,7 @@
 use super::RdbError;
 use super::piece::Piece;
 use super::reader::Reader;
-use super::value::kind;
+use super::value::{Limits, kind};
 use super::writer::Writer;
 use crate::keyspace::object::set::SetLimits;
 use crate::keyspace::object::{Set, SetRef};
@@ -32,10 +32,12 @@ pub fn encode(set: &Set, piece: Piece, writer: &mut Writer<'_>) -> Option<u64> {
 }
 
 /// Reads a set of any of its types.
-pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<Set, RdbError> {
+pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Set, RdbError> {
+    let limits = &all.set;
     match kind {
         kind::SET_INTSET => {
             let text = reader.string()?;
+            all.look_at_packed();
             let ints = Intset::from_bytes(&text)
                 .ok_or(RdbError::Corrupt("Intset integrity check failed"))?;
             if ints.is_empty() {
@@ -48,6 +50,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
         }
         kind::SET_LISTPACK => {
             let text = reader.string()?;
+            all.look_at_packed();
             let list = Listpack::from_bytes(&text)
                 .ok_or(RdbError::Corrupt("Set listpack integrity check failed"))?;
             if list.is_empty() {
@@ -56,7 +59,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &SetLimits) -> Result<S
             if list.len() > limits.listpack_entries {
                 return table_of(list.iter(), limits);
             }
-            if !all_differ(list.iter()) {
+            if all.is_strict && !all_differ(list.iter()) {
                 return Err(TWICE);
             }
             Ok(list.into())

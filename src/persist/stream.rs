@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use super::RdbError;
 use super::piece::Piece;
 use super::reader::Reader;
-use super::value::kind;
+use super::value::{Limits, kind};
 use super::writer::Writer;
 use crate::keyspace::object::Stream;
 use crate::types::stream::{self, Block, Group, NOBODY, StreamId};
@@ -84,13 +84,14 @@ fn id_of(reader: &mut Reader<'_>) -> Result<StreamId, RdbError> {
 }
 
 /// Reads a stream of any of its types.
-pub fn decode(kind: u8, reader: &mut Reader<'_>) -> Result<Stream, RdbError> {
+pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<Stream, RdbError> {
     let mut stream = stream::Stream::default();
     for _ in 0..reader.count()? {
         let id = reader.string()?;
         let id = <[u8; 16]>::try_from(&id[..])
             .map_err(|_| RdbError::Corrupt("Stream node key is no stream ID"))?;
         let bytes = reader.string()?;
+        limits.look_at_packed();
         let block = Block::from_bytes(StreamId::from_bytes(id), &bytes);
         let block = block.ok_or(RdbError::Corrupt("Stream listpack integrity check failed"))?;
         if !stream.log.push_block(block) {

@@ -4,6 +4,7 @@
 //! type.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use bytes::Bytes;
 
@@ -11,7 +12,7 @@ use super::piece::Piece;
 use super::reader::{Reader, Text};
 use super::writer::Writer;
 use super::{RdbError, hash, list, set, stream, zset};
-use crate::config::Config;
+use crate::config::{Config, SanitizePayload};
 use crate::keyspace::entry::{Entry, SHARED_MIN, ValueRef};
 use crate::keyspace::object::hash::HashLimits;
 use crate::keyspace::object::list::Limits as ListLimits;
@@ -91,6 +92,10 @@ pub struct Limits {
     pub set: SetLimits,
     pub zset: ZSetLimits,
     pub hash: HashLimits,
+    /// Packed values are looked at in full, and counted. Otherwise a set is taken as it lies, even if a member comes twice
+    /// in it: that does no harm, and real servers take it. What would do harm is never taken.
+    pub is_strict: bool,
+    looked_at: Cell<u64>,
 }
 
 impl Limits {
@@ -119,7 +124,21 @@ impl Limits {
                 value_bytes: size(config.hash_max_listpack_value),
                 seed,
             },
+            is_strict: config.sanitize_dump_payload == SanitizePayload::Yes,
+            looked_at: Cell::new(0),
         }
+    }
+
+    /// A packed value, or a part of one, is to be looked at. Of those that are read and never written any more real
+    /// servers count none: they always look at them in full.
+    pub(super) fn look_at_packed(&self) {
+        let looked_at = self.looked_at.get() + u64::from(self.is_strict);
+        self.looked_at.set(looked_at);
+    }
+
+    /// How many were looked at in full since this was asked.
+    pub fn take_looked_at(&self) -> u64 {
+        self.looked_at.take()
     }
 }
 
@@ -184,13 +203,13 @@ pub fn decode<'a>(
     let object = match kind {
         kind::STRING => return string(reader),
         kind::LIST | kind::LIST_ZIPLIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => {
-            Object::List(list::decode(kind, reader, &limits.list)?)
+            Object::List(list::decode(kind, reader, limits)?)
         }
         kind::SET | kind::SET_INTSET | kind::SET_LISTPACK => {
-            Object::Set(set::decode(kind, reader, &limits.set)?)
+            Object::Set(set::decode(kind, reader, limits)?)
         }
         kind::ZSET | kind::ZSET_2 | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
-            Object::ZSet(zset::decode(kind, reader, &limits.zset)?)
+            Object::ZSet(zset::decode(kind, reader, limits)?)
         }
         kind::HASH
         | kind::HASH_ZIPMAP
@@ -199,9 +218,9 @@ pub fn decode<'a>(
         | kind::HASH_DEADLINES_OLD
         | kind::HASH_LISTPACK_DEADLINES_OLD
         | kind::HASH_DEADLINES
-        | kind::HASH_LISTPACK_DEADLINES => Object::Hash(hash::decode(kind, reader, &limits.hash)?),
+        | kind::HASH_LISTPACK_DEADLINES => Object::Hash(hash::decode(kind, reader, limits)?),
         kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => {
-            Object::Stream(stream::decode(kind, reader)?)
+            Object::Stream(stream::decode(kind, reader, limits)?)
         }
         _ => return Err(RdbError::UnknownType(kind)),
     };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::RdbError;
 use super::piece::Piece;
 use super::reader::Reader;
-use super::value::kind;
+use super::value::{Limits, kind};
 use super::writer::Writer;
 use super::ziplist::Ziplist;
 use crate::keyspace::object::zset::ZSetLimits;
@@ -45,7 +45,8 @@ pub fn encode(zset: &ZSet, piece: Piece, writer: &mut Writer<'_>) -> Option<u64>
 }
 
 /// Reads a sorted set of any of its types.
-pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<ZSet, RdbError> {
+pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<ZSet, RdbError> {
+    let limits = &all.zset;
     let pairs = match kind {
         kind::ZSET_LISTPACK => Listpack::from_bytes(&reader.string()?).ok_or(BAD_LISTPACK),
         kind::ZSET_ZIPLIST => {
@@ -55,6 +56,9 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<
         }
         _ => return elements(kind, reader, limits),
     };
+    if kind == kind::ZSET_LISTPACK {
+        all.look_at_packed();
+    }
     let pairs = pairs?;
     if pairs.is_empty() {
         return Err(RdbError::Empty);

@@ -225,6 +225,19 @@ pub enum ProtocolError {
     BulkUnauthenticated,
 }
 
+impl ProtocolError {
+    /// The same for the log, which has words of its own for some.
+    pub fn in_log(&self) -> String {
+        match self {
+            ProtocolError::MultibulkLength => "invalid mbulk count".to_owned(),
+            ProtocolError::MultibulkUnauthenticated => "unauth mbulk count".to_owned(),
+            ProtocolError::BulkUnauthenticated => "unauth bulk length".to_owned(),
+            ProtocolError::ExpectedDollar(_) => "expected $ but got something else".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// What a client may send at the moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -260,6 +273,11 @@ pub struct Parser {
 }
 
 impl Parser {
+    /// How much of the current command's bytes is understood, and gathered.
+    pub fn parsed_bytes(&self) -> usize {
+        self.pos
+    }
+
     /// Arguments gathered so far for an unfinished command: their number and bytes.
     pub fn pending_args(&self) -> (usize, usize) {
         let bytes: usize = self.argv.iter().map(|at| at.len as usize).sum();

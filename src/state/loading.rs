@@ -15,6 +15,7 @@ use crate::persist::aof::Commands;
 use crate::persist::manifest::Manifest;
 use crate::persist::rdb::{self, Decoder};
 use crate::persist::value::Limits;
+use crate::state::aof::AofState;
 use crate::state::persistence::{Answer, Restraint};
 use crate::state::server::Server;
 use crate::state::snapshot::Waiter;
@@ -523,6 +524,12 @@ impl Server {
             }
             Then::LoadAof(waiter) => {
                 if result.is_ok() {
+                    // While nothing is appended, the manifest that was read is all that is known of the files.
+                    if let Some(aof) = aof
+                        && self.aof.state == AofState::Off
+                    {
+                        self.aof.manifest = aof.manifest;
+                    }
                     self.effects.dirty = 0;
                     let text = "Append Only File loaded by DEBUG LOADAOF";
                     self.log(LogLevel::Notice, text);

@@ -30,6 +30,8 @@ pub struct Stats {
     pub lazyfreed_objects: u64,
     /// Scripts of EVAL that had to make room for others.
     pub evicted_scripts: u64,
+    /// Packed values of payloads and files that were looked at in full.
+    pub dump_payload_sanitizations: u64,
     pub unexpected_error_replies: u64,
     pub error_replies: u64,
     pub query_buffer_limit_disconnections: u64,

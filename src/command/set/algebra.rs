@@ -295,7 +295,7 @@ fn sunion(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let limits = limits(ctx.server);
     let (sets, reply) = operands(ctx, args, 1..args.len())?;
     match sets[..] {
-        [Some(only)] => reply_set(reply, only),
+        [Some(only)] if !only.has_twice() => reply_set(reply, only),
         _ => reply_set(
             reply,
             &union(&sets, scratch(&sets, &limits), usize::MAX, &limits),
@@ -388,7 +388,8 @@ impl<'a> Difference<'a> {
         // Look-ups mostly end at the first or second set, removals never do.
         let look_ups = first.len() * (others.len() + 1) / 2;
         let removals = others.iter().map(|set| set.len()).sum::<usize>() + first.len();
-        if look_ups <= removals {
+        // A copy has each member once.
+        if look_ups <= removals && !first.has_twice() {
             others.sort_by_key(|set| std::cmp::Reverse(set.len()));
             Difference::LookUp(first, others)
         } else {

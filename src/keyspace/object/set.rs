@@ -12,7 +12,7 @@ use crate::keyspace::table::{ArrayStats, HashSeed, Table};
 use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
 use crate::types::intset::{self, Intset};
-use crate::types::listpack::{BYTES_MAX, Item, Listpack};
+use crate::types::listpack::{BYTES_MAX, Item, Listpack, all_differ};
 use crate::types::one_of::{Owned, one_of};
 
 /// Bytes that an integer takes in a listpack at most.
@@ -121,6 +121,14 @@ impl Set {
             SetRef::Table(table) => {
                 Either::Table(table.iter().map(|member| Item::Str(member.key())))
             }
+        }
+    }
+
+    /// Whether a member comes twice, as it may in a listpack that was taken as it lay.
+    pub fn has_twice(&self) -> bool {
+        match self.view() {
+            SetRef::Listpack(list) => !all_differ(list.iter()),
+            SetRef::Intset(_) | SetRef::Table(_) => false,
         }
     }
 
@@ -245,7 +253,11 @@ impl Set {
         let mut digits = itoa::Buffer::new();
         for item in self.iter() {
             let member = item.bytes(&mut digits);
-            table.insert(table.hash(member), SetMember::new(member));
+            let hash = table.hash(member);
+            // A listpack that was taken as it lay may have a member twice.
+            if table.find(hash, member).is_none() {
+                table.insert(hash, SetMember::new(member));
+            }
         }
         *self = LargeSet::new(table).into();
     }
@@ -262,6 +274,7 @@ impl Set {
         let values: Option<Vec<i64>> = self.iter().map(value).collect();
         if let Some(mut values) = values {
             values.sort_unstable();
+            values.dedup();
             *self = values.into_iter().collect::<Intset>().into();
         }
     }

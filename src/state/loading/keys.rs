@@ -40,7 +40,9 @@ impl Server {
         limits: &Limits,
     ) -> Result<Step, FileError> {
         let pos = decoder.pos();
-        let Some(item) = decoder.next(limits)? else {
+        let item = decoder.next(limits);
+        self.stats.dump_payload_sanitizations += limits.take_looked_at();
+        let Some(item) = item? else {
             return Ok(Step::More);
         };
         if !matches!(item, Item::Key(_)) && !loading.run.is_empty() {
