@@ -195,8 +195,17 @@ fn bytes_on_the_wire() {
             None => (line, false),
         };
         let bytes = unescape(line);
-        let (ours_said, real_said) = (answer_to(&ours, &bytes), answer_to(&real, &bytes));
-        if (comparable(&ours_said) != comparable(&real_said)) != is_known {
+        let ask = || (answer_to(&ours, &bytes), answer_to(&real, &bytes));
+        let differs = |said: &(Vec<u8>, Vec<u8>)| comparable(&said.0) != comparable(&said.1);
+        // A server that closes the door on what it has not read may take back what it said: that is asked again.
+        let mut said = ask();
+        for _ in 0..2 {
+            if differs(&said) != is_known {
+                said = ask();
+            }
+        }
+        if differs(&said) != is_known {
+            let (ours_said, real_said) = said;
             differences.push(format!(
                 "{line}\n   ours: {}\n   real: {}",
                 ours_said.escape_ascii(),
