@@ -160,8 +160,8 @@ fn signals_do_what_they_do_to_a_real_server() {
         assert_eq!(client.run("PING").text(), "PONG", "{signal:?}");
     }
     assert!(server.is_alive());
+    // Not SIGQUIT: whoever starts the server behind a shell may have it ignored.
     for signal in [
-        Signal::QUIT,
         Signal::TRAP,
         Signal::USR1,
         Signal::XCPU,
