@@ -188,7 +188,7 @@ fn signals_do_what_they_do_to_a_real_server() {
     }
     // One that comes while the server is stopped is there when it goes on.
     let mut server = Server::start(&["--save", ""]);
-    server.signal(Signal::TSTP);
+    server.signal(Signal::STOP);
     wait_for("the stop", || {
         proc_file(&server, "status")
             .contains("State:\tT")
