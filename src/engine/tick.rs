@@ -492,7 +492,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::border::{Boot, FileStep, Input, Order, Outcome, Peer, Reading};
-    use crate::config::{Appendfsync, Config, KeyspaceEvents};
+    use crate::config::{Appendfsync, Config, Guard, KeyspaceEvents};
     use crate::keyspace::object::hash::OldDeadline;
     use crate::keyspace::object::{Hash, ObjectType};
     use crate::state::Client;
@@ -691,8 +691,8 @@ mod tests {
         while engine.take_aof_batch().is_some() {}
     }
 
-    #[test]
-    fn what_is_changed_before_a_new_file_is_open_goes_there() {
+    /// An engine that appends to a new file.
+    fn appending() -> Engine {
         let boot = Boot {
             config: Config {
                 appendonly: true,
@@ -700,7 +700,12 @@ mod tests {
             },
             ..Boot::default()
         };
-        let mut engine = Engine::new(boot).expect("no command is renamed");
+        Engine::new(boot).expect("no command is renamed")
+    }
+
+    #[test]
+    fn what_is_changed_before_a_new_file_is_open_goes_there() {
+        let mut engine = appending();
         engine.handle_start();
         let conn = engine.handle_accept(local_peer());
         let set = |engine: &mut Engine, key: &str| {
@@ -739,16 +744,78 @@ mod tests {
         assert_eq!(words.join(" "), "SELECT 0 SET a 1 SET b 1 SET b 1 ");
     }
 
+    /// Gives the engine bytes of a client, and the clock readings that it asks for.
+    fn send(engine: &mut Engine, conn: ConnId, bytes: &[u8]) {
+        engine.handle(&Input::Read { conn, bytes });
+        while engine.poll_want().is_some() {
+            engine.handle_clock(UnixMicros(1));
+        }
+    }
+
     #[test]
-    fn a_file_that_is_not_forced_to_disk_refuses_writes_until_it_is() {
+    fn a_server_that_stops_appending_before_it_began_is_ready_as_well() {
+        let mut engine = appending();
+        engine.handle_start();
+        let conn = engine.handle_accept(local_peer());
+        let bytes = b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$10\r\nappendonly\r\n$2\r\nno\r\n";
+        let mut ready = 0;
+        while let Some(order) = engine.poll_order() {
+            match order {
+                Order::ReadFile { ticket, .. } => {
+                    engine.handle_chunk(ticket, None, &[]);
+                    send(&mut engine, conn, bytes);
+                }
+                Order::WriteWhole { ticket, .. } => engine.handle_done(ticket, Ok(Vec::new())),
+                Order::Ready => ready += 1,
+                Order::OpenAof { .. } => panic!("nothing is appended any more"),
+                _ => {}
+            }
+        }
+        assert_eq!(ready, 1);
+    }
+
+    #[test]
+    fn a_rewrite_begins_beside_a_load_that_a_client_asked_for() {
         let boot = Boot {
             config: Config {
-                appendonly: true,
+                enable_debug_command: Guard::Yes,
                 ..Config::default()
             },
             ..Boot::default()
         };
-        let mut engine = Engine::new(boot).expect("no command is renamed");
+        for made in [Ok(Vec::new()), Err("Not a directory".to_owned())] {
+            let mut engine = Engine::new(boot.clone()).expect("no command is renamed");
+            engine.handle_start();
+            obey(&mut engine, &Ok(Vec::new()));
+            let (one, other) = (
+                engine.handle_accept(local_peer()),
+                engine.handle_accept(local_peer()),
+            );
+            for (conn, bytes) in [
+                (one, &b"BGREWRITEAOF\r\n"[..]),
+                (other, b"DEBUG RELOAD NOSAVE\r\n"),
+            ] {
+                send(&mut engine, conn, bytes);
+            }
+            while let Some(order) = engine.poll_order() {
+                match order {
+                    Order::MakeFolder { ticket, .. } => engine.handle_done(ticket, made.clone()),
+                    Order::Exit { .. } => panic!("it serves clients"),
+                    _ => {}
+                }
+            }
+            let reply = engine.output_slice(one).unwrap_or_default();
+            let want: &[u8] = match made {
+                Ok(_) => b"+Background append only file rewriting started",
+                Err(_) => b"-ERR Can't execute an AOF background rewriting.",
+            };
+            assert!(reply.starts_with(want), "{}", reply.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_forced_to_disk_refuses_writes_until_it_is() {
+        let mut engine = appending();
         let synced: Outcome = Ok(b"0".to_vec());
         let failed: Outcome = Err(FileStep::Sync.failed("Input/output error"));
         engine.handle_start();

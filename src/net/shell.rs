@@ -654,6 +654,7 @@ impl Shell {
                     let failed = |(step, error): (FileStep, _)| step.failed(&plain(&error));
                     let outcome = written.map(|()| Vec::new()).map_err(failed);
                     self.driver.done(ticket, outcome);
+                    has_answered = true;
                 }
                 Order::Rename { ticket, from, to } => {
                     let renamed = files::rename(&path_of(&from), &path_of(&to));
@@ -682,6 +683,7 @@ impl Shell {
                     let (old, outcome) = self.aof.switch(&path_of(&path), truncate_to);
                     self.sync_old(old);
                     self.tell_aof(Some(outcome));
+                    has_answered = true;
                 }
                 Order::CloseAof { before } => {
                     // Nobody waits for what is written here, so nobody is told how it went.

@@ -379,6 +379,7 @@ impl Server {
         self.aof.is_scheduled = false;
         self.effects.listening = self.effects.listening.without(Targets::AOF);
         self.close_aof();
+        self.aof_has_started(); // it does without
         if was_on {
             self.note_end_offset();
         }
@@ -609,19 +610,17 @@ impl Server {
                 self.order_aof(opening, Vec::new(), None);
             }
             Err(why) => {
-                let line = match FileStep::split(why) {
-                    (FileStep::Folder, why) => {
-                        self.tell_no_folder(why);
-                        String::new()
+                let (step, why) = FileStep::split(why);
+                let line = match step {
+                    FileStep::Folder => self.no_folder(why),
+                    FileStep::Rename => {
+                        format!(
+                            "Error moving temp append only file on the final destination: {why}"
+                        )
                     }
-                    (FileStep::Rename, why) => format!(
-                        "Error moving temp append only file on the final destination: {why}"
-                    ),
-                    (_, why) => format!("Write error writing append only file on disk: {why}"),
+                    _ => format!("Write error writing append only file on disk: {why}"),
                 };
-                if !line.is_empty() {
-                    self.log(LogLevel::Warning, line);
-                }
+                self.log(LogLevel::Warning, line);
                 self.aof.is_lost = true;
                 self.orders.push_back(Order::Exit { code: 1 });
             }
@@ -634,7 +633,7 @@ impl Server {
         let name = [&self.config.appendfilename[..], b".manifest"].concat();
         let name = name.escape_ascii();
         let line = match FileStep::split(why) {
-            (FileStep::Folder, why) => return self.tell_no_folder(why),
+            (FileStep::Folder, why) => self.no_folder(why),
             (FileStep::Open, why) => format!("Can't open the AOF manifest file temp-{name}: {why}"),
             (FileStep::Write | FileStep::ShortWrite, why) => {
                 format!("Error trying to write the temporary AOF manifest file temp-{name}: {why}")
@@ -712,16 +711,20 @@ impl Server {
         }
     }
 
-    /// The file that is appended to is there. When the server starts, or a rewrite begins, this is what it has waited
-    /// for.
+    /// The file that is appended to is there.
     fn aof_is_open(&mut self, opening: Opening) {
         if let Some(line) = opening.line {
             self.log(LogLevel::Notice, line);
         }
+        self.aof_has_started();
+        self.rewrite_has_begun();
+    }
+
+    /// When the server starts, it has waited for this.
+    fn aof_has_started(&mut self) {
         if std::mem::take(&mut self.aof.is_first) {
             self.orders.push_back(Order::Ready);
         }
-        self.rewrite_has_begun();
     }
 
     /// The file that was opened cannot be listed: the one before, which was let go of, is opened again.
@@ -741,23 +744,20 @@ impl Server {
 
     /// The file that was to be opened could not be: everything goes on in the one before, if there is one.
     fn not_opened_aof(&mut self, step: FileStep, why: &str) {
-        let name = self.aof.opening.take().map(|opening| opening.name);
-        match step {
-            FileStep::Folder => self.tell_no_folder(why),
-            _ => {
-                let name = name.unwrap_or_default();
-                let text = format!(
-                    "Can't open the append-only file {}: {why}",
-                    name.escape_ascii()
-                );
-                self.log(LogLevel::Warning, text);
-            }
-        }
+        let Some(opening) = self.aof.opening.take() else {
+            return; // appending was switched off meanwhile
+        };
+        let name = opening.name.escape_ascii();
+        let line = match step {
+            FileStep::Folder => self.no_folder(why),
+            _ => format!("Can't open the append-only file {name}: {why}"),
+        };
+        self.log(LogLevel::Warning, line);
         if self.aof.is_first {
             self.aof.is_lost = true;
             return self.orders.push_back(Order::Exit { code: 1 });
         }
-        if self.aof.beginning.is_none() {
+        if !opening.is_listed_next && !self.aof.has_temporary {
             // What was to be opened again was not: the file that is there is not listed.
             let text = "The AOF lacks what is changed from here on, until it is written anew";
             self.aof.is_scheduled = true;

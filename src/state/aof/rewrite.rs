@@ -8,6 +8,7 @@
 use super::{AofState, FAILURES_MAX, Flaw, Opening, RETRY_MINUTES_MAX};
 use crate::border::{FileStep, LogLevel, Order, Outcome};
 use crate::persist::manifest::{AofFile, Manifest};
+use crate::state::loading::Then;
 use crate::state::persistence::Answer;
 use crate::state::server::Server;
 use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
@@ -93,14 +94,16 @@ impl Server {
 
     /// There is no place for what comes behind the new base, so there is no use in a base. The log has been told why.
     fn rewrite_has_not_begun(&mut self) {
-        let client = self.aof.beginning.take().and_then(|at| at.client);
+        let Some(beginning) = self.aof.beginning.take() else {
+            return; // it was given up meanwhile
+        };
         self.aof.new_base = None;
         self.aof.last_rewrite_ok = false;
         self.abort_snapshot();
         if std::mem::take(&mut self.aof.has_temporary) {
             self.close_aof();
         }
-        self.tell_beginning(client, Err(String::new()));
+        self.tell_beginning(beginning.client, Err(String::new()));
         self.save_queued();
     }
 
@@ -124,12 +127,14 @@ impl Server {
         if self.aof.folder.take_if(|of| *of == ticket).is_none() {
             return false;
         }
-        let is_starting = self.persistence.loading.is_some();
+        let loading = self.persistence.loading.as_ref();
+        let is_starting = loading.is_some_and(|loading| loading.then == Then::Start);
         match outcome {
             Ok(_) if is_starting => {}
             Ok(_) => self.rewrite_has_begun(),
             Err(why) => {
-                self.tell_no_folder(why);
+                let line = self.no_folder(why);
+                self.log(LogLevel::Warning, line);
                 match is_starting {
                     true => self.orders.push_back(Order::Exit { code: 1 }),
                     false => self.rewrite_has_not_begun(),
@@ -139,10 +144,10 @@ impl Server {
         true
     }
 
-    pub(super) fn tell_no_folder(&mut self, why: &str) {
+    /// What the log is told of a folder that could not be made.
+    pub(super) fn no_folder(&self, why: &str) -> String {
         let name = self.config.appenddirname.escape_ascii();
-        let text = format!("Can't open or create append-only dir {name}: {why}");
-        self.log(LogLevel::Warning, text);
+        format!("Can't open or create append-only dir {name}: {why}")
     }
 
     /// The file for what comes behind the new base could not be opened, or not be listed: everything goes on in the one
