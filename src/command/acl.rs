@@ -17,7 +17,7 @@ use crate::resp::{Args, Reply};
 use crate::state::error::up_to_nul;
 use crate::state::pubsub::Scope;
 use crate::state::server::Continuation;
-use crate::state::{Client, ClientFlags, ConnId, Server};
+use crate::state::{Client, ConnId, Server, Waiting};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[ACL];
@@ -326,7 +326,7 @@ pub const ACL_LOAD: Spec = Spec {
 /// `ACL LOAD`: the reply comes when the file is read.
 fn load(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     needs_file(ctx)?;
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let client = (ctx.client.conn, ctx.client.id);
     let order = |ticket| Order::ReadAclFile { ticket };
     ctx.server.ask_shell(client, Continuation::AclLoad, order);
@@ -471,7 +471,7 @@ pub const ACL_SAVE: Spec = Spec {
 /// `ACL SAVE`: the reply comes when the file is written.
 fn save(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     needs_file(ctx)?;
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let client = (ctx.client.conn, ctx.client.id);
     let text = file::print(&ctx.server.users);
     let order = |ticket| Order::WriteAclFile { ticket, text };

@@ -15,7 +15,7 @@ use crate::script::flags::{ScriptFlags, of_script};
 use crate::script::machine::Purpose;
 use crate::script::stack::Anchor;
 use crate::script::{Prepared, Scripting, Sha, hex};
-use crate::state::{ClientFlags, Server};
+use crate::state::Server;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[EVAL, EVAL_RO, EVALSHA, EVALSHA_RO, SCRIPT];
@@ -265,7 +265,7 @@ pub fn prepare(
         allows_oom: flags.has(ScriptFlags::ALLOW_OOM),
         is_oom,
     });
-    ctx.client.flags.set(ClientFlags::SCRIPTING, true);
+    ctx.client.begun.script = true;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use crate::border::Flush;
 use crate::engine::Engine;
 use crate::state::client::REPLY_KEEP_MIN;
-use crate::state::{ClientFlags, ConnId};
+use crate::state::{ClientFlags, ConnId, Waiting};
 
 /// The most pieces that one write is given.
 const SLICES_MAX: usize = 64;
@@ -86,9 +86,8 @@ impl Engine {
             self.part_with(conn);
             return Flush::Close;
         }
-        if client.flags.has(ClientFlags::THROTTLED) && pending < RESUME_BELOW {
-            client.flags.set(ClientFlags::THROTTLED, false);
-            self.resumed.push_back(conn);
+        if pending < RESUME_BELOW && matches!(client.waiting(), Some(Waiting::Output)) {
+            self.end_output_wait(conn);
         }
         if drained && let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

@@ -32,6 +32,7 @@ pub mod slowlog;
 pub mod snapshot;
 pub mod stats;
 pub mod tracking;
+pub mod waiting;
 
 pub use client::{Client, ClientFlags, Clients};
 pub use effects::{Event, EventClass};
@@ -39,6 +40,7 @@ pub use error::CommandError;
 pub use keys::Key;
 pub use rng::Rng;
 pub use server::Server;
+pub use waiting::Waiting;
 
 /// Names a connection: the engine's slot for it, reused after it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -27,8 +27,6 @@ const NOT_SAVED: CommandError = CommandError::Text(std::borrow::Cow::Borrowed("E
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Ok,
-    /// Nothing: its script goes on.
-    GoOn,
     Error(CommandError),
     /// What it waited for has gone like this, and what was put off goes on.
     Outcome(Outcome),

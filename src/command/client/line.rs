@@ -27,8 +27,9 @@ impl Buffers {
             _ => client.parser.big_len(),
         };
         let held = client.query.len() + client.parser.big_capacity();
-        let argv = client.parked.iter().map(|parked| parked.len).sum::<usize>()
-            + client.parser.pending_args().1;
+        let waiting = client.begun.command.iter().chain(&client.parked);
+        let argv =
+            waiting.map(|command| command.len).sum::<usize>() + client.parser.pending_args().1;
         Buffers {
             waits_for_socket: client.reply.pending() > 0
                 && !client.flags.has(ClientFlags::FLUSH_QUEUED),
@@ -115,14 +116,11 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
 fn flag_letters(server: &Server, client: &Client) -> String {
     let mode = server.tracking.mode(client.conn);
     let has = |flag: ClientFlags| client.flags.has_any(flag);
-    let waits = ClientFlags::PAUSED
-        .or(ClientFlags::AWAITING)
-        .or(ClientFlags::BLOCKED);
     let letters = [
         ('O', has(ClientFlags::MONITOR)),
         ('P', client.subscriptions.is_some()),
         ('x', client.multi.is_some()),
-        ('b', has(waits)),
+        ('b', client.is_held()),
         ('t', mode.is_some()),
         ('R', mode.is_some_and(|mode| mode.is_broken)),
         ('B', mode.is_some_and(|mode| mode.is_broadcast)),
