@@ -219,7 +219,7 @@ fn the_limit_of_a_query_is_on_what_belongs_to_no_whole_argument() {
             .lines()
             .rfind(|line| line.contains("reached max query buffer length"))
             .expect("a line in the log");
-        let sample = r#" (qbuf initial bytes: "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$600000\r\nxxx"#;
+        let sample = r#" (qbuf initial bytes: "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$600000\r\n"#;
         assert!(line.contains(sample), "{line}");
         assert!(line.contains(" cmd=blpop "), "{line}");
     }
