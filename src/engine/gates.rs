@@ -56,8 +56,8 @@ impl Engine {
             }
         };
         self.server.scripting.is_oom = room == Room::Nowhere;
-        let may_grow = self.flags_with_script(client, id, args).has(Flags::DENYOOM)
-            || client.multi.is_some() && self.queues(id);
+        // A transaction queues what needs no room, and is refused as a whole at its EXEC.
+        let may_grow = self.flags_with_script(client, id, args).has(Flags::DENYOOM);
         if room == Room::Enough {
             self.server.hold_growth(client.dbid);
         }
