@@ -14,8 +14,9 @@ use crate::resp::Args;
 use crate::script::flags::{ScriptFlags, of_script};
 use crate::script::machine::Purpose;
 use crate::script::stack::Anchor;
-use crate::script::{Prepared, Scripting, Sha, hex};
+use crate::script::{Sha, hex};
 use crate::state::Server;
+use crate::state::scripting::{Prepared, Scripting};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[EVAL, EVAL_RO, EVALSHA, EVALSHA_RO, SCRIPT];

@@ -14,8 +14,8 @@ use crate::engine::loaded::LOADER;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
-use crate::script::{Asked, Running};
 use crate::state::effects::{Queue, Targets};
+use crate::state::scripting::{Asked, Running};
 use crate::state::{Client, ClientFlags, ConnId, Waiting};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.

@@ -38,10 +38,7 @@ impl Engine {
             && !multi.is_aborted
             && !is_dirty
         {
-            let args = OwnedArgs::new(args);
-            multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
-            multi.queue.push_back((id, args));
-            multi.flags = multi.flags.or(flags);
+            multi.queue(id, args, flags);
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if !client.flags.has_any(skips) {
