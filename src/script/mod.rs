@@ -20,6 +20,8 @@ pub mod stack;
 
 use std::rc::Rc;
 
+// The Lua that `mlua` calls; naming the crate links it.
+use retrace_lua as _;
 use sha1::{Digest, Sha1};
 
 use crate::resp::OwnedArgs;
