@@ -125,6 +125,11 @@ fn connections_by_hand() {
 }
 
 #[test]
+fn transactions_by_hand() {
+    compare_file("transactions.txt");
+}
+
+#[test]
 fn functions_by_hand() {
     compare_file("functions.txt");
 }

@@ -8,7 +8,7 @@
 
 mod support;
 
-use support::{Client, Server, Value, wait_for};
+use support::{Client, Server, Value, oracle_server, wait_for};
 
 /// A figure of INFO.
 fn figure(client: &mut Client, section: &str, name: &str) -> u64 {
@@ -132,14 +132,97 @@ fn a_transaction_that_finds_no_room_says_so() {
     let want = format!("EXECABORT Transaction discarded because of: {oom}");
     assert!(client.run("EXEC").text().ends_with(&want));
     assert!(client.run("EXEC").text().contains("EXEC without MULTI"));
-    client.run("MULTI");
-    assert!(client.run("GET a").text().ends_with(oom), "queues grow too");
-    assert!(
-        client
-            .run("EXEC")
-            .text()
-            .contains("because of previous errors")
-    );
+}
+
+/// Both servers, where there is a real one to compare with.
+fn servers(args: &[&str]) -> Vec<Server> {
+    let ours = Server::start(&[&["--save", ""], args].concat());
+    [Some(ours), oracle_server(args)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Sends a request and says what came back, or that the connection was closed.
+fn ask(client: &mut Client, args: &[&[u8]]) -> String {
+    let is_sent = client.try_send(&support::request(args)).is_ok();
+    let reply = is_sent.then(|| client.next_reply()).flatten();
+    reply.map_or("closed".into(), |(value, _)| value.text())
+}
+
+#[test]
+fn a_transaction_counts_as_bytes_that_wait_to_be_executed() {
+    for server in servers(&["--client-query-buffer-limit", "1mb"]) {
+        let mut client = server.connect();
+        client.run("MULTI");
+        let replies = (0..30).map(|_| ask(&mut client, &[b"SET", b"k", &[b'x'; 100_000]]));
+        let queued = replies.take_while(|reply| reply == "QUEUED").count();
+        assert_eq!(queued, 10, "the eleventh is too much");
+        // Of one that will not run nothing is kept.
+        let mut client = server.connect();
+        client.run("MULTI");
+        client.run("NOSUCH");
+        for _ in 0..30 {
+            assert_eq!(
+                ask(&mut client, &[b"SET", b"k", &[b'x'; 100_000]]),
+                "QUEUED"
+            );
+        }
+        assert!(client.run("EXEC").text().starts_with("EXECABORT"));
+        let figure = figure(
+            &mut client,
+            "stats",
+            "client_query_buffer_limit_disconnections",
+        );
+        assert_eq!(figure, 1);
+    }
+}
+
+#[test]
+fn the_limit_of_a_query_is_on_what_belongs_to_no_whole_argument() {
+    let big = vec![b'x'; (1 << 20) - 1];
+    for server in servers(&["--client-query-buffer-limit", "1mb"]) {
+        let mut client = server.connect();
+        let values: Vec<&[u8]> = [&b"MSET"[..]]
+            .into_iter()
+            .chain([&b"k"[..], &big[..400_000]].into_iter().cycle().take(10))
+            .collect();
+        assert_eq!(ask(&mut client, &values), "OK");
+        let values: Vec<&[u8]> = [&b"RPUSH"[..], b"list"]
+            .into_iter()
+            .chain(std::iter::repeat_n(&big[..1000], 3000))
+            .collect();
+        assert_eq!(ask(&mut client, &values), "3000");
+        // The line end behind an argument counts.
+        let largest = &big[..big.len() - 1];
+        assert_eq!(ask(&mut client, &[b"SET", b"k", largest]), "OK");
+        assert_eq!(ask(&mut client, &[b"SET", b"k", &big]), "closed");
+        // A command that waits is no longer part of the query; what stands behind it is.
+        let mut client = server.connect();
+        let queue = support::request(&[&b"BLPOP"[..], &big[..600_000], b"0"]);
+        client.send(&queue);
+        let next = support::request(&[&b"SET"[..], b"k", &big[..600_000]]);
+        let (once, twice) = (&next[..], [&next[..], &next[..]].concat());
+        client.send(once);
+        let mut other = server.connect();
+        wait_for("a client to wait with all that it has sent", || {
+            let list = other.run("CLIENT LIST").text();
+            let mut lines = list.lines();
+            let line = lines.find(|line| line.contains("cmd=blpop"))?;
+            line.contains(&format!(" qbuf={} ", once.len()))
+                .then_some(())
+        });
+        let _ = client.try_send(&twice);
+        assert!(client.is_closed());
+        let log = server.log();
+        let line = log
+            .lines()
+            .rfind(|line| line.contains("reached max query buffer length"))
+            .expect("a line in the log");
+        let sample = r#" (qbuf initial bytes: "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$600000\r\n"#;
+        assert!(line.contains(sample), "{line}");
+        assert!(line.contains(" cmd=blpop "), "{line}");
+    }
 }
 
 /// A field of a client in CLIENT LIST, if the client is there.

@@ -17,10 +17,10 @@ use crate::engine::Engine;
 use crate::engine::exec::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
-use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::persistence::Restraint;
 use crate::state::{Client, ClientFlags, Server};
+use crate::types::text::up_to_nul;
 
 /// Clients that speak HTTP are logged no more often than this.
 const HTTP_WARNING_INTERVAL_US: u64 = 60_000_000;
@@ -56,8 +56,8 @@ impl Engine {
             }
         };
         self.server.scripting.is_oom = room == Room::Nowhere;
-        let may_grow = self.flags_with_script(client, id, args).has(Flags::DENYOOM)
-            || client.multi.is_some() && self.queues(id);
+        // A transaction queues what needs no room, and is refused as a whole at its EXEC.
+        let may_grow = self.flags_with_script(client, id, args).has(Flags::DENYOOM);
         if room == Room::Enough {
             self.server.hold_growth(client.dbid);
         }

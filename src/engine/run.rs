@@ -12,6 +12,7 @@ use crate::keyspace::object::ObjectRef;
 use crate::resp::parser::QueryView;
 use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
+use crate::state::monitor::escape;
 use crate::state::{Client, ClientFlags, ConnId};
 
 /// The most commands that are parsed before the first of them runs, whatever `lookahead` says.
@@ -19,6 +20,9 @@ const BATCH_MAX: usize = 64;
 
 /// Bytes of a request that is not understood which its log line shows.
 const SAMPLE_MAX: usize = 128;
+
+/// Bytes of a query that is too long which its log line shows.
+const QUERY_SAMPLE: usize = 64;
 
 /// Arguments that the list of a batch's arguments keeps room for; what a huge command needed goes back.
 const ARGV_KEEP: usize = 16 * 1024;
@@ -105,7 +109,8 @@ impl Engine {
 
     /// Closes a client that has sent more than may wait to be executed.
     fn check_query_limit(&mut self, client: &mut Client) {
-        let pending = client.query_end - client.query_pos + client.parser.big_bytes();
+        let queued = client.multi.as_ref().map_or(0, |multi| multi.args_bytes);
+        let pending = client.unparsed_bytes() + queued;
         let limit = self.server.config.client_query_buffer_limit;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         if pending > limit && !client.is_closing() {
@@ -113,11 +118,28 @@ impl Engine {
             self.server.stats.query_buffer_limit_disconnections += 1;
             let line = describe(&self.server, client, &self.registry);
             let text = format!(
-                "Closing client that reached max query buffer length: {}",
-                line.trim_end()
+                "Closing client that reached max query buffer length: {} (qbuf initial bytes: \"{}\")",
+                line.trim_end(),
+                self.query_sample(client)
             );
             self.server.log(LogLevel::Warning, text);
         }
+    }
+
+    /// The first bytes of what the client has sent and is not parsed.
+    fn query_sample(&self, client: &Client) -> String {
+        let query = match client.flags.has(ClientFlags::SHARED_READ) {
+            true => &self.shared_read,
+            false => &client.query,
+        };
+        let from = client.query_pos + client.parsed_bytes();
+        let bytes = match client.parser.big_body() {
+            Some(body) if client.parked.is_empty() => body,
+            _ => query.get(from..client.query_end).unwrap_or_default(),
+        };
+        let mut text = String::new();
+        escape(&bytes[..bytes.len().min(QUERY_SAMPLE)], &mut text);
+        text
     }
 
     /// Puts the client back and sees to its output.

@@ -10,7 +10,7 @@ use crate::border::Want;
 use crate::command::permission::permit_queued;
 use crate::command::{CommandId, transaction};
 use crate::engine::Engine;
-use crate::resp::{Args, OwnedArgs};
+use crate::resp::Args;
 use crate::state::multi::Halt;
 use crate::state::{Client, ClientFlags};
 
@@ -38,10 +38,7 @@ impl Engine {
             && !multi.is_aborted
             && !is_dirty
         {
-            let args = OwnedArgs::new(args);
-            multi.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
-            multi.queue.push_back((id, args));
-            multi.flags = multi.flags.or(flags);
+            multi.queue(id, args, flags);
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if !client.flags.has_any(skips) {

@@ -278,13 +278,9 @@ impl Parser {
         self.pos
     }
 
-    /// Arguments gathered so far for an unfinished command: their number and bytes.
-    pub fn pending_args(&self) -> (usize, usize) {
-        let bytes: usize = self.argv.iter().map(|at| at.len as usize).sum();
-        (
-            self.argv.len(),
-            bytes + self.filling.as_ref().map_or(0, |(_, n)| *n),
-        )
+    /// Bytes of the arguments gathered so far for an unfinished command.
+    pub fn pending_args_bytes(&self) -> usize {
+        self.argv.iter().map(|at| at.len as usize).sum()
     }
 
     /// Memory that the unfinished command holds beside the query buffer.
@@ -316,9 +312,10 @@ impl Parser {
         self.filling.as_ref().map_or(0, |(_, filled)| *filled)
     }
 
-    /// Bytes that have arrived of all the unfinished command's big bulks.
-    pub fn big_bytes(&self) -> usize {
-        self.big_len() + self.big.iter().map(Bytes::len).sum::<usize>()
+    /// The bytes of the big bulk that have arrived, while one is being filled.
+    pub fn big_body(&self) -> Option<&[u8]> {
+        let (body, filled) = self.filling.as_ref()?;
+        body.get(..*filled)
     }
 
     /// Gives back the memory that a big bulk has not filled yet; it comes again with the next bytes.

@@ -66,7 +66,7 @@ impl Server {
 }
 
 /// Appends bytes as they stand between quotes: what does not print, in its escaped form.
-fn escape(bytes: &[u8], line: &mut String) {
+pub fn escape(bytes: &[u8], line: &mut String) {
     for byte in bytes {
         match byte {
             b'\\' | b'"' => {

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::command::spec::Flags;
-use crate::resp::OwnedArgs;
+use crate::resp::{Args, OwnedArgs};
 use crate::state::effects::Queue;
+use crate::state::flags::Flags;
 use crate::state::{CommandId, ConnId};
 
 /// What a watched key takes beside its own bytes, with the client and in the index of watched keys.
 const WATCH_BYTES: usize = 128;
+
+/// What a queued argument counts beside its own bytes.
+const ARG_BYTES: usize = 8;
 
 /// What a client has said since MULTI, and then what EXEC has still to run of it.
 #[derive(Default)]
@@ -18,6 +21,8 @@ pub struct Multi {
     pub flags: Flags,
     /// Memory that the queue takes.
     pub bytes: usize,
+    /// What of that are the commands' arguments, as `client-query-buffer-limit` counts them: bytes not yet executed.
+    pub args_bytes: usize,
     /// A command was refused on its way into the queue, so EXEC will run none.
     pub is_aborted: bool,
     /// It stands still in its middle, or has done so.
@@ -31,6 +36,17 @@ pub struct Halt {
     pub argv: OwnedArgs,
     /// What it has caused so far, and what is not to be sent before the rest has run.
     pub effects: Queue,
+}
+
+impl Multi {
+    /// Puts a command behind the others.
+    pub fn queue(&mut self, id: CommandId, args: Args<'_>, flags: Flags) {
+        self.args_bytes += args.total_bytes() + args.len() * ARG_BYTES;
+        let args = OwnedArgs::new(args);
+        self.bytes += size_of::<(CommandId, OwnedArgs)>() + args.memory_bytes();
+        self.queue.push_back((id, args));
+        self.flags = self.flags.or(flags);
+    }
 }
 
 /// Memory that a client's watching a key takes.

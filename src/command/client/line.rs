@@ -21,14 +21,12 @@ struct Buffers {
 
 impl Buffers {
     fn of(client: &Client) -> Buffers {
-        // While a big argument comes in, what stands before it counts as arguments.
-        let used = match client.parser.big_capacity() {
-            0 => client.query_end - client.query_pos,
-            _ => client.parser.big_len(),
-        };
+        let used = client.unparsed_bytes();
         let held = client.query.len() + client.parser.big_capacity();
-        let argv = client.parked.iter().map(|parked| parked.len).sum::<usize>()
-            + client.parser.pending_args().1;
+        let argv = match client.parked.front() {
+            Some(parked) => parked.len,
+            None => client.parser.pending_args_bytes(),
+        };
         Buffers {
             waits_for_socket: client.reply.pending() > 0
                 && !client.flags.has(ClientFlags::FLUSH_QUEUED),
@@ -92,7 +90,7 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
         buffers.query,
         buffers.query_free,
         buffers.argv,
-        client.multi_bytes(),
+        client.multi.as_ref().map_or(0, |multi| multi.args_bytes),
         client.reply_keep,
         client.reply_peak,
         in_buffer,
