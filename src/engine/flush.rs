@@ -4,14 +4,12 @@ use std::io::IoSlice;
 
 use crate::border::Flush;
 use crate::engine::Engine;
+use crate::engine::waiting::RESUME_BELOW;
 use crate::state::client::REPLY_KEEP_MIN;
 use crate::state::{ClientFlags, ConnId, Waiting};
 
 /// The most pieces that one write is given.
 const SLICES_MAX: usize = 64;
-
-/// Pending output at which a throttled client is read again.
-const RESUME_BELOW: usize = 1 << 20;
 
 impl Engine {
     /// The next connection whose socket is to be offered its output.

@@ -6,6 +6,7 @@ use crate::border::LogLevel;
 use crate::command::CommandId;
 use crate::command::client::describe;
 use crate::engine::exec::Step;
+use crate::engine::waiting::PENDING_OUTPUT_MAX;
 use crate::engine::{Engine, READ_CHUNK};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::object::ObjectRef;
@@ -26,9 +27,6 @@ const QUERY_SAMPLE: usize = 64;
 
 /// Arguments that the list of a batch's arguments keeps room for; what a huge command needed goes back.
 const ARGV_KEEP: usize = 16 * 1024;
-
-/// Pending output from which on no more requests of a client are read until its socket has taken some.
-const PENDING_OUTPUT_MAX: usize = 256 << 20;
 
 /// One parsed request of a batch. Slots are reused and filled field by field: building a value and moving it in
 /// costs more than parsing a short command.
@@ -134,7 +132,7 @@ impl Engine {
         };
         let from = client.query_pos + client.parsed_bytes();
         let bytes = match client.parser.big_body() {
-            Some(body) if client.parked.is_empty() => body,
+            Some(body) if client.commands().next().is_none() => body,
             _ => query.get(from..client.query_end).unwrap_or_default(),
         };
         let mut text = String::new();

@@ -27,6 +27,9 @@
 //! Lives here: entering for a want, leaving, the queue, answers. May not: know what a command, a script or a transaction
 //! does; each has its own file.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use crate::border::{Outcome, Want};
@@ -38,6 +41,10 @@ use crate::state::persistence::Answer;
 use crate::state::server::{Awaiting, Continuation};
 use crate::state::snapshot::Waiter;
 use crate::state::{Client, ClientFlags, ConnId, Server, Waiting};
+
+/// Pending output from which on a client waits until its socket has taken most of it; and how much may be left then.
+pub(super) const PENDING_OUTPUT_MAX: usize = if cfg!(test) { 64 << 10 } else { 256 << 20 };
+pub(super) const RESUME_BELOW: usize = PENDING_OUTPUT_MAX / 256;
 
 /// Those whose waits have ended, in the order in which they did.
 #[derive(Default)]

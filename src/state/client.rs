@@ -333,11 +333,16 @@ impl Client {
         self.memory_bytes() + kept
     }
 
+    /// Its commands that are parsed and have not come to their end, oldest first.
+    pub fn commands(&self) -> impl Iterator<Item = &Parked> {
+        self.begun.command.iter().chain(&self.parked)
+    }
+
     /// How many bytes from `query_pos` on are parsed: a command that waits to run, or whole arguments of one that is
     /// not complete. Behind a command that waits all counts as unparsed, though the engine may have looked ahead.
     pub fn parsed_bytes(&self) -> usize {
-        match self.parked.front() {
-            Some(parked) => parked.len,
+        match self.commands().next() {
+            Some(command) => command.len,
             None => self.parser.parsed_bytes(),
         }
     }
@@ -345,8 +350,8 @@ impl Client {
     /// Bytes that have arrived and belong to no whole argument, nor to a command that is about to run.
     pub fn unparsed_bytes(&self) -> usize {
         let held = self.query_end - self.query_pos;
-        let later = self.parked.iter().skip(1);
-        let big_later = later.flat_map(|parked| parked.big.iter().map(|big| big.len()));
+        let later = self.commands().skip(1);
+        let big_later = later.flat_map(|command| command.big.iter().map(|big| big.len()));
         held.saturating_sub(self.parsed_bytes()) + self.parser.big_len() + big_later.sum::<usize>()
     }
 

@@ -23,7 +23,7 @@ impl Buffers {
     fn of(client: &Client) -> Buffers {
         let used = client.unparsed_bytes();
         let held = client.query.len() + client.parser.big_capacity();
-        let argv = match client.begun.command.as_ref().or(client.parked.front()) {
+        let argv = match client.commands().next() {
             Some(command) => command.len,
             None => client.parser.pending_args_bytes(),
         };
