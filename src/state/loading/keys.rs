@@ -5,7 +5,7 @@
 
 use super::{Figures, Loading, RUN_MAX, Stage, Step};
 use crate::border::LogLevel;
-use crate::keyspace::eviction::Usage;
+use crate::keyspace::usage::Usage;
 use crate::persist::rdb::{Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
 use crate::script::machine::Purpose;
