@@ -8,7 +8,7 @@ use crate::border::LogLevel;
 use crate::keyspace::usage::Usage;
 use crate::persist::rdb::{Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
-use crate::script::machine::Purpose;
+use crate::script::shared::Purpose;
 use crate::state::CommandError;
 use crate::state::server::Server;
 
