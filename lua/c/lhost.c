@@ -25,7 +25,10 @@
 #include "lua.h"
 
 #include "lauxlib.h"
-#include "lualib.h"
+
+#include "lhost.h"
+#include "lobject.h"
+#include "lstate.h"
 
 
 #define RAISE	((void *)1)
@@ -40,9 +43,27 @@
 #define ARGUMENT	2
 
 
+unsigned int lua_serial (lua_State *L, int idx) {
+  const void *object = lua_topointer(L, idx);
+  switch (lua_type(L, idx)) {
+    case LUA_TTABLE: return ((const Table *)object)->serial;
+    case LUA_TFUNCTION: return ((const Closure *)object)->c.serial;
+    case LUA_TTHREAD: return ((const lua_State *)object)->serial;
+    case LUA_TUSERDATA: return ((const Udata *)object - 1)->uv.serial;
+    case LUA_TLIGHTUSERDATA: return (unsigned int)(size_t)object;
+    default: return 0;
+  }
+}
+
+
+static void setreadonly (lua_State *L, int idx, int on) {
+  ((Table *)lua_topointer(L, idx))->readonly = (on != 0);
+}
+
+
 static int host_readonly (lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  lua_setreadonly(L, 1, lua_toboolean(L, 2));
+  setreadonly(L, 1, lua_toboolean(L, 2));
   return 0;
 }
 
@@ -134,12 +155,12 @@ static int host_run (lua_State *L) {
   int status, nargs = 0;
   lua_settop(L, 4);
   if (lua_toboolean(L, 4)) {
-    lua_setreadonly(L, LUA_GLOBALSINDEX, 0);
+    setreadonly(L, LUA_GLOBALSINDEX, 0);
     lua_pushvalue(L, 2);
     lua_setfield(L, LUA_GLOBALSINDEX, "KEYS");
     lua_pushvalue(L, 3);
     lua_setfield(L, LUA_GLOBALSINDEX, "ARGV");
-    lua_setreadonly(L, LUA_GLOBALSINDEX, 1);
+    setreadonly(L, LUA_GLOBALSINDEX, 1);
   }
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_pushvalue(L, 1);
@@ -216,7 +237,7 @@ static const luaL_Reg host_funcs[] = {
 };
 
 
-LUALIB_API int luaopen_host (lua_State *L) {
+int luaopen_host (lua_State *L) {
   lua_newtable(L);
   luaL_register(L, NULL, host_funcs);
   lua_pushcfunction(L, handler);
