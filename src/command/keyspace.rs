@@ -4,7 +4,7 @@ use crate::command::ctx::int32_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::state::persistence::Restraint;
+use crate::state::restraint::Restraint;
 use crate::state::{ClientFlags, Waiting};
 
 /// The family's commands.

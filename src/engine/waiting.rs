@@ -35,11 +35,10 @@ use std::collections::VecDeque;
 use crate::border::{Outcome, Want};
 use crate::command::{CommandError, acl, config, persistence};
 use crate::engine::Engine;
-use crate::engine::exec::settle_reply_mode;
+use crate::engine::flush::settle_reply_mode;
 use crate::engine::loaded::LOADER;
-use crate::state::persistence::Answer;
 use crate::state::server::{Awaiting, Continuation};
-use crate::state::snapshot::Waiter;
+use crate::state::waiter::{Answer, Waiter};
 use crate::state::{Client, ClientFlags, ConnId, Server, Waiting};
 
 /// Pending output from which on a client waits until its socket has taken most of it; and how much may be left then.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::acl::UserId;
 use crate::resp::{ArgPos, Parser, Reply};
 use crate::state::multi::Multi;
-use crate::state::pubsub::{Scope, Subscriptions};
 use crate::state::slots::Slots;
+use crate::state::subscriptions::{Scope, Subscriptions};
 use crate::state::waiting::{Begun, Waiting};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 

@@ -2,7 +2,7 @@
 //!
 //! A client that cannot go on has one reason, and a stack of at most three steps that continue when the reason is gone.
 //! Reasons that hold many at a time (a pause, a transaction in its middle, a save that all wait for) are the server's
-//! ([`Restraint`](crate::state::persistence::Restraint), [`Pause`](crate::state::server::Pause)) and become a client's
+//! ([`Restraint`](crate::state::restraint::Restraint), [`Pause`](crate::state::server::Pause)) and become a client's
 //! own when it comes to them. Lives here: the reasons, the stack, and the only two functions by which a client enters and
 //! leaves them. May not: decide what follows (`engine/waiting.rs`).
 

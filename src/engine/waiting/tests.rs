@@ -116,9 +116,11 @@ impl Model {
             pushed: 0,
         };
         for _ in 0..CLIENTS {
-            let mut caller = Caller::default();
-            caller.conn = Some(model.accept());
-            model.callers.push(caller);
+            let conn = Some(model.accept());
+            model.callers.push(Caller {
+                conn,
+                ..Caller::default()
+            });
         }
         model
     }
