@@ -57,6 +57,7 @@ pub struct Host {
     tick: std::cell::RefCell<Option<Function>>,
     pcall: Function,
     missing: Function,
+    collect: Function,
     /// Where the error to raise is put.
     cell: Table,
 }
@@ -73,6 +74,7 @@ impl Host {
             tick: Default::default(),
             pcall: table.get("pcall")?,
             missing: table.get("missing")?,
+            collect: table.get("collect")?,
             cell: lua.create_table_with_capacity(2, 0)?,
         })
     }
@@ -102,6 +104,11 @@ impl Host {
     /// Nobody changes the table from now on, or may again.
     pub fn set_readonly(&self, table: &Table, on: bool) -> mlua::Result<()> {
         self.readonly.call((table, on))
+    }
+
+    /// Lets the collector make so many steps; says whether a cycle has come to its end.
+    pub fn collect(&self, steps: u32) -> mlua::Result<bool> {
+        self.collect.call(steps)
     }
 
     /// The function that refuses to look a global up.
@@ -409,7 +416,7 @@ fn setresp(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise>
             "ERR redis.setresp() requires one argument.",
         ));
     }
-    match args.number(lua, 1) {
+    match args.number(lua, 1).map(f64::trunc) {
         Ok(2.0) => shared.resp3.set(false),
         Ok(3.0) => shared.resp3.set(true),
         _ => return Err(raise_line(lua, "ERR RESP version must be 2 or 3.")),
@@ -473,7 +480,7 @@ fn log(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise> {
 const RANDOM_MAX: f64 = 0x7fff_ffff as f64;
 
 /// `math.random` and `math.randomseed` on the generator of the C function `lrand48`, which POSIX defines: the same
-/// seed gives the same numbers on every server.
+/// seed gives the same numbers on every server, and so does none.
 fn random(lua: &Lua, host: &Rc<Host>, shared: &Rc<Shared>, math: &Table) -> mlua::Result<()> {
     let of_state = Rc::clone(shared);
     let random = move |lua: &Lua, args: &Arguments| {
