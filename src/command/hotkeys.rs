@@ -119,7 +119,7 @@ fn parse_watch(args: Args<'_>) -> Result<Watch, CommandError> {
             watch.count = count as usize;
         } else if has_value && args.is(at, "DURATION") {
             let seconds = number(args, at + 1, 1, DURATION_MAX_SECS).ok_or(CommandError::text(
-                "ERR DURATION must be between 1 and 1000000",
+                "ERR DURATION be between 1 and 1000000",
             ))?;
             watch.duration_us = Some(seconds * 1_000_000);
         } else if has_value && args.is(at, "SAMPLE") {
