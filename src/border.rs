@@ -5,7 +5,7 @@
 //! types that cross the border, in both directions. May not: anything that acts.
 
 use crate::config::Config;
-use crate::state::{ConnId, UnixMicros};
+use crate::ids::{ConnId, UnixMicros};
 
 /// Where a connection comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 //! - [`state`]: what handlers see: server, clients, effects, counters.
 //! - [`script`]: the Lua host. [`persist`]: values in the RDB format.
 //! - [`keyspace`], [`config`], [`resp`], [`types`]: data, parameters, wire protocol, data structures.
+//! - [`ids`]: the numbers by which all of them speak of the same things.
 
 #![deny(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod command;
 pub mod config;
 pub mod disk;
 pub mod engine;
+pub mod ids;
 pub mod journal;
 pub mod keyspace;
 pub mod net;

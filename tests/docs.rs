@@ -263,3 +263,55 @@ fn the_configuration_page_agrees_with_the_parameters() {
     }
     check("configuration.md", &out);
 }
+
+/// C sources that crates bring along, which cargo knows nothing of.
+const SOURCES_IN_C: &[(&str, &str, &str)] = &[
+    (
+        "Lua 5.1.5, as the crate lua-src has it, with the edits of `lua/`",
+        "retrace-lua",
+        "MIT, Copyright 1994-2012 Lua.org, PUC-Rio",
+    ),
+    (
+        "mimalloc",
+        "libmimalloc-sys",
+        "MIT, Copyright 2018-2025 Microsoft Corporation, Daan Leijen",
+    ),
+];
+
+/// What is linked into the server on Linux: crates, without what only runs when they are built.
+fn linked() -> String {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--package", "retrace"])
+        .args(["--edges", "normal,no-proc-macro"])
+        .args(["--target", "x86_64-unknown-linux-gnu"])
+        .args(["--charset", "ascii", "--format", "{p}: {l}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    let failure = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo tree: {failure}");
+    // A crate of this repository comes with its folder, which is another one everywhere.
+    let line = |line: &str| match (line.find(" ("), line.find("): ")) {
+        (Some(from), Some(to)) => format!("{}{}\n", &line[..from], &line[to + 1..]),
+        _ => format!("{line}\n"),
+    };
+    tree.lines().map(line).collect()
+}
+
+#[test]
+fn the_licences_are_those_of_what_is_linked() {
+    let mut out = String::from(
+        "# Licences\n\nMade from `cargo tree` by `tests/docs.rs`; do not edit. What is linked into the server for Linux, each crate with its version\nand its licence; `(*)` stands where a crate's own dependencies were shown before.\n\n```\n",
+    );
+    let tree = linked();
+    out.push_str(&tree);
+    out.push_str(
+        "```\n\nCode in C comes with two of them:\n\n| what | with | licence |\n|---|---|---|\n",
+    );
+    for (what, with, licence) in SOURCES_IN_C {
+        assert!(tree.contains(with), "{with} is not linked any more");
+        let _ = writeln!(out, "| {what} | `{with}` | {licence} |");
+    }
+    check("licences.md", &out);
+}

@@ -124,7 +124,7 @@ pub fn config(data: &[u8]) {
         },
         stdin: &mut || Ok(data.to_vec()),
         is_command: &|name| name.eq_ignore_ascii_case(b"get"),
-        check_user: &|words| file::check_declaration(words, registry()),
+        check_user: &|words| file::check_declaration(words, registry().catalogue()),
     };
     match config::load(&[b"fuzz.conf".to_vec(), b"-".to_vec()], &mut host) {
         Ok(_) => {}
@@ -248,7 +248,7 @@ fn powers(user: &User) -> Vec<bool> {
 /// Rules, one a line, are applied or refused; what a user is described as makes the same user. The same bytes are read
 /// as an ACL file, and as the words of a `user` directive.
 pub fn acl(data: &[u8]) {
-    let mut terms = Terms::new(registry(), data.len() % 2 == 1);
+    let mut terms = Terms::new(registry().catalogue(), data.len() % 2 == 1);
     let mut user = User::new(b"u", terms.all_channels);
     for rule in data.split(|byte| *byte == b'\n') {
         let before = user.describe();
@@ -266,7 +266,7 @@ pub fn acl(data: &[u8]) {
         let keys = user.root().describe_keys();
         let hides_patterns =
             keys != b"~*" && keys.split(|byte| *byte == b' ').any(|key| key == b"~*");
-        match again.apply_all(&mut words, &mut Terms::new(registry(), false)) {
+        match again.apply_all(&mut words, &mut Terms::new(registry().catalogue(), false)) {
             Err(BadRule::Rule(_, RuleError::KeysAfterAll)) if hides_patterns => {}
             Err(bad) => panic!("{line:?} is refused: {bad:?}"),
             Ok(()) => {
@@ -283,7 +283,7 @@ pub fn acl(data: &[u8]) {
         .split(|byte| byte.is_ascii_whitespace())
         .map(<[u8]>::to_vec)
         .collect();
-    if file::check_declaration(&words, registry()).is_ok() {
+    if file::check_declaration(&words, registry().catalogue()).is_ok() {
         let mut users = Users::new(User::open_default());
         let _ = file::declare(&mut users, &[words], &mut terms);
     }

@@ -3,10 +3,11 @@
 //! A line of the file is `user NAME rule ...`, split at single spaces; there are no comments and no quotes. May not:
 //! open files; callers bring the text.
 
-use super::user::{BadRule, RuleError, Terms, User, has_spaces, join_selectors};
+use super::catalogue::Catalogue;
+use super::rule::{BadRule, RuleError, Terms};
+use super::user::{User, join_selectors};
 use super::users::Users;
-use crate::command::registry::Registry;
-use crate::state::error::up_to_nul;
+use crate::types::text::{has_spaces, up_to_nul};
 
 /// Ends every report about an ACL file.
 const NOTHING_CHANGED: &str =
@@ -107,8 +108,8 @@ pub fn print(users: &Users) -> Vec<u8> {
 
 /// What is wrong with the rules of a `user` directive, apart from names that are unknown: the server looks for those
 /// when it starts.
-pub fn check_declaration(words: &[Vec<u8>], registry: &Registry) -> Result<(), String> {
-    let mut terms = Terms::new(registry, false);
+pub fn check_declaration(words: &[Vec<u8>], catalogue: &Catalogue) -> Result<(), String> {
+    let mut terms = Terms::new(catalogue, false);
     let mut user = User::new(b"", false);
     let rules = words.iter().skip(1).map(Vec::as_slice);
     let rules = join_selectors(rules).map_err(|_| "Wrong format")?;
@@ -158,10 +159,15 @@ pub fn declare(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Registry;
 
     fn read(text: &str) -> Result<String, String> {
         let registry = Registry::new(&[]).expect("no command is renamed");
-        let users = parse(text.as_bytes(), "f", &mut Terms::new(&registry, false))?;
+        let users = parse(
+            text.as_bytes(),
+            "f",
+            &mut Terms::new(registry.catalogue(), false),
+        )?;
         Ok(String::from_utf8_lossy(&print(&users)).into_owned())
     }
 

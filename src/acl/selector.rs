@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::user::{RuleError, Terms, has_spaces};
-use crate::command::registry::{Command, Registry};
-use crate::command::spec::{CATEGORY_NAMES, Categories};
-use crate::state::CommandId;
-use crate::state::error::up_to_nul;
+use super::catalogue::{Catalogue, Known};
+use super::category::category;
+use super::rule::{RuleError, Terms};
+use crate::ids::CommandId;
 use crate::types::glob::glob_match;
+use crate::types::text::{has_spaces, up_to_nul};
 
 /// What is done with a key, or allowed to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,9 +156,9 @@ impl Selector {
                 Some(sign @ (b'+' | b'-')) => {
                     let allow = *sign == b'+';
                     match word[1..].strip_prefix(b"@") {
-                        Some(category) => self.apply_category(category, allow, terms.registry),
+                        Some(category) => self.apply_category(category, allow, terms.catalogue),
                         None if allow => self.allow_command(&word[1..], terms),
-                        None => self.deny_command(&word[1..], terms.registry),
+                        None => self.deny_command(&word[1..], terms.catalogue),
                     }
                 }
                 _ => Err(RuleError::Syntax),
@@ -215,19 +215,15 @@ impl Selector {
 
     /// `+command`, `+command|subcommand`, or `+command|firstarg` for one that has no subcommands.
     fn allow_command(&mut self, name: &[u8], terms: &mut Terms<'_>) -> Result<(), RuleError> {
-        let registry = terms.registry;
+        let catalogue = terms.catalogue;
         let Some(at) = name.iter().rposition(|byte| *byte == b'|') else {
-            let command = registry
-                .by_original_name(name)
-                .ok_or(RuleError::UnknownName)?;
-            self.set(command, true, registry);
+            let command = catalogue.find(name).ok_or(RuleError::UnknownName)?;
+            self.set(command, true, catalogue);
             self.note(true, command.full_name.as_bytes());
             return Ok(());
         };
         let (first, second) = (&name[..at], &name[at + 1..]);
-        let command = registry
-            .by_original_name(first)
-            .ok_or(RuleError::UnknownName)?;
+        let command = catalogue.find(first).ok_or(RuleError::UnknownName)?;
         if command.container.is_some() {
             return Err(RuleError::FirstArgOfSubcommand);
         }
@@ -242,21 +238,19 @@ impl Selector {
                 args.push(second.to_vec());
             }
         } else {
-            let sub = registry
+            let sub = catalogue
                 .subcommand(command, second)
                 .ok_or(RuleError::UnknownName)?;
-            self.set(sub, true, registry);
+            self.set(sub, true, catalogue);
         }
         self.note(true, name);
         Ok(())
     }
 
     /// `-command` or `-command|subcommand`.
-    fn deny_command(&mut self, name: &[u8], registry: &Registry) -> Result<(), RuleError> {
-        let command = registry
-            .by_original_name(name)
-            .ok_or(RuleError::UnknownName)?;
-        self.set(command, false, registry);
+    fn deny_command(&mut self, name: &[u8], catalogue: &Catalogue) -> Result<(), RuleError> {
+        let command = catalogue.find(name).ok_or(RuleError::UnknownName)?;
+        self.set(command, false, catalogue);
         self.note(false, command.full_name.as_bytes());
         Ok(())
     }
@@ -265,12 +259,12 @@ impl Selector {
         &mut self,
         name: &[u8],
         allow: bool,
-        registry: &Registry,
+        catalogue: &Catalogue,
     ) -> Result<(), RuleError> {
         let category = category(name).ok_or(RuleError::UnknownName)?;
-        for command in registry.all() {
-            if command.spec.categories().has(category) {
-                self.set(command, allow, registry);
+        for command in catalogue.all() {
+            if command.categories.has(category) {
+                self.set(command, allow, catalogue);
             }
         }
         self.note(allow, &[b"@", name].concat());
@@ -278,11 +272,11 @@ impl Selector {
     }
 
     /// Allows or denies a command with all its subcommands; what was said of its first arguments is void.
-    fn set(&mut self, command: &Command, allow: bool, registry: &Registry) {
+    fn set(&mut self, command: &Known, allow: bool, catalogue: &Catalogue) {
         self.set_bit(command.id, allow);
         self.first_args.remove(&command.id);
         for sub in &command.subcommands {
-            self.set(registry.get(*sub), allow, registry);
+            self.set(catalogue.get(*sub), allow, catalogue);
         }
     }
 
@@ -399,11 +393,4 @@ fn parse_access(rule: &[u8]) -> Result<(KeyAccess, &[u8]), RuleError> {
         return Err(RuleError::Syntax);
     }
     Ok((access, rest))
-}
-
-/// The category of this name, in any case.
-pub fn category(name: &[u8]) -> Option<Categories> {
-    let mut names = CATEGORY_NAMES.iter();
-    let at = names.position(|known| known.as_bytes().eq_ignore_ascii_case(name))?;
-    Some(Categories(1 << at))
 }

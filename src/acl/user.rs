@@ -3,65 +3,13 @@
 use std::borrow::Cow;
 
 use super::password::PasswordHash;
+use super::rule::{BadRule, RuleError, Terms};
 use super::selector::{Selector, channel_is_among};
-use super::users::DEFAULT_NAME;
-use crate::command::registry::Registry;
 use crate::config::split_args;
-use crate::state::error::up_to_nul;
+use crate::types::text::up_to_nul;
 
-/// Why a rule was refused; `Display` is the reason as clients read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    #[error("Unknown command or category name in ACL")]
-    UnknownName,
-    #[error("Syntax error")]
-    Syntax,
-    #[error(
-        "Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. \
-         Try 'resetkeys' to start with an empty list of patterns"
-    )]
-    KeysAfterAll,
-    #[error(
-        "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any \
-         effect. Try 'resetchannels' to start with an empty list of channels"
-    )]
-    ChannelsAfterAll,
-    #[error("The password you are trying to remove from the user does not exist")]
-    NoSuchPassword,
-    #[error(
-        "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
-    )]
-    BadHash,
-    #[error("Allowing first-arg of a subcommand is not supported")]
-    FirstArgOfSubcommand,
-}
-
-/// The rule of a list that cannot be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadRule {
-    /// A selector that begins with this word never ends.
-    Unmatched(Vec<u8>),
-    Rule(Vec<u8>, RuleError),
-}
-
-/// What rules are read against.
-pub struct Terms<'a> {
-    pub registry: &'a Registry,
-    /// `acl-pubsub-default`: what has no rules yet may use all channels.
-    pub all_channels: bool,
-    /// Rules that were applied and are discouraged, without their sign: `command|firstarg`.
-    pub deprecated: Vec<Vec<u8>>,
-}
-
-impl<'a> Terms<'a> {
-    pub fn new(registry: &'a Registry, all_channels: bool) -> Terms<'a> {
-        Terms {
-            registry,
-            all_channels,
-            deprecated: Vec::new(),
-        }
-    }
-}
+/// The name of the default user.
+pub const DEFAULT_NAME: &[u8] = b"default";
 
 /// One user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -320,12 +268,6 @@ impl ChannelsLeft {
     }
 }
 
-/// Whether there is white space or a NUL in it, which no name and no pattern may have.
-pub fn has_spaces(text: &[u8]) -> bool {
-    let is_space = |byte: &u8| matches!(byte, 0 | b'\t'..=b'\r' | b' ');
-    text.iter().any(is_space)
-}
-
 /// Joins the words of each selector: from one that begins with `(` to one that ends with `)`. An error is the word
 /// that begins a selector without end.
 pub(super) fn join_selectors<'r>(
@@ -359,11 +301,12 @@ pub(super) fn join_selectors<'r>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Registry;
 
     /// What a fresh user is described as behind its flags, once these rules were applied, or the refusal.
     fn with(rules: &str) -> String {
         let registry = Registry::new(&[]).expect("no command is renamed");
-        let mut terms = Terms::new(&registry, false);
+        let mut terms = Terms::new(registry.catalogue(), false);
         let mut user = User::new(b"u", false);
         let words = rules.split(' ').map(str::as_bytes);
         match user.apply_all(words, &mut terms) {
@@ -444,7 +387,7 @@ mod tests {
     #[test]
     fn a_user_is_unrestricted_only_with_all_three() {
         let registry = Registry::new(&[]).expect("no command is renamed");
-        let mut terms = Terms::new(&registry, false);
+        let mut terms = Terms::new(registry.catalogue(), false);
         let mut user = User::new(b"u", false);
         for (rule, want) in [
             ("+@all", false),
@@ -466,7 +409,7 @@ mod tests {
     #[test]
     fn passwords_count_only_while_the_user_is_on() {
         let registry = Registry::new(&[]).expect("no command is renamed");
-        let mut terms = Terms::new(&registry, false);
+        let mut terms = Terms::new(registry.catalogue(), false);
         let mut user = User::new(b"u", false);
         for (rule, right, wrong) in [
             (">pw", false, false),

@@ -16,9 +16,6 @@ impl UserId {
     pub const DEFAULT: UserId = UserId(0);
 }
 
-/// The name of the default user.
-pub const DEFAULT_NAME: &[u8] = b"default";
-
 /// All users.
 #[derive(Clone, Debug)]
 pub struct Users {

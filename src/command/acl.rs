@@ -4,7 +4,7 @@
 //! (`crate::acl`), or whether a request is allowed (`permission.rs`).
 
 use crate::acl::log::Entry;
-use crate::acl::{BadRule, ChannelsLeft, Selector, Terms, User, UserId, file, has_spaces};
+use crate::acl::{BadRule, ChannelsLeft, Selector, Terms, User, UserId, file};
 use crate::border::{LogLevel, Order, Outcome};
 use crate::command::ctx::int_arg;
 use crate::command::permission::check;
@@ -14,10 +14,10 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::config::PubsubDefault;
 use crate::resp::{Args, Reply};
-use crate::state::error::up_to_nul;
 use crate::state::pubsub::Scope;
 use crate::state::server::Continuation;
 use crate::state::{Client, ClientFlags, ConnId, Server};
+use crate::types::text::{has_spaces, up_to_nul};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[ACL];
@@ -576,7 +576,7 @@ fn may_listen_on(client: &Client, left: &ChannelsLeft) -> bool {
 /// What rules are read against.
 fn terms<'a>(server: &Server, registry: &'a Registry) -> Terms<'a> {
     let default = server.config.acl_pubsub_default;
-    Terms::new(registry, default == PubsubDefault::AllChannels)
+    Terms::new(registry.catalogue(), default == PubsubDefault::AllChannels)
 }
 
 /// Warns of rules that allow a command for some first arguments alone: they look like protection and are easily

@@ -102,7 +102,7 @@ struct Breakdown {
     rehashing: u64,
     rehashing_count: usize,
     keys: u64,
-    scripts: crate::script::Usage,
+    scripts: crate::state::scripting::Usage,
     /// What watching hot keys takes.
     hotkeys: u64,
 }

@@ -3,10 +3,12 @@
 //! Built once at the start from the families' specs and `rename-command`. Looking a name up hashes it without
 //! regard to case into a table that is never more than a quarter full.
 
+use crate::acl::{Catalogue, Known};
 use crate::command::spec::{BeginSearch, FindKeys, Flags, Group, Spec};
 use crate::command::{CommandError, CommandId, FAMILIES};
 use crate::resp::Args;
-use crate::state::error::{QUOTED_MAX, up_to_nul};
+use crate::state::error::QUOTED_MAX;
+use crate::types::text::up_to_nul;
 
 /// One command or subcommand with what the registry derives from its spec.
 pub struct Command {
@@ -26,6 +28,19 @@ pub struct Command {
     pub timed_above: usize,
 }
 
+impl Command {
+    /// It as permissions know it.
+    fn known(&self) -> Known {
+        Known {
+            id: self.id,
+            full_name: self.full_name.clone(),
+            container: self.container,
+            subcommands: self.subcommands.clone(),
+            categories: self.spec.categories(),
+        }
+    }
+}
+
 /// Why no command was found.
 pub enum Unknown<'a> {
     Command,
@@ -38,6 +53,7 @@ pub struct Registry {
     /// Name, lower case, and command, by hash.
     slots: Vec<Option<(Box<[u8]>, CommandId)>>,
     top_level: Vec<CommandId>,
+    catalogue: Catalogue,
 }
 
 /// Where a command of hashes, sets or sorted sets has its first field or member, when its syntax says so: behind the
@@ -60,6 +76,7 @@ impl Registry {
             commands: Vec::new(),
             slots: Vec::new(),
             top_level: Vec::new(),
+            catalogue: Catalogue::default(),
         };
         for spec in FAMILIES.iter().copied().flatten() {
             let id = registry.add(spec, None);
@@ -93,6 +110,9 @@ impl Registry {
             }
             registry.slots[at] = Some((name.into_boxed_slice(), id));
         }
+        registry.commands.iter().for_each(|command| {
+            registry.catalogue.push(command.known());
+        });
         Ok(registry)
     }
 
@@ -130,6 +150,11 @@ impl Registry {
     #[inline]
     pub fn get(&self, id: CommandId) -> &Command {
         &self.commands[id.0 as usize]
+    }
+
+    /// What permissions know of the commands.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     /// How many commands and subcommands there are.
@@ -181,21 +206,6 @@ impl Registry {
         match name.iter().position(|byte| *byte == b'|') {
             None => self.by_name(name),
             Some(at) => self.subcommand(self.by_name(&name[..at])?, &name[at + 1..]),
-        }
-    }
-
-    /// A command or subcommand by the name that its spec gives it, whatever the configuration has made of it: the
-    /// name by which permissions know it.
-    pub fn by_original_name(&self, name: &[u8]) -> Option<&Command> {
-        let (name, sub) = match name.iter().position(|byte| *byte == b'|') {
-            None => (name, None),
-            Some(at) => (&name[..at], Some(&name[at + 1..])),
-        };
-        let mut commands = self.top_level();
-        let command = commands.find(|known| known.spec.name.as_bytes().eq_ignore_ascii_case(name));
-        match sub {
-            None => command,
-            Some(sub) => self.subcommand(command?, sub),
         }
     }
 

@@ -14,7 +14,8 @@ use crate::resp::Args;
 use crate::script::flags::{ScriptFlags, of_script};
 use crate::script::machine::Purpose;
 use crate::script::stack::Anchor;
-use crate::script::{Prepared, Scripting, Sha, hex};
+use crate::script::{Sha, hex};
+use crate::state::scripting::{Prepared, Scripting};
 use crate::state::{ClientFlags, Server};
 
 /// The family's commands.

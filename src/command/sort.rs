@@ -21,12 +21,12 @@ use crate::keyspace::object::list::LargeList;
 use crate::keyspace::object::{List, Object, ObjectRef};
 use crate::resp::Args;
 use crate::state::effects::Event;
-use crate::state::error::up_to_nul;
 use crate::state::keys::{Access, Key};
 use crate::state::{ClientFlags, Server};
 use crate::types::listpack::Item;
 use crate::types::quicklist::{End, Quicklist};
 use crate::types::slot;
+use crate::types::text::up_to_nul;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SORT, SORT_RO];

@@ -17,10 +17,10 @@ use crate::engine::Engine;
 use crate::engine::exec::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
-use crate::state::error::up_to_nul;
 use crate::state::eviction::Room;
 use crate::state::persistence::Restraint;
 use crate::state::{Client, ClientFlags, Server};
+use crate::types::text::up_to_nul;
 
 /// Clients that speak HTTP are logged no more often than this.
 const HTTP_WARNING_INTERVAL_US: u64 = 60_000_000;

@@ -12,10 +12,10 @@ use crate::command::{CommandError, CommandId, permission};
 use crate::engine::Engine;
 use crate::engine::loaded::LOADER;
 use crate::resp::{Args, OwnedArgs, Reply};
-use crate::script::Running;
 use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine, Purpose};
 use crate::state::effects::{Queue, Targets};
+use crate::state::scripting::Running;
 use crate::state::{Client, ClientFlags, ConnId};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.

@@ -103,7 +103,7 @@ pub fn read_command_line(args: &[Vec<u8>]) -> Result<config::Command, String> {
             read.map(|_| text).map_err(|error| plain(&error))
         },
         is_command: &|name| registry.by_name(name).is_some(),
-        check_user: &|words| acl::file::check_declaration(words, &registry),
+        check_user: &|words| acl::file::check_declaration(words, registry.catalogue()),
     };
     config::load(args, &mut host).map_err(|error| error.to_string())
 }

@@ -18,18 +18,9 @@ pub mod packed;
 pub mod sandbox;
 pub mod stack;
 
-use std::rc::Rc;
-
+// The Lua that `mlua` calls; naming the crate links it.
+use retrace_lua as _;
 use sha1::{Digest, Sha1};
-
-use crate::resp::OwnedArgs;
-use crate::script::cache::Cache;
-use crate::script::flags::ScriptFlags;
-use crate::script::library::Libraries;
-use crate::script::machine::{Machine, Purpose};
-use crate::state::effects::Queue;
-use crate::state::slots::Slots;
-use crate::state::{CommandId, UnixMicros};
 
 /// A script's name: the SHA-1 of its text.
 pub type Sha = [u8; 20];
@@ -51,122 +42,4 @@ pub fn hex(bytes: &[u8]) -> String {
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
         .collect()
-}
-
-/// A script or function that is about to run, which lies on its machine's stack.
-pub struct Prepared {
-    pub purpose: Purpose,
-    /// The script's SHA-1 or the function's name.
-    pub name: Rc<str>,
-    pub flags: ScriptFlags,
-    /// It was called by a command that may not write, or has said that it does not.
-    pub is_read_only: bool,
-    /// It may write although memory is short.
-    pub allows_oom: bool,
-    /// Memory is short.
-    pub is_oom: bool,
-}
-
-/// A script that runs, or stands still.
-pub struct Running {
-    pub purpose: Purpose,
-    pub name: Rc<str>,
-    pub flags: ScriptFlags,
-    pub is_read_only: bool,
-    pub allows_oom: bool,
-    /// Memory was short when it began.
-    pub is_oom: bool,
-    /// The command that runs it.
-    pub command: CommandId,
-    pub started: UnixMicros,
-    /// How long it has run, at the last tick.
-    pub elapsed_ms: u64,
-    /// What TIME says, once others are served in between: only until then does it stand still with everything else.
-    pub time: Option<UnixMicros>,
-    /// It was called from a transaction.
-    pub in_exec: bool,
-    /// Its caller's database, to which the caller returns.
-    pub dbid: u32,
-    pub has_written: bool,
-    /// The slots of the keys that it was given, and of those that it has used.
-    pub slots: Slots,
-    /// Commands that it has called, until there are many.
-    pub calls: u32,
-    /// It took a while, so that its duration is worth a clock reading.
-    pub is_heavy: bool,
-    /// It waits for a reading of memory, and then for its command.
-    pub awaits_reading: bool,
-    /// It waits for a clock reading of its own.
-    pub awaits_clock: bool,
-    /// It waits for the file of a FLUSHALL, whose reply is there already.
-    pub awaits_save: bool,
-    /// What it has caused up to then, which is not the server's to send until the script has ended.
-    pub effects: Queue,
-    pub is_killed: bool,
-    /// The command as it came, kept once the script stands still, and where its reply began.
-    pub argv: OwnedArgs,
-    pub replied_before: usize,
-    /// It is sampled by those who watch what keys cost.
-    pub is_sampled: bool,
-}
-
-/// All about scripts that handlers can reach.
-#[derive(Default)]
-pub struct Scripting {
-    pub cache: Cache,
-    pub libraries: Libraries,
-    /// What the handler that runs has prepared; the engine runs it behind the handler.
-    pub prepared: Option<Prepared>,
-    /// The script that runs or stands still.
-    pub running: Option<Running>,
-    /// Eviction has found nothing more to evict before the last command. It says something while `maxmemory` is set.
-    pub is_oom: bool,
-    /// The script that stands still has taken so long that others are told so.
-    pub busy: Option<Purpose>,
-}
-
-impl Scripting {
-    /// The place of a machine, which is empty until it is first needed and while the engine runs it.
-    pub fn machine(&mut self, purpose: Purpose) -> &mut Option<Machine> {
-        match purpose {
-            Purpose::Eval => &mut self.cache.machine,
-            Purpose::Functions => &mut self.libraries.machine,
-        }
-    }
-
-    /// What scripts take, for INFO and MEMORY STATS.
-    pub fn usage(&self) -> Usage {
-        let vm = |machine: &Option<Machine>| {
-            let bytes = machine.as_ref().map(|machine| machine.lua.used_memory());
-            bytes.unwrap_or(0) as u64
-        };
-        Usage {
-            vm_eval_bytes: vm(&self.cache.machine),
-            vm_functions_bytes: vm(&self.libraries.machine),
-            scripts: self.cache.len() as u64,
-            scripts_bytes: self.cache.bytes() as u64,
-            functions: self.libraries.function_count() as u64,
-            libraries: self.libraries.len() as u64,
-            functions_bytes: self.libraries.bytes() as u64,
-        }
-    }
-}
-
-/// What scripts take.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    pub vm_eval_bytes: u64,
-    pub vm_functions_bytes: u64,
-    pub scripts: u64,
-    pub scripts_bytes: u64,
-    pub functions: u64,
-    pub libraries: u64,
-    pub functions_bytes: u64,
-}
-
-impl Usage {
-    /// Memory of both Lua states.
-    pub fn vm_bytes(&self) -> u64 {
-        self.vm_eval_bytes + self.vm_functions_bytes
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! All scripts share one state, so nothing that one leaves may reach another: globals, libraries and the metatable of
 //! strings are read-only, and there is no way to files, to other programs or to bytecode. What is needed for that from
-//! inside of Lua is `lhost.c`, see `vendor/lua-src/README.md`.
+//! inside of Lua is `lhost.c`, see `lua/README.md`.
 
 use std::rc::Rc;
 

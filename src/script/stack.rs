@@ -9,7 +9,7 @@
 //! 1. A [`Stack`] is of a state that lives: it borrows from the `Lua` or lives as long as Lua's call of its function.
 //! 2. A value is pushed only where room for it was reserved, which `room` counts.
 //! 3. No operation leaves by a jump of Lua's past frames of Rust: the allocator of `mlua` aborts rather than fail, what
-//!    is called is called protected, finalizers are called protected (`vendor/lua-src`), and an operation that could
+//!    is called is called protected, finalizers are called protected (`lua/`), and an operation that could
 //!    fail on a wrong type is refused before. Only [`enter`] jumps, when its frame holds nothing any more.
 //! 4. Text is borrowed from the stack that it lies on, which cannot be changed meanwhile. Who suspends holds none.
 #![allow(

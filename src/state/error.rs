@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::types::text::up_to_nul;
+
 /// Why a command was refused; `Display` is the exact error line that the client reads.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CommandError {
@@ -133,12 +135,6 @@ impl CommandError {
         }
         line
     }
-}
-
-/// A client's bytes as far as Redis' errors show them.
-pub fn up_to_nul(bytes: &[u8]) -> &[u8] {
-    let end = bytes.iter().position(|byte| *byte == 0);
-    &bytes[..end.unwrap_or(bytes.len())]
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::command::spec::Flags;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::effects::Queue;
+use crate::state::flags::Flags;
 use crate::state::{CommandId, ConnId};
 
 /// What a watched key takes beside its own bytes, with the client and in the index of watched keys.

@@ -1,7 +1,135 @@
-//! Scripting: Lua states come into being when they are first needed.
+//! Scripting: scripts as handlers and the engine see them: what is prepared, what runs, what they take.
+//!
+//! Lua states come into being when they are first needed. May not: know what is in one (`script`).
 
+use std::rc::Rc;
+
+use crate::resp::OwnedArgs;
+use crate::script::cache::Cache;
+use crate::script::flags::ScriptFlags;
+use crate::script::library::Libraries;
 use crate::script::machine::{Machine, Purpose};
-use crate::state::{CommandError, Server};
+use crate::state::effects::Queue;
+use crate::state::slots::Slots;
+use crate::state::{CommandError, CommandId, Server, UnixMicros};
+
+/// A script or function that is about to run, which lies on its machine's stack.
+pub struct Prepared {
+    pub purpose: Purpose,
+    /// The script's SHA-1 or the function's name.
+    pub name: Rc<str>,
+    pub flags: ScriptFlags,
+    /// It was called by a command that may not write, or has said that it does not.
+    pub is_read_only: bool,
+    /// It may write although memory is short.
+    pub allows_oom: bool,
+    /// Memory is short.
+    pub is_oom: bool,
+}
+
+/// A script that runs, or stands still.
+pub struct Running {
+    pub purpose: Purpose,
+    pub name: Rc<str>,
+    pub flags: ScriptFlags,
+    pub is_read_only: bool,
+    pub allows_oom: bool,
+    /// Memory was short when it began.
+    pub is_oom: bool,
+    /// The command that runs it.
+    pub command: CommandId,
+    pub started: UnixMicros,
+    /// How long it has run, at the last tick.
+    pub elapsed_ms: u64,
+    /// What TIME says, once others are served in between: only until then does it stand still with everything else.
+    pub time: Option<UnixMicros>,
+    /// It was called from a transaction.
+    pub in_exec: bool,
+    /// Its caller's database, to which the caller returns.
+    pub dbid: u32,
+    pub has_written: bool,
+    /// The slots of the keys that it was given, and of those that it has used.
+    pub slots: Slots,
+    /// Commands that it has called, until there are many.
+    pub calls: u32,
+    /// It took a while, so that its duration is worth a clock reading.
+    pub is_heavy: bool,
+    /// It waits for a reading of memory, and then for its command.
+    pub awaits_reading: bool,
+    /// It waits for a clock reading of its own.
+    pub awaits_clock: bool,
+    /// It waits for the file of a FLUSHALL, whose reply is there already.
+    pub awaits_save: bool,
+    /// What it has caused up to then, which is not the server's to send until the script has ended.
+    pub effects: Queue,
+    pub is_killed: bool,
+    /// The command as it came, kept once the script stands still, and where its reply began.
+    pub argv: OwnedArgs,
+    pub replied_before: usize,
+    /// It is sampled by those who watch what keys cost.
+    pub is_sampled: bool,
+}
+
+/// All about scripts that handlers can reach.
+#[derive(Default)]
+pub struct Scripting {
+    pub cache: Cache,
+    pub libraries: Libraries,
+    /// What the handler that runs has prepared; the engine runs it behind the handler.
+    pub prepared: Option<Prepared>,
+    /// The script that runs or stands still.
+    pub running: Option<Running>,
+    /// Eviction has found nothing more to evict before the last command. It says something while `maxmemory` is set.
+    pub is_oom: bool,
+    /// The script that stands still has taken so long that others are told so.
+    pub busy: Option<Purpose>,
+}
+
+impl Scripting {
+    /// The place of a machine, which is empty until it is first needed and while the engine runs it.
+    pub fn machine(&mut self, purpose: Purpose) -> &mut Option<Machine> {
+        match purpose {
+            Purpose::Eval => &mut self.cache.machine,
+            Purpose::Functions => &mut self.libraries.machine,
+        }
+    }
+
+    /// What scripts take, for INFO and MEMORY STATS.
+    pub fn usage(&self) -> Usage {
+        let vm = |machine: &Option<Machine>| {
+            let bytes = machine.as_ref().map(|machine| machine.lua.used_memory());
+            bytes.unwrap_or(0) as u64
+        };
+        Usage {
+            vm_eval_bytes: vm(&self.cache.machine),
+            vm_functions_bytes: vm(&self.libraries.machine),
+            scripts: self.cache.len() as u64,
+            scripts_bytes: self.cache.bytes() as u64,
+            functions: self.libraries.function_count() as u64,
+            libraries: self.libraries.len() as u64,
+            functions_bytes: self.libraries.bytes() as u64,
+        }
+    }
+}
+
+/// What scripts take.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub vm_eval_bytes: u64,
+    pub vm_functions_bytes: u64,
+    pub scripts: u64,
+    pub scripts_bytes: u64,
+    pub functions: u64,
+    pub libraries: u64,
+    pub functions_bytes: u64,
+}
+
+impl Usage {
+    /// Memory of both Lua states.
+    pub fn vm_bytes(&self) -> u64 {
+        self.vm_eval_bytes + self.vm_functions_bytes
+    }
+}
 
 impl Server {
     /// Makes sure that there is a Lua state for this purpose.

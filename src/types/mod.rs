@@ -19,4 +19,5 @@ pub mod quicklist;
 pub mod size_class;
 pub mod slot;
 pub mod stream;
+pub mod text;
 pub mod top_keys;

@@ -11,8 +11,8 @@ use crate::command::{CommandError, Ctx};
 use crate::keyspace::object::{Object, ZSet, ZSetRef};
 use crate::resp::Args;
 use crate::state::effects::Event;
-use crate::state::error::up_to_nul;
 use crate::state::keys::{Access, Key};
+use crate::types::text::up_to_nul;
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[

@@ -1,0 +1,30 @@
+/*
+** lhost.h: what the edited files of Lua take from lhost.c.
+** Not part of the Lua distribution; see ../README.md.
+*/
+
+#ifndef lhost_h
+#define lhost_h
+
+#include "lua.h"
+
+
+#define LUA_READONLY	"Attempt to modify a readonly table"
+
+/* the table `h', for a change; raises an error if it is read-only */
+#define luaH_writable(L,h) \
+	((h)->readonly ? luaG_runerror(L, LUA_READONLY) : (void)0, (h))
+
+/* how deep a pattern match may call itself: a long pattern must not use up
+   the C stack */
+#define LUA_MATCHDEPTH	20000
+
+/* so many `=' in a long bracket at most: twice its length has to fit an int */
+#define LUA_BRACKETMAX	((1 << 30) - 3)
+
+/* the number that stands for the address of the object at `idx' */
+LUAI_FUNC unsigned int lua_serial (lua_State *L, int idx);
+
+LUAI_FUNC int luaopen_host (lua_State *L);
+
+#endif
