@@ -5,9 +5,9 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::Kind;
 use crate::resp::Args;
-use crate::state::error::up_to_nul;
 use crate::types::decimal::parse_u64;
 use crate::types::glob::glob_match;
+use crate::types::text::up_to_nul;
 
 /// Keys that RANDOMKEY looks at for one that has not expired, while CLIENT PAUSE keeps those in place.
 const PAUSED_TRIES: usize = 100;
