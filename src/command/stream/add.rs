@@ -539,11 +539,10 @@ fn xtrim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     } else {
         super::count_changes(ctx, references);
     }
-    if entries > 0 || references > 0 {
-        if ctx.server.effects.propagating() && options.trim.is_approximate {
-            let argv = exact_argv(ctx, args, key, &options.trim)?;
-            propagate_instead(ctx, &[argv.into_iter().flatten().collect()]);
-        }
+    let has_changed = entries > 0 || references > 0;
+    if has_changed && ctx.server.effects.propagating() && options.trim.is_approximate {
+        let argv = exact_argv(ctx, args, key, &options.trim)?;
+        propagate_instead(ctx, &[argv.into_iter().flatten().collect()]);
     }
     ctx.client.reply.int(entries as i64);
     Ok(())
