@@ -19,8 +19,9 @@ use std::collections::HashMap;
 use retrace::config::EvictionPolicy;
 use retrace::keyspace::db::Db;
 use retrace::keyspace::entry::Entry;
-use retrace::keyspace::eviction::{Pool, Search, UsageClock};
+use retrace::keyspace::eviction::{Pool, Search};
 use retrace::keyspace::table::HashSeed;
+use retrace::keyspace::usage::UsageClock;
 use retrace::state::Rng;
 
 /// As in `hit_ratio`.

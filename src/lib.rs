@@ -4,6 +4,7 @@
 //!
 //! - [`net`], [`disk`]: the shell. Sockets, signals, files, clock. [`journal`] records what the shell feeds in.
 //! - [`check`]: what is in a file on disk, and whether it is sound.
+//! - [`os`]: the process, its clock and its crashes, for the rest of the shell.
 //! - [`border`]: what crosses between the shell and the engine.
 //! - [`engine`]: the deterministic state machine: clients, the way of a request, gates, ticks.
 //! - [`command`]: specs and handlers, one file for each family.
@@ -26,6 +27,7 @@ pub mod ids;
 pub mod journal;
 pub mod keyspace;
 pub mod net;
+pub mod os;
 pub mod persist;
 pub mod resp;
 pub mod script;

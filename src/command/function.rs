@@ -8,8 +8,9 @@ use crate::persist::payload;
 use crate::persist::reader::Reader;
 use crate::persist::writer::Writer;
 use crate::resp::Args;
-use crate::script::library::{LibraryFunction, Policy};
-use crate::script::machine::Purpose;
+use crate::script::library::Policy;
+use crate::script::shared::LibraryFunction;
+use crate::script::shared::Purpose;
 use crate::types::decimal::parse_i64;
 use crate::types::glob::glob_match;
 

@@ -5,7 +5,7 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Key
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::{Entry, ValueRef};
-use crate::keyspace::eviction::Usage;
+use crate::keyspace::usage::Usage;
 use crate::resp::Args;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key};

@@ -12,7 +12,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::script::flags::{ScriptFlags, of_script};
-use crate::script::machine::Purpose;
+use crate::script::shared::Purpose;
 use crate::script::stack::Anchor;
 use crate::script::{Sha, hex};
 use crate::state::scripting::{Prepared, Scripting};

@@ -3,8 +3,7 @@
 //! May not: decide when the file is forced to disk, or what an error means (`state::aof`).
 
 use crate::border::{FileStep, Outcome};
-use crate::net::listen::plain;
-use crate::net::process;
+use crate::os::{plain, process};
 use crate::state::aof::{Batch, OPENED, OPENED_BEHIND_GAP};
 use log::warn;
 use std::fs::{File, OpenOptions};

@@ -3,8 +3,7 @@
 //! Lives here: the thread, its orders and answers. May not: know what is in a file, but for the checksum at its end.
 
 use crate::border::{FileStep, Outcome};
-use crate::net::crash;
-use crate::net::listen::plain;
+use crate::os::{plain, trap};
 use crate::persist::payload;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -136,7 +135,7 @@ struct Open {
 }
 
 fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
-    crash::ready_thread();
+    trap::ready_thread();
     let mut files: BTreeMap<u64, Open> = BTreeMap::new();
     let answer = |ticket: u64, outcome: Result<u64, Failure>| {
         let outcome = outcome.map(|len| len.to_string().into_bytes());

@@ -12,7 +12,7 @@ pub mod files;
 
 use crate::config;
 use crate::engine::Engine;
-use crate::net::listen::plain;
+use crate::os::plain;
 use crate::types::glob::glob_match;
 use std::fs::{self, File};
 use std::io::{self, Write};

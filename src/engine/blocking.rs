@@ -7,7 +7,7 @@ use crate::acl::log::Context;
 use crate::command::CommandError;
 use crate::command::permission::permit;
 use crate::engine::Engine;
-use crate::engine::exec::settle_reply_mode;
+use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::blocking::Wait;

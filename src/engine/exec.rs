@@ -7,6 +7,7 @@ use crate::command::spec::Flags;
 use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
+use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::{gate, is_http};
 use crate::engine::report::Seated;
 use crate::resp::{Args, OwnedArgs};
@@ -379,14 +380,6 @@ impl Engine {
             self.server.close_asap(conn);
         }
     }
-}
-
-/// CLIENT REPLY SKIP concerns the next command alone.
-pub(super) fn settle_reply_mode(client: &mut Client) {
-    let skip_next = client.flags.has(ClientFlags::REPLY_SKIP_NEXT);
-    client.flags.set(ClientFlags::REPLY_SKIP, skip_next);
-    client.flags.set(ClientFlags::REPLY_SKIP_NEXT, false);
-    client.reply.set_muted(false);
 }
 
 /// A command in a form to read, for the report of a replay.

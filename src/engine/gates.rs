@@ -14,7 +14,7 @@ use crate::command::registry::Command;
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
-use crate::engine::exec::settle_reply_mode;
+use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::eviction::Room;

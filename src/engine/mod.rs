@@ -578,7 +578,7 @@ impl Engine {
             reply(&mut self.server, &mut client);
             // In a transaction, the reply that is skipped has more to come.
             if client.exec.is_none() {
-                exec::settle_reply_mode(&mut client);
+                flush::settle_reply_mode(&mut client);
             }
             self.deliver_pushes(&mut client);
         }

@@ -40,7 +40,7 @@ use std::slice;
 
 use bytes::Bytes;
 
-pub use header::{Encoding, Kind};
+pub use super::kind::{Encoding, Kind};
 use header::{Form, Header, Label};
 
 use super::object::{Hash, List, Object, ObjectMut, ObjectRef, Set, Stream, ZSet, each};

@@ -8,25 +8,14 @@
 //! points of the hit ratio); and chance decides between those that are alike in this too. Were it the order of a bucket,
 //! the newest keys would be the first to go, as they take the places of those that went before.
 //!
-//! An entry has 24 bits to remember its use. With an LFU policy they are the minute of the last use and a counter
-//! that grows ever more slowly; otherwise they are the second of the last use (or, with LRM, change):
-//!
-//! ```text
-//!   23                8 7        0          23                              0
-//!  [minutes, mod 2^16 | counter ]          [seconds, mod 2^24               ]
-//! ```
-//!
-//! Lives here: the arithmetic of use, the scores, the pool. May not: remove anything, know how much memory there is
+//! Lives here: the scores, the pool. May not: know how use is remembered (`usage`), remove anything, know how much memory there is
 //! (`state::eviction` does).
 
 use crate::config::EvictionPolicy;
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::Element;
-
-/// What a new key's counter starts with, so that it is not the next to go.
-const LFU_START: u32 = 5;
-const LFU_MAX: u32 = 255;
+use crate::keyspace::usage::{LFU_MAX, Usage, UsageClock};
 
 /// Candidates that wait.
 const POOL_LEN: usize = 16;
@@ -37,17 +26,6 @@ const SAMPLE_BUCKETS: usize = 1024;
 /// With fewer keys with a deadline than one in so many, samples of these are taken in the order of a walk, so that
 /// a whole walk finds every one of them.
 const SPARSE: usize = 8;
-
-/// What an entry's 24 bits remember.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
-    /// When it was last used.
-    LastUse,
-    /// When it was last changed.
-    LastChange,
-    /// How often it is used.
-    Frequency,
-}
 
 impl EvictionPolicy {
     /// What entries remember under this policy.
@@ -89,104 +67,20 @@ impl EvictionPolicy {
     }
 }
 
-/// The time as entries remember it, and how they do: one for each moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UsageClock {
-    pub usage: Usage,
-    /// Seconds, 24 bits.
-    pub secs: u32,
-    /// Minutes, 16 bits.
-    pub minutes: u32,
-    /// What an entry that was used this moment holds already; no 24 bits are equal to it when every use counts.
-    pub settled: u32,
-    log_factor: u64,
-    decay_minutes: u32,
-}
-
-impl UsageClock {
-    /// The clock at a time, with the parameters `lfu-log-factor` and `lfu-decay-time`.
-    pub fn new(usage: Usage, unix_secs: i64, log_factor: i64, decay_minutes: i64) -> UsageClock {
-        let secs = (unix_secs & 0xff_ffff) as u32;
-        UsageClock {
-            usage,
-            secs,
-            minutes: (unix_secs.div_euclid(60) & 0xffff) as u32,
-            settled: match usage {
-                Usage::LastUse => secs,
-                Usage::LastChange | Usage::Frequency => u32::MAX,
-            },
-            log_factor: u64::try_from(log_factor).unwrap_or(0),
-            decay_minutes: u32::try_from(decay_minutes).unwrap_or(0),
+/// How good an entry is to evict; a higher score goes first.
+fn score(clock: &UsageClock, policy: EvictionPolicy, entry: &Entry) -> u64 {
+    if policy == EvictionPolicy::VolatileTtl {
+        let deadline = entry.expire().unwrap_or(i64::MAX);
+        return u64::MAX - u64::try_from(deadline).unwrap_or(0);
+    }
+    match clock.usage {
+        Usage::Frequency => {
+            // Decay goes on below zero, so that those that nobody wants any more differ too.
+            let undecayed = entry.lru() & LFU_MAX;
+            let lost = LFU_MAX - undecayed + clock.decay(entry.lru());
+            u64::from(lost << 8 | (LFU_MAX - undecayed))
         }
-    }
-
-    /// What a new entry remembers.
-    #[inline]
-    pub fn fresh(&self) -> u32 {
-        match self.usage {
-            Usage::Frequency => self.with_count(LFU_START),
-            Usage::LastUse | Usage::LastChange => self.secs,
-        }
-    }
-
-    /// An entry that has this counter now.
-    pub fn with_count(&self, count: u32) -> u32 {
-        self.minutes << 8 | count
-    }
-
-    /// What an entry remembers once it was used. `random` is any 64 bits.
-    pub fn used(&self, before: u32, random: impl FnOnce() -> u64) -> u32 {
-        match self.usage {
-            Usage::LastUse => self.secs,
-            Usage::LastChange => before,
-            Usage::Frequency => {
-                let count = self.count(before);
-                self.with_count(if self.counts_up(count, random) {
-                    count + 1
-                } else {
-                    count
-                })
-            }
-        }
-    }
-
-    /// The counter of an entry now: less by one for each span of `lfu-decay-time` in which it was not used.
-    pub fn count(&self, remembered: u32) -> u32 {
-        (remembered & LFU_MAX).saturating_sub(self.decay(remembered))
-    }
-
-    fn decay(&self, remembered: u32) -> u32 {
-        let idle_minutes = self.minutes.wrapping_sub(remembered >> 8) & 0xffff;
-        idle_minutes.checked_div(self.decay_minutes).unwrap_or(0)
-    }
-
-    /// One use in `(count - 5) * factor + 1` is counted.
-    fn counts_up(&self, count: u32, random: impl FnOnce() -> u64) -> bool {
-        let above = u64::from(count.saturating_sub(LFU_START));
-        let odds = above.saturating_mul(self.log_factor).saturating_add(1);
-        count < LFU_MAX && random() <= u64::MAX / odds
-    }
-
-    /// Seconds since an entry was used.
-    pub fn idle_secs(&self, remembered: u32) -> u32 {
-        self.secs.wrapping_sub(remembered) & 0xff_ffff
-    }
-
-    /// How good an entry is to evict; a higher score goes first.
-    fn score(&self, policy: EvictionPolicy, entry: &Entry) -> u64 {
-        if policy == EvictionPolicy::VolatileTtl {
-            let deadline = entry.expire().unwrap_or(i64::MAX);
-            return u64::MAX - u64::try_from(deadline).unwrap_or(0);
-        }
-        match self.usage {
-            Usage::Frequency => {
-                // Decay goes on below zero, so that those that nobody wants any more differ too.
-                let undecayed = entry.lru() & LFU_MAX;
-                let lost = LFU_MAX - undecayed + self.decay(entry.lru());
-                u64::from(lost << 8 | (LFU_MAX - undecayed))
-            }
-            Usage::LastUse | Usage::LastChange => u64::from(self.idle_secs(entry.lru())),
-        }
+        Usage::LastUse | Usage::LastChange => u64::from(clock.idle_secs(entry.lru())),
     }
 }
 
@@ -269,7 +163,7 @@ impl Pool {
                 samples,
                 random,
                 &mut |entry, hash| {
-                    let rank = (clock.score(policy, entry), hash.wrapping_mul(salt));
+                    let rank = (score(clock, policy, entry), hash.wrapping_mul(salt));
                     self.offer(rank, dbid, hash, entry.key());
                 },
             );
@@ -280,7 +174,7 @@ impl Pool {
                 .and_then(|db| db.get(best.hash, &best.key));
             let is_good = entry.is_some_and(|entry| {
                 (entry.is_volatile() || !policy.is_volatile())
-                    && clock.score(policy, entry) >= best.score
+                    && score(clock, policy, entry) >= best.score
             });
             if is_good {
                 return Search::Found(Victim {

@@ -9,7 +9,7 @@ pub mod set;
 pub mod stream;
 pub mod zset;
 
-use super::entry::{Encoding, Kind};
+use super::kind::{Encoding, Kind};
 use super::member::{HashField, SetMember};
 use super::table::{ArrayStats, Table};
 use crate::types::digest::Digest;

@@ -7,8 +7,8 @@
 //! to `aside`, which follows when the value is complete.
 
 use super::entry::Entry;
-use super::eviction::UsageClock;
 use super::table::Table;
+use super::usage::UsageClock;
 
 /// Writes an entry, or a piece of it from a position until the buffer is so long; returns where it goes on, or nothing
 /// at the end.

@@ -6,11 +6,11 @@
 //! marks of a report are those that tools look for in a log.
 
 use super::log as server_log;
-use super::process;
-use super::serve::Server;
-use super::trap::{self, Cause, Incident, Still};
+use super::look::{self, Still, Witness};
 use crate::border::Fault;
 use crate::config::REDIS_VERSION;
+use crate::os::process;
+use crate::os::trap::{self, Cause, Incident};
 use std::ffi::c_void;
 use std::fmt::Write as _;
 use std::io::{self, Read};
@@ -37,7 +37,7 @@ pub fn attend() -> io::Result<()> {
     let (bell, ear) = UnixStream::pair()?;
     let watch = std::thread::Builder::new().name("watch".to_owned());
     watch.spawn(move || watch_over(ear))?;
-    trap::arm(bell)?;
+    trap::arm(bell, cut_short)?;
     panic::set_hook(Box::new(|info| {
         // What a report cannot be told says so itself.
         if trap::is_watch() || IS_BEGUN.load(Ordering::Relaxed) {
@@ -47,7 +47,7 @@ pub fn attend() -> io::Result<()> {
             return trap::fault();
         }
         let text = info.to_string();
-        let is_shown = trap::is_shown_here();
+        let is_shown = look::is_shown_here();
         if !trap::reports() {
             server_log::urgent(&format!("Retrace stops: {text}"));
         } else {
@@ -62,11 +62,6 @@ pub fn attend() -> io::Result<()> {
         }
     }));
     Ok(())
-}
-
-/// Gets the calling thread ready for a crash. The main thread is, by [`attend`].
-pub fn ready_thread() {
-    trap::ready_thread();
 }
 
 /// The poll loop turns.
@@ -164,7 +159,7 @@ fn tell(incident: &Incident) {
 /// What the server is asked for, and the headline of the answer. If its thread stands still, there is more to see.
 type Question = (
     &'static str,
-    fn(&mut Server, Option<&Still>) -> Option<String>,
+    fn(&mut dyn Witness, Option<&Still>) -> Option<String>,
 );
 
 const QUESTIONS: &[Question] = &[
@@ -179,7 +174,7 @@ const QUESTIONS: &[Question] = &[
         let engine = server.driver().engine();
         let told = engine.broken_off().map(str::to_owned);
         told.or_else(|| {
-            trap::look_at_running(still?, engine, |client, args| {
+            look::look_at_running(still?, engine, |client, args| {
                 engine.report_request(client, args)
             })
         })
@@ -203,17 +198,17 @@ fn report(incident: &Incident) {
     }
     // First what others need: what comes behind it may fail.
     let ended = panic::catch_unwind(AssertUnwindSafe(|| {
-        trap::look(incident, |server, _| server.end_crash())
+        look::look(incident, |server, _| server.end_crash())
     }));
     if ended.is_err() {
         server_log::urgent("The journal lacks its end");
     }
-    ask(|question| trap::look(incident, |server, still| question(server, Some(still)))?);
+    ask(|question| look::look(incident, |server, still| question(server, Some(still)))?);
     end_report();
 }
 
 /// The rest of a panic's report, if one is begun; from the owner of the server, whose stack is unwound.
-pub(super) fn tell_rest(server: &mut Server) {
+pub(super) fn tell_rest(server: &mut dyn Witness) {
     if IS_BEGUN.load(Ordering::Relaxed) {
         ask(|question| question(server, None));
         end_report();
@@ -221,7 +216,9 @@ pub(super) fn tell_rest(server: &mut Server) {
 }
 
 /// Asks one question after the other, each for itself: something has gone wrong, so any of them may fail.
-fn ask(mut ask: impl FnMut(fn(&mut Server, Option<&Still>) -> Option<String>) -> Option<String>) {
+fn ask(
+    mut ask: impl FnMut(fn(&mut dyn Witness, Option<&Still>) -> Option<String>) -> Option<String>,
+) {
     for (title, question) in QUESTIONS {
         match panic::catch_unwind(AssertUnwindSafe(|| ask(*question))) {
             Ok(None) => {}
@@ -249,7 +246,7 @@ fn end_report() {
 
 /// The thread that tells of crashes fails itself: a report that is begun ends here. May be called in the handler of a
 /// signal: nothing is allocated, unless the name of the log file is very long.
-pub fn cut_short() {
+fn cut_short() {
     if IS_BEGUN.load(Ordering::Relaxed) {
         server_log::urgent_raw("\n(more cannot be told: the report itself has failed)\n");
         server_log::urgent_raw(END);
@@ -309,7 +306,7 @@ fn tell_stack(frames: &[usize]) {
     let own = calls
         .iter()
         .take(8)
-        .rposition(|call| call.contains("retrace::net::trap::"));
+        .rposition(|call| call.contains("retrace::os::trap::"));
     let calls = calls.split_off(own.map_or(0, |at| at + 1));
     section("STACK TRACE", &calls.concat());
     server_log::urgent_raw("\n------ STACK TRACE DONE ------\n");

@@ -1,11 +1,11 @@
 //! Driver: the engine with the journal in front. Every Input passes here, so that none can miss the journal.
 
-use super::process;
 use super::stream::Stream;
 use crate::border::{Appended, CloseReason, Flush, Outcome, Peer, Signal, Want};
 use crate::engine::Engine;
 use crate::journal::Recorder;
 use crate::journal::replay::recycle;
+use crate::os::process;
 use crate::state::aof::Batch;
 use crate::state::{ConnId, UnixMicros};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};

@@ -1,6 +1,7 @@
 //! Listeners: from `bind`, `port` and `unixsocket` to sockets that wait for clients.
 
 use super::settings::Listening;
+use crate::os::plain;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -321,15 +322,6 @@ fn take_unix(kept: &mut Vec<Listener>, wanted: &Path, wanted_mode: u32) -> Optio
         matches!(&listener.socket, ListenSocket::Unix { path, mode, .. } if path == wanted && *mode == wanted_mode)
     })?;
     Some(kept.remove(index))
-}
-
-/// The system's own text for an error, without the number that Rust adds.
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The shell: sockets, the clock, signals, the log. It learns things and tells the engine; it decides nothing.
 //!
-//! Lives here: the poll loop, listeners, connections, signals, process readings, start and end of the server.
+//! Lives here: the poll loop, listeners, connections, signals, start and end of the server.
 //! May not: know a command or look into the keyspace.
 #![allow(
     clippy::disallowed_methods,
@@ -12,12 +12,10 @@ pub mod crash;
 pub mod driver;
 pub mod listen;
 pub mod log;
-pub mod process;
+mod look;
 pub mod serve;
 pub mod settings;
 pub mod shell;
 pub mod signals;
 pub mod stream;
-pub mod system;
 mod title;
-mod trap;

@@ -1,10 +1,11 @@
 //! The server's life around the loop: options, configuration, start, the end, and a crash.
 
 use super::driver::Driver;
-use super::listen::{self, ListenSocket, Listener, Opened, plain};
+use super::listen::{self, ListenSocket, Listener, Opened};
+use super::look::{self, Witness};
 use super::settings::{self, Listening};
 use super::shell::Shell;
-use super::{crash, log as server_log, process, system, trap};
+use super::{crash, log as server_log};
 use crate::acl;
 use crate::border::Boot;
 use crate::command::Registry;
@@ -12,6 +13,7 @@ use crate::config::{self, Config, Host, Loaded, REDIS_VERSION, Supervised};
 use crate::disk;
 use crate::engine::Engine;
 use crate::journal::{Header, Recorder};
+use crate::os::{plain, process, system, trap};
 use log::{error, info, warn};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -289,7 +291,7 @@ fn read_acl_file(loaded: &Loaded) -> Result<Option<Vec<u8>>, String> {
 impl Server {
     fn run(&mut self, supervisor: Supervised) -> i32 {
         let ended = panic::catch_unwind(AssertUnwindSafe(|| {
-            trap::shown(self, |server| server.serve_clients(supervisor))
+            look::shown(self, |server| server.serve_clients(supervisor))
         }));
         match ended {
             Ok(ended) => {
@@ -352,9 +354,11 @@ impl Server {
             disk::remove(path);
         }
     }
+}
 
+impl Witness for Server {
     /// After a crash: what is left in the file system is removed, and the journal gets what led to it.
-    pub(super) fn end_crash(&mut self) {
+    fn end_crash(&mut self) {
         self.shell
             .listeners()
             .iter()
@@ -368,7 +372,7 @@ impl Server {
         }
     }
 
-    pub(super) fn driver(&mut self) -> &mut Driver {
+    fn driver(&mut self) -> &mut Driver {
         self.shell.driver()
     }
 }

@@ -4,18 +4,19 @@
 //! full until its next edge; no second system call is made to learn it.
 
 use super::driver::{Driver, ReadResult};
-use super::listen::{self, ListenError, ListenSocket, Listener, plain};
+use super::listen::{self, ListenError, ListenSocket, Listener};
 use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
-use super::system::OomScore;
 use super::title::Title;
-use super::{crash, log as server_log, process, trap};
+use super::{crash, log as server_log};
 use crate::border::{Appended, CloseReason, FileStep, Flush, Order, Outcome, Peer};
 use crate::disk;
 use crate::disk::aof::AofFile;
 use crate::disk::files::{self, ChunkReader, Job, Writer, path_of};
 use crate::keyspace::alloc;
+use crate::os::system::OomScore;
+use crate::os::{plain, process, trap};
 use crate::state::aof::WRITE_TICKET;
 use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};

@@ -1,6 +1,6 @@
 //! Persist: values as bytes that other servers read, in Redis' RDB format.
 //!
-//! Lives here: one value's encoding and decoding (`value` and a file for each type), the primitives that they are made
+//! Lives here: one value's encoding and decoding (`value`, with a file for each type), the primitives that they are made
 //! of (`reader`, `writer`, `piece`), formats that old servers wrote (`ziplist`), the payload of DUMP (`payload`), and
 //! what stands around the values in a file (`rdb`). May not: open files, clocks, replies.
 //!
@@ -8,19 +8,14 @@
 //! A length is believed when as many bytes are there, so that no input makes it allocate much more than it is long.
 
 pub mod aof;
-mod hash;
-mod list;
 pub mod manifest;
 pub mod payload;
 pub mod piece;
 pub mod rdb;
 pub mod reader;
-mod set;
-mod stream;
 pub mod value;
 pub mod writer;
 pub mod ziplist;
-mod zset;
 
 /// Why bytes are not a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,15 +3,21 @@
 //! Lives here: the numbers, and which form is written for which encoding. The forms themselves are in a file for each
 //! type.
 
+mod hash;
+mod list;
+mod set;
+mod stream;
+mod zset;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 
 use bytes::Bytes;
 
+use super::RdbError;
 use super::piece::Piece;
 use super::reader::{Reader, Text};
 use super::writer::Writer;
-use super::{RdbError, hash, list, set, stream, zset};
 use crate::config::{Config, SanitizePayload};
 use crate::keyspace::entry::{Entry, SHARED_MIN, ValueRef};
 use crate::keyspace::object::hash::HashLimits;

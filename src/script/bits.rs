@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use mlua::{IntoLua, Lua, Table, Value};
 
-use crate::script::sandbox::{Arguments, Host, Raise};
+use crate::script::host::{Arguments, Host, Raise};
 
 /// The library.
 pub fn library(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {

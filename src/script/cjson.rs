@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use mlua::{IntoLua, Lua, MultiValue, Table, Value};
 
+use crate::script::host::{Arguments, Host, Raise, type_name};
 use crate::script::number::{self, Strtod};
-use crate::script::sandbox::{Arguments, Host, Raise, type_name};
 
 /// What scripts can set. It holds for all scripts, as on real servers.
 struct Settings {

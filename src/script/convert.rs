@@ -5,7 +5,6 @@
 //! same tables, returned by a script, become what they stand for. Metatables have no say.
 
 use crate::resp::Reply;
-use crate::script::machine::{push_error, whole};
 use crate::script::stack::{Kind, Stack};
 use crate::types::decimal::parse_i64;
 
@@ -330,6 +329,24 @@ fn one_line(mut text: Vec<u8>) -> Vec<u8> {
         }
     }
     text
+}
+
+/// An error on top: a table with the line in `err`. A counted one is in the error statistics already.
+pub fn push_error(stack: &mut Stack<'_>, line: &[u8], is_counted: bool) {
+    let table = stack.push_table(0, 1 + usize::from(is_counted));
+    stack.push_bytes(line);
+    stack.set_field(table, "err");
+    if is_counted {
+        stack.push_bool(true);
+        stack.set_field(table, "ignore_error_stats_update");
+    }
+}
+
+/// A number that is an integer of 64 bits.
+pub fn whole(number: f64) -> Option<i64> {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    let is_whole = number.trunc() == number && (-LIMIT..LIMIT).contains(&number);
+    is_whole.then_some(number as i64)
 }
 
 #[cfg(test)]

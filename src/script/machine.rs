@@ -10,17 +10,16 @@ use std::rc::Rc;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use mlua::{Lua, LuaOptions, LuaString, StdLib, Table, Value};
+use mlua::{Lua, LuaOptions, StdLib};
 
+use crate::resp::Args;
 use crate::resp::writer::format_double;
-use crate::resp::{Args, OwnedArgs, Reply};
-use crate::script::convert::{self, ErrorReply};
-use crate::script::library::Views;
-use crate::script::sandbox::{self, Host};
+use crate::script::convert::{self, ErrorReply, push_error, whole};
+use crate::script::host::Host;
+use crate::script::register::Views;
+use crate::script::sandbox;
+use crate::script::shared::{Purpose, REPL_ALL, Shared, TICK_INSTRUCTIONS};
 use crate::script::stack::{self, Anchor, Kind, Outcome, Stack};
-
-/// How many instructions of Lua pass between two ticks.
-pub const TICK_INSTRUCTIONS: u32 = 100_000;
 
 /// Compiled functions after which the garbage of compiling is collected.
 const LOADS_TO_COLLECT: usize = 4096;
@@ -77,37 +76,6 @@ pub enum Answer {
     Clock(f64),
 }
 
-/// A line that a script has written to the log: its level from 0 (debug) to 3, and the text.
-pub type LogLine = (u8, Vec<u8>);
-
-/// What the script's functions and the engine share.
-#[derive(Default)]
-pub struct Shared {
-    /// The command of the last call.
-    pub args: RefCell<OwnedArgs>,
-    /// What a command replies to the script, and then what the script replies.
-    pub reply: RefCell<Reply>,
-    /// The script wants replies in RESP3.
-    pub resp3: Cell<bool>,
-    /// Where to the script's writes are propagated, see `redis.set_repl`.
-    pub repl: Cell<u8>,
-    pub logs: RefCell<Vec<LogLine>>,
-    /// The function library that is being loaded collects its functions here.
-    pub loading: RefCell<Option<crate::script::library::Draft>>,
-    /// Instructions are counted against this many ticks while a library is loaded.
-    pub load_ticks: Cell<u32>,
-    /// The state of `math.random`.
-    pub rng48: Cell<u64>,
-    killed: Cell<bool>,
-    /// The script is where it can stand still. It is not while the collector ends objects of its own.
-    can_wait: Cell<bool>,
-}
-
-/// Propagation to the AOF and to replicas, the flags of `redis.set_repl`.
-pub const REPL_AOF: u8 = 1;
-pub const REPL_REPLICA: u8 = 2;
-pub const REPL_ALL: u8 = 3;
-
 /// One Lua state with its stack.
 pub struct Machine {
     pub lua: Lua,
@@ -124,13 +92,6 @@ pub struct Machine {
     /// It is gone only while it is being dropped.
     fiber: Option<Coroutine<Answer, Event, ()>>,
     is_running: bool,
-}
-
-/// What a machine's scripts may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    Eval,
-    Functions,
 }
 
 impl Machine {
@@ -259,13 +220,6 @@ impl Drop for Machine {
             fiber.force_unwind();
         }
     }
-}
-
-/// An error as scripts see it: a table with the line in `err`.
-pub fn error_table(lua: &Lua, line: &[u8]) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(0, 1)?;
-    table.raw_set("err", lua.create_string(line)?)?;
-    Ok(table)
 }
 
 /// What the functions work on that suspend.
@@ -435,17 +389,6 @@ const NOT_NOW: &[u8] = b"ERR a finalizer can't call the server";
 
 const KILLED: &[u8] = b"ERR Script killed by user with SCRIPT KILL...";
 
-/// An error on top: a table with the line in `err`. A counted one is in the error statistics already.
-pub fn push_error(stack: &mut Stack<'_>, line: &[u8], is_counted: bool) {
-    let table = stack.push_table(0, 1 + usize::from(is_counted));
-    stack.push_bytes(line);
-    stack.set_field(table, "err");
-    if is_counted {
-        stack.push_bool(true);
-        stack.set_field(table, "ignore_error_stats_update");
-    }
-}
-
 /// Returns an error from a call, or raises it.
 fn fail(stack: &mut Stack<'_>, line: &[u8], is_counted: bool, raises: bool) -> Outcome {
     stack.truncate(0);
@@ -491,27 +434,11 @@ fn gather(stack: &Stack<'_>, shared: &Shared) -> Result<(), &'static [u8]> {
     Ok(())
 }
 
-/// A number that is an integer of 64 bits.
-pub fn whole(number: f64) -> Option<i64> {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    let is_whole = number.trunc() == number && (-LIMIT..LIMIT).contains(&number);
-    is_whole.then_some(number as i64)
-}
-
 /// A number as the argument of a command.
 fn number_arg(number: f64) -> String {
     match number.is_nan() && number.is_sign_negative() {
         true => "-nan".into(),
         false if number == 0.0 => "0".into(),
         false => format_double(number),
-    }
-}
-
-/// A string's bytes, where a number counts as its text.
-pub fn text_of(lua: &Lua, value: &Value) -> Option<LuaString> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Integer(_) | Value::Number(_) => lua.coerce_string(value.clone()).ok().flatten(),
-        _ => None,
     }
 }

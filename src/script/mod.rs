@@ -10,12 +10,15 @@ pub mod cache;
 pub mod cjson;
 pub mod convert;
 pub mod flags;
+pub mod host;
 pub mod library;
 pub mod machine;
 pub mod msgpack;
 pub mod number;
 pub mod packed;
+mod register;
 pub mod sandbox;
+pub mod shared;
 pub mod stack;
 
 // The Lua that `mlua` calls; naming the crate links it.

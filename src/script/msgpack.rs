@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, Table, Value};
 
-use crate::script::sandbox::{Arguments, Host, Raise};
+use crate::script::host::{Arguments, Host, Raise};
 
 /// What lies deeper is left out.
 const DEPTH_MAX: usize = 16;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use mlua::{Lua, MultiValue, Table, Value};
 
-use crate::script::sandbox::{Arguments, Host, Raise};
+use crate::script::host::{Arguments, Host, Raise};
 
 /// The largest integer and the largest alignment that a format may name.
 const INT_SIZE_MAX: usize = 32;

@@ -7,7 +7,7 @@
 use crate::config::KeyspaceEvents;
 use crate::persist::aof::put_args;
 use crate::resp::Args;
-use crate::script::machine::{REPL_ALL, REPL_AOF, REPL_REPLICA};
+use crate::script::shared::{REPL_ALL, REPL_AOF, REPL_REPLICA};
 
 /// The class of a keyspace event: one letter of `notify-keyspace-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

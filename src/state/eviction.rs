@@ -4,7 +4,8 @@
 //! the key (`keyspace::eviction`), refuse commands (`engine`).
 
 use crate::config::{EvictionPolicy, MemoryLimit};
-use crate::keyspace::eviction::{Pool, Search, Usage, UsageClock};
+use crate::keyspace::eviction::{Pool, Search};
+use crate::keyspace::usage::{Usage, UsageClock};
 use crate::state::client::{Client, ClientFlags, ClientKind};
 use crate::state::effects::{Event, EventClass};
 use crate::state::keys::Key;

@@ -1,22 +1,15 @@
 //! Digests of strings: DIGEST, and DELEX, which compares before it deletes.
-//!
-//! A digest is the 64-bit XXH3 hash, seed 0, of a string's bytes, as sixteen hexadecimal digits.
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use super::options::Condition;
-use super::{READS_KEY, delete, with_bytes};
+use super::condition::{Condition, digest_of};
+use super::{READS_KEY, delete};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
-use crate::keyspace::entry::{Entry, Kind};
+use crate::keyspace::entry::Kind;
 use crate::resp::Args;
 use crate::state::keys::Access;
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[DELEX, DIGEST];
-
-/// Hexadecimal digits of a digest.
-const DIGEST_LEN: usize = 16;
 
 pub const DIGEST: Spec = Spec {
     name: "digest",
@@ -101,24 +94,4 @@ fn delex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     delete(ctx, key);
     ctx.client.reply.int(1);
     Ok(())
-}
-
-/// The digest of an entry's string.
-pub fn digest_of(entry: &Entry) -> String {
-    with_bytes(entry, |bytes| format!("{:0DIGEST_LEN$x}", xxh3_64(bytes)))
-}
-
-/// Whether an entry's string has this digest; the case of its digits does not matter.
-pub fn has_digest(entry: &Entry, digest: &[u8]) -> bool {
-    digest_of(entry).as_bytes().eq_ignore_ascii_case(digest)
-}
-
-/// Refuses what cannot be a digest for its length. Its digits are not looked at, as in Redis.
-pub fn check_digest(digest: &[u8]) -> Result<(), CommandError> {
-    if digest.len() == DIGEST_LEN {
-        return Ok(());
-    }
-    Err(CommandError::text(
-        "ERR must be exactly 16 hexadecimal characters",
-    ))
 }

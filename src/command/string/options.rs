@@ -1,9 +1,8 @@
 //! The options that SET, GETEX and MSETEX share: a condition, what to do about the deadline, and GET.
 //!
-//! Lives here: parsing them, deadlines, conditions. May not: change anything.
+//! Lives here: parsing them, and deadlines. May not: change anything.
 
-use super::digest::{check_digest, has_digest};
-use super::with_bytes;
+use super::condition::Condition;
 use crate::command::CommandError;
 use crate::keyspace::entry::{Entry, Kind};
 use crate::resp::Args;
@@ -62,68 +61,6 @@ impl Time {
             .and_then(|number| number.checked_mul(unit))
             .and_then(|ms| ms.checked_add(start))
             .ok_or(CommandError::InvalidExpire(command))
-    }
-}
-
-/// When a value may be stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Condition {
-    Missing,
-    Present,
-    /// These are followed by what the old value, or its digest, is compared with.
-    Equal,
-    NotEqual,
-    DigestEqual,
-    DigestNotEqual,
-}
-
-impl Condition {
-    const WORDS: [(&'static str, Condition); 6] = [
-        ("NX", Condition::Missing),
-        ("XX", Condition::Present),
-        ("IFEQ", Condition::Equal),
-        ("IFNE", Condition::NotEqual),
-        ("IFDEQ", Condition::DigestEqual),
-        ("IFDNE", Condition::DigestNotEqual),
-    ];
-
-    /// The condition that argument `index` names.
-    pub fn at(args: Args<'_>, index: usize) -> Option<Condition> {
-        let found = Condition::WORDS
-            .iter()
-            .find(|(word, _)| args.is(index, word));
-        found.map(|(_, condition)| *condition)
-    }
-
-    /// Whether a value to compare with follows.
-    pub fn compares(self) -> bool {
-        !matches!(self, Condition::Missing | Condition::Present)
-    }
-
-    /// Whether it holds for a string; an error if `operand` is no digest where one is due.
-    pub fn holds_for(self, entry: &Entry, operand: &[u8]) -> Result<bool, CommandError> {
-        Ok(match self {
-            Condition::Missing => false,
-            Condition::Present => true,
-            Condition::Equal => with_bytes(entry, |bytes| bytes == operand),
-            Condition::NotEqual => with_bytes(entry, |bytes| bytes != operand),
-            Condition::DigestEqual => {
-                check_digest(operand)?;
-                has_digest(entry, operand)
-            }
-            Condition::DigestNotEqual => {
-                check_digest(operand)?;
-                !has_digest(entry, operand)
-            }
-        })
-    }
-
-    /// Whether it holds for a key that is not there.
-    pub fn holds_for_none(self) -> bool {
-        matches!(
-            self,
-            Condition::Missing | Condition::NotEqual | Condition::DigestNotEqual
-        )
     }
 }
 

@@ -5,10 +5,10 @@
 
 use super::{Figures, Loading, RUN_MAX, Stage, Step};
 use crate::border::LogLevel;
-use crate::keyspace::eviction::Usage;
+use crate::keyspace::usage::Usage;
 use crate::persist::rdb::{Decoder, FileError, Item, Key as FileKey};
 use crate::persist::value::Limits;
-use crate::script::machine::Purpose;
+use crate::script::shared::Purpose;
 use crate::state::CommandError;
 use crate::state::server::Server;
 

@@ -1,12 +1,12 @@
 //! Sets as RDB files hold them: an intset or a listpack as it lies in memory, or members one by one.
 
-use super::RdbError;
-use super::piece::Piece;
-use super::reader::Reader;
-use super::value::{Limits, kind};
-use super::writer::Writer;
+use super::{Limits, kind};
 use crate::keyspace::object::set::SetLimits;
 use crate::keyspace::object::{Set, SetRef};
+use crate::persist::RdbError;
+use crate::persist::piece::Piece;
+use crate::persist::reader::Reader;
+use crate::persist::writer::Writer;
 use crate::types::intset::Intset;
 use crate::types::listpack::{Item, Listpack, all_differ};
 

@@ -8,14 +8,14 @@
 
 use bytes::Bytes;
 
-use super::RdbError;
-use super::piece::Piece;
-use super::reader::Reader;
-use super::value::{Limits, kind};
-use super::writer::Writer;
-use super::ziplist::Ziplist;
+use super::{Limits, kind};
 use crate::keyspace::object::list::LargeList;
 use crate::keyspace::object::{List, ListRef};
+use crate::persist::RdbError;
+use crate::persist::piece::Piece;
+use crate::persist::reader::Reader;
+use crate::persist::writer::Writer;
+use crate::persist::ziplist::Ziplist;
 use crate::types::listpack::Listpack;
 use crate::types::quicklist::{End, NewElement, NodeRef, Quicklist};
 

@@ -13,12 +13,12 @@
 
 use std::collections::BTreeMap;
 
-use super::RdbError;
-use super::piece::Piece;
-use super::reader::Reader;
-use super::value::{Limits, kind};
-use super::writer::Writer;
+use super::{Limits, kind};
 use crate::keyspace::object::Stream;
+use crate::persist::RdbError;
+use crate::persist::piece::Piece;
+use crate::persist::reader::Reader;
+use crate::persist::writer::Writer;
 use crate::types::stream::{self, Block, Group, NOBODY, StreamId};
 
 /// How many entries a group has read, where that is not known.

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::RdbError;
-use super::piece::Piece;
-use super::reader::Reader;
-use super::value::{Limits, kind};
-use super::writer::Writer;
-use super::ziplist::Ziplist;
+use super::{Limits, kind};
 use crate::keyspace::object::zset::ZSetLimits;
 use crate::keyspace::object::{ZSet, ZSetRef};
+use crate::persist::RdbError;
+use crate::persist::piece::Piece;
+use crate::persist::reader::Reader;
+use crate::persist::writer::Writer;
+use crate::persist::ziplist::Ziplist;
 use crate::types::listpack::Listpack;
 
 /// Elements of a sorted set that are looked up at a time.

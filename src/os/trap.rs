@@ -7,25 +7,18 @@
 //! by the same signal. A stack that is damaged may make the look at it fail: then the same handler runs once more, and
 //! what was found is told. What fails in the watch cuts the report short.
 //!
-//! Lives here: handlers, their notes, the look at a thread that stands still. May not: write, or choose what is told.
+//! Lives here: handlers and their notes. May not: write, or choose what is told.
 //!
 //! Invariants:
 //! 1. A note belongs to who has moved its `state` from `FREE` to `TAKEN`, and to the watch from `FULL` on. Everything in it
 //!    is atomic all the same. The note of a crash is written once in a process' life.
-//! 2. `LOOKED_AT` points to the server while [`shown`] runs, on the main thread, and is null otherwise.
-//! 3. While [`look`] runs, the main thread stands still in the handler of a signal that ends the process, and never goes
-//!    on with what it was doing.
+//! 2. From `READ` on the main thread, if the note is its own, stands still in the handler of a signal that ends the process,
+//!    and never goes on with what it was doing.
 #![allow(
     unsafe_code,
-    reason = "handlers of signals that only a bug sends, and a look at what a thread was doing that stands still in one; \
-              there is no safe interface to either"
+    reason = "handlers of signals that only a bug sends; there is no safe interface to them"
 )]
 
-use super::crash;
-use super::serve::Server;
-use crate::engine::Engine;
-use crate::resp::Args;
-use crate::state::Client;
 use corosensei::stack::{DefaultStack, Stack};
 use libc::{c_int, c_void, siginfo_t};
 use nix::sys::pthread::{pthread_kill, pthread_self};
@@ -35,7 +28,7 @@ use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize};
 
 /// Signals that end the process, with a report.
 const FATAL: [Signal; 5] = [
@@ -103,7 +96,8 @@ static BELL: OnceLock<UnixStream> = OnceLock::new();
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 static WATCH: AtomicUsize = AtomicUsize::new(0);
 static REPORTS: AtomicBool = AtomicBool::new(true);
-static LOOKED_AT: AtomicPtr<Server> = AtomicPtr::new(ptr::null_mut());
+/// What ends a report whose writer has failed itself. It runs in a handler.
+static CUT_SHORT: OnceLock<fn()> = OnceLock::new();
 /// The handlers before ours, by their place in [`FATAL`]: Rust's own tells of a stack that has overflowed.
 static BEFORE: [OnceLock<SigHandler>; FATAL.len()] = [const { OnceLock::new() }; FATAL.len()];
 
@@ -134,9 +128,11 @@ pub struct Incident {
     pub on_main: bool,
 }
 
-/// Takes the signals over, on the main thread. From now on `bell` gets a byte for each incident.
-pub fn arm(bell: UnixStream) -> io::Result<()> {
+/// Takes the signals over, on the main thread. From now on `bell` gets a byte for each incident. `cut_short` runs in a
+/// handler when the watch itself fails.
+pub fn arm(bell: UnixStream, cut_short: fn()) -> io::Result<()> {
     bell.set_nonblocking(true)?;
+    let _ = CUT_SHORT.set(cut_short);
     let _ = BELL.set(bell);
     MAIN.store(this_thread(), SeqCst);
     // The first look for a stack's frames may allocate, which a handler may not.
@@ -244,54 +240,15 @@ pub fn told() {
     CRASH.state.store(TOLD, SeqCst);
 }
 
-/// Runs something with the server; meanwhile a report of a crash may look at it.
-pub fn shown<R>(server: &mut Server, run: impl FnOnce(&mut Server) -> R) -> R {
-    struct Shown;
-    impl Drop for Shown {
-        fn drop(&mut self) {
-            LOOKED_AT.store(ptr::null_mut(), SeqCst);
-        }
-    }
-    LOOKED_AT.store(ptr::from_mut(server), SeqCst);
-    let _shown = Shown;
-    run(server)
+/// Whether the main thread stands still in its handler because of this incident, for good; for the watch, which alone may
+/// know it.
+pub fn is_stopped(incident: &Incident) -> bool {
+    incident.on_main && is_watch() && CRASH.state.load(SeqCst) == READ
 }
 
-/// Whether the calling thread is in the middle of [`shown`].
-pub fn is_shown_here() -> bool {
-    is_main() && !LOOKED_AT.load(SeqCst).is_null()
-}
-
-/// The main thread stands still. Only a look has this.
-pub struct Still(());
-
-/// Looks at the server while the main thread stands still because of a crash; for the watch only.
-pub fn look<R>(incident: &Incident, see: impl FnOnce(&mut Server, &Still) -> R) -> Option<R> {
-    let may = incident.on_main && is_watch() && CRASH.state.load(SeqCst) == READ;
-    let server = LOOKED_AT.load(SeqCst);
-    if !may || server.is_null() {
-        return None;
-    }
-    // SAFETY: the server is there (invariant 2), and what the main thread did before its handler happened before this, by
-    // way of the note. The main thread has references of its own to the server, so by the letter this one may not be
-    // made. What that rule protects is code that goes on to use its references, and there is none: the main thread never
-    // gets back to it (invariant 3), whatever is changed here. What it had in registers is missing, and the server may be
-    // in the middle of a change: then a look may fail, even with a crash, and on that the report ends.
-    Some(see(unsafe { &mut *server }, &Still(())))
-}
-
-/// Looks at the command that runs, if one does.
-pub fn look_at_running<R>(
-    _: &Still,
-    engine: &Engine,
-    see: impl FnOnce(&Client, Args<'_>) -> R,
-) -> Option<R> {
-    let (client, args) = engine.running_at()?;
-    let client = ptr::with_exposed_provenance::<Client>(client);
-    let args = ptr::with_exposed_provenance::<Args<'_>>(args);
-    // SAFETY: the engine has made the addresses from references, and keeps them as long as these live (`Engine::call`):
-    // both are on the stack of the main thread or below it, and that stands still. For the rest, see `look`.
-    Some(unsafe { see(&*client, *args) })
+/// Whether the calling thread is the main one.
+pub fn is_main() -> bool {
+    MAIN.load(Relaxed) == this_thread()
 }
 
 // --- on the thread that is interrupted ---
@@ -323,7 +280,9 @@ extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, context: *mut c_void
 /// Has the watch write the report, and waits for it.
 fn have_told(signal: Signal, facts: &Facts) {
     if is_watch() {
-        crash::cut_short();
+        if let Some(cut_short) = CUT_SHORT.get() {
+            cut_short();
+        }
         // Whoever waits for the report ends the process, and by the signal that the report is about.
         if CRASH.state.swap(TOLD, SeqCst) == READ {
             (0..WAIT_MS).for_each(|_| pause());
@@ -475,10 +434,6 @@ fn forward(signal: Signal) {
 
 fn this_thread() -> usize {
     pthread_self() as usize
-}
-
-fn is_main() -> bool {
-    MAIN.load(Relaxed) == this_thread()
 }
 
 fn own_pid() -> i32 {

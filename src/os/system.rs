@@ -2,7 +2,7 @@
 //! CPUs it may run on.
 
 use crate::config::{Config, OomScoreAdj};
-use crate::net::listen::plain;
+use crate::os::plain;
 use log::warn;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;

@@ -136,7 +136,7 @@ pub fn raise_file_limit(max_clients: usize) -> Result<FileLimit, String> {
                 lines: vec![(false, line)],
             });
         }
-        Err(errno) => super::listen::plain(&io::Error::from(errno)),
+        Err(errno) => super::plain(&io::Error::from(errno)),
     };
     let _ = setrlimit(
         Resource::Nofile,

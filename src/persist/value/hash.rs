@@ -9,14 +9,14 @@
 //!
 //! The release candidates that had deadlines first wrote no soonest one; deadlines were absolute then.
 
-use super::RdbError;
-use super::piece::Piece;
-use super::reader::Reader;
-use super::value::{Limits, kind};
-use super::writer::Writer;
-use super::ziplist::{Ziplist, pack, zipmap};
+use super::{Limits, kind};
 use crate::keyspace::object::Hash;
 use crate::keyspace::object::hash::{BadFields, HashLimits, OldDeadline};
+use crate::persist::RdbError;
+use crate::persist::piece::Piece;
+use crate::persist::reader::Reader;
+use crate::persist::writer::Writer;
+use crate::persist::ziplist::{Ziplist, pack, zipmap};
 use crate::types::listpack::{Item, Listpack};
 
 /// The latest deadline that real servers can represent.
