@@ -63,11 +63,8 @@ fn compare_file(name: &str) {
 fn told(listener: &mut Client) -> Vec<String> {
     listener.send(&request(&["PING"]));
     let mut told = Vec::new();
-    loop {
-        match listener.read() {
-            Value::Push(message) => told.extend(message.iter().skip(1).map(Value::to_string)),
-            _ => break,
-        }
+    while let Value::Push(message) = listener.read() {
+        told.extend(message.iter().skip(1).map(Value::to_string));
     }
     told.sort();
     told
@@ -198,6 +195,11 @@ fn connections_by_hand() {
 #[test]
 fn transactions_by_hand() {
     compare_file("transactions.txt");
+}
+
+#[test]
+fn clusters_by_hand() {
+    compare_file("cluster.txt");
 }
 
 #[test]

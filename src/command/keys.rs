@@ -5,7 +5,7 @@
 
 use crate::command::registry::Command;
 use crate::command::spec::{BeginSearch, FindKeys, Flags, KeyFlags, KeySpec, Spec};
-use crate::command::string::options::Condition;
+use crate::command::string::condition::Condition;
 use crate::resp::Args;
 use crate::types::decimal::parse_i64;
 
