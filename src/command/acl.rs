@@ -14,8 +14,8 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::config::PubsubDefault;
 use crate::resp::{Args, Reply};
-use crate::state::pubsub::Scope;
 use crate::state::server::Continuation;
+use crate::state::subscriptions::Scope;
 use crate::state::{Client, ClientFlags, ConnId, Server};
 use crate::types::text::{has_spaces, up_to_nul};
 

@@ -10,7 +10,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx, acl};
 use crate::config::{Access, Guard, Param, Refusal, SetError, UNKNOWN_OPTION};
 use crate::resp::Args;
-use crate::state::persistence::Restraint;
+use crate::state::restraint::Restraint;
 use crate::state::server::{ConfigChange, Continuation};
 use crate::state::{Client, ClientFlags, ConnId, Server};
 

@@ -13,8 +13,8 @@ use crate::keyspace::entry::Kind;
 use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
 use crate::state::aof::AofState;
-use crate::state::persistence::Restraint;
-use crate::state::pubsub::Scope;
+use crate::state::restraint::Restraint;
+use crate::state::subscriptions::Scope;
 use crate::state::{Client, Server, UnixMicros};
 
 /// The family's commands.

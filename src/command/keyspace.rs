@@ -5,7 +5,8 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::ClientFlags;
-use crate::state::persistence::{Answer, Restraint};
+use crate::state::restraint::Restraint;
+use crate::state::waiter::Answer;
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[DBSIZE, FLUSHDB, FLUSHALL, SWAPDB, TIME];

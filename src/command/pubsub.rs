@@ -8,7 +8,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::effects::Targets;
-use crate::state::pubsub::Scope;
+use crate::state::subscriptions::Scope;
 use crate::types::glob::glob_match;
 
 /// The family's commands.

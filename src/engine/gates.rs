@@ -18,7 +18,7 @@ use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::eviction::Room;
-use crate::state::persistence::Restraint;
+use crate::state::restraint::Restraint;
 use crate::state::{Client, ClientFlags, Server};
 use crate::types::text::up_to_nul;
 

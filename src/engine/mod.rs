@@ -35,9 +35,9 @@ use crate::state::aof::Batch;
 use crate::state::eviction::Room;
 use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
-use crate::state::persistence::Answer;
 use crate::state::server::{Awaiting, Continuation, Process};
-use crate::state::snapshot::Waiter;
+use crate::state::waiter::Answer;
+use crate::state::waiter::Waiter;
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
 /// Space offered for one read.

@@ -499,7 +499,7 @@ mod tests {
     use crate::state::aof::{OPENED, WRITE_TICKET};
     use crate::state::effects::Targets;
     use crate::state::keys::NewValue;
-    use crate::state::pubsub::Scope;
+    use crate::state::subscriptions::Scope;
 
     /// More keys than one step of a walk sees in these tests.
     const STEP_KEYS: usize = 100;

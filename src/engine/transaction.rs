@@ -3,7 +3,7 @@
 //! A transaction runs to its end, whoever is still there to hear of it, and nobody sees half of it. Where a command in it
 //! needs the shell, it stands still. For a [`Want`] nobody else runs before the answer; what an `Order` is for (CONFIG
 //! REWRITE, the file of a FLUSHALL) is done later, and others wait until the whole transaction has run
-//! ([`crate::state::persistence::Restraint::MIDWAY`]). Lives here: the queue, EXEC's loop, standing still and the end.
+//! ([`crate::state::restraint::Restraint::MIDWAY`]). Lives here: the queue, EXEC's loop, standing still and the end.
 //! May not: know why a command waits.
 
 use crate::border::Want;

@@ -8,8 +8,8 @@ use crate::acl::UserId;
 use crate::resp::{ArgPos, Parser, Reply};
 use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
-use crate::state::pubsub::{Scope, Subscriptions};
 use crate::state::slots::Slots;
+use crate::state::subscriptions::{Scope, Subscriptions};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.

@@ -1,5 +1,20 @@
 //! Server: the whole state behind the commands, apart from who may run what and when.
 
+pub mod aof;
+pub mod eviction;
+pub mod fields;
+pub mod hotkeys;
+pub mod keys;
+pub mod loading;
+pub mod monitor;
+pub mod persistence;
+pub mod pubsub;
+pub mod push;
+pub mod scripting;
+pub mod slots;
+pub mod snapshot;
+pub mod tracking;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::acl::log::Log;
@@ -20,9 +35,10 @@ use crate::state::hotkeys::Hotkeys;
 use crate::state::latency::Latency;
 use crate::state::meter::Meter;
 use crate::state::multi::Watchers;
-use crate::state::persistence::{Persistence, Restraint};
+use crate::state::persistence::Persistence;
 use crate::state::pubsub::PubSub;
 use crate::state::push::Pushes;
+use crate::state::restraint::Restraint;
 use crate::state::rng::Rng;
 use crate::state::scripting::Scripting;
 use crate::state::secret::Secrets;

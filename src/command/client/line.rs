@@ -3,7 +3,7 @@
 use crate::command::registry::Registry;
 use crate::command::tracking::redirect_of;
 use crate::resp::Args;
-use crate::state::pubsub::Scope;
+use crate::state::subscriptions::Scope;
 use crate::state::{Client, ClientFlags, Server};
 
 /// What the output buffers of CLIENT LIST are counted in.

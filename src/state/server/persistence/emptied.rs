@@ -8,7 +8,8 @@ use super::{Answer, Queued};
 use crate::border::{LogLevel, Order, Outcome};
 use crate::persist::rdb;
 use crate::state::server::Server;
-use crate::state::snapshot::{Purpose, Waiter};
+use crate::state::snapshot::Purpose;
+use crate::state::waiter::Waiter;
 
 /// A flush whose file is not on disk yet.
 pub(super) struct Emptied {

@@ -11,9 +11,11 @@ use std::collections::VecDeque;
 use crate::border::{FileStep, LogLevel, Order, Outcome};
 use crate::config::ShutdownFlags;
 use crate::state::aof::AofState;
-use crate::state::loading::{Figures, Loading, Then};
+use crate::state::loading::{Figures, Loading};
+use crate::state::restraint::Restraint;
 use crate::state::server::Server;
-use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
+use crate::state::snapshot::{Ended, Purpose, Snapshot};
+use crate::state::waiter::{Answer, Then, Waiter};
 use crate::state::{CommandError, UnixMicros};
 use emptied::Emptied;
 
@@ -22,55 +24,6 @@ const RETRY_SECS: i64 = 5;
 
 /// A save failed that a client has waited for. The log says why.
 const NOT_SAVED: CommandError = CommandError::Text(std::borrow::Cow::Borrowed("ERR"));
-
-/// What a client is told whose command waited for files.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    Ok,
-    /// Nothing: its script goes on.
-    GoOn,
-    Error(CommandError),
-    /// What it waited for has gone like this, and what was put off goes on.
-    Outcome(Outcome),
-    /// Whether what it did is on the disk here (WAITAOF); replicas have none of it.
-    Synced {
-        local: u64,
-    },
-}
-
-/// Reasons for which commands are refused or wait; most of the time there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Restraint(u8);
-
-impl Restraint {
-    /// Data is being loaded.
-    pub const LOADING: Restraint = Restraint(1);
-    /// The last snapshot could not be saved.
-    pub const SAVE_FAILED: Restraint = Restraint(2);
-    /// The append-only file cannot be written.
-    pub const AOF_FAILED: Restraint = Restraint(4);
-    /// Clients wait until something that concerns all data is done.
-    pub const HELD: Restraint = Restraint(8);
-    /// A transaction or a script waits in its middle for what the shell does about a command of it: nobody else is to
-    /// see half of what it does.
-    pub const MIDWAY: Restraint = Restraint(16);
-
-    #[inline]
-    pub fn is_none(self) -> bool {
-        self.0 == 0
-    }
-
-    pub fn has(self, other: Restraint) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    pub fn set(&mut self, other: Restraint, on: bool) {
-        match on {
-            true => self.0 |= other.0,
-            false => self.0 &= !other.0,
-        }
-    }
-}
 
 /// What is done when a save that someone waits for has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

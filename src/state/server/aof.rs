@@ -15,9 +15,10 @@ use crate::persist::aof;
 use crate::persist::manifest::{AofFile, Manifest};
 use crate::persist::{payload, rdb};
 use crate::state::effects::{Queue, Targets};
-use crate::state::persistence::{Answer, Restraint};
+use crate::state::restraint::Restraint;
 use crate::state::server::Server;
-use crate::state::snapshot::Waiter;
+use crate::state::waiter::Answer;
+use crate::state::waiter::Waiter;
 use crate::state::{CommandError, UnixMicros};
 use rewrite::{Beginning, Finishing};
 

@@ -9,8 +9,9 @@ use crate::config::{EvictionPolicy as Policy, REDIS_VERSION};
 use crate::keyspace::db::Db;
 use crate::keyspace::saving::{EncodeEntry, Saving, Style, Walk};
 use crate::persist::{aof, rdb};
+use crate::state::UnixMicros;
 use crate::state::server::Server;
-use crate::state::{ConnId, UnixMicros};
+use crate::state::waiter::Waiter;
 
 /// What one slice does at most, so that no command waits long for it.
 const SLICE: Walk = Walk {
@@ -27,9 +28,6 @@ const PORTION: usize = 64 * 1024;
 
 /// With so many bytes on their way to the disk, the walk waits.
 const IN_FLIGHT_MAX: usize = 4 << 20;
-
-/// A client that waits for an end.
-pub type Waiter = (ConnId, u64);
 
 /// What a snapshot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

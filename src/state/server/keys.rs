@@ -12,7 +12,7 @@ use crate::keyspace::table::{Element, HashSeed};
 use crate::keyspace::usage::UsageClock;
 use crate::resp::Args;
 use crate::state::effects::{Event, EventClass};
-use crate::state::persistence::Restraint;
+use crate::state::restraint::Restraint;
 use crate::state::server::Server;
 use crate::state::{CommandError, Rng};
 use crate::types::decimal::parse_i64;

@@ -8,10 +8,11 @@
 use super::{AofState, FAILURES_MAX, Flaw, Opening, RETRY_MINUTES_MAX};
 use crate::border::{FileStep, LogLevel, Order, Outcome};
 use crate::persist::manifest::{AofFile, Manifest};
-use crate::state::loading::Then;
-use crate::state::persistence::Answer;
 use crate::state::server::Server;
-use crate::state::snapshot::{Ended, Purpose, Snapshot, Waiter};
+use crate::state::snapshot::{Ended, Purpose, Snapshot};
+use crate::state::waiter::Answer;
+use crate::state::waiter::Then;
+use crate::state::waiter::Waiter;
 
 /// A rewrite before it runs: what comes behind its base needs a place first. Nobody is told of it until there is one.
 pub(super) struct Beginning {

@@ -16,9 +16,9 @@ use crate::persist::manifest::Manifest;
 use crate::persist::rdb::{self, Decoder};
 use crate::persist::value::Limits;
 use crate::state::aof::AofState;
-use crate::state::persistence::{Answer, Restraint};
+use crate::state::restraint::Restraint;
 use crate::state::server::Server;
-use crate::state::snapshot::Waiter;
+use crate::state::waiter::{Answer, Then};
 use crate::state::{CommandError, UnixMicros};
 pub use commands::{Ran, Run, RunCommand};
 use parts::AofParts;
@@ -32,17 +32,6 @@ const RUN_MAX: usize = 32;
 
 /// Longer than any manifest.
 const MANIFEST_MAX: usize = 1 << 20;
-
-/// What is done when everything is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// The server has started.
-    Start,
-    /// A client's DEBUG RELOAD is done.
-    Reload(Waiter),
-    /// A client's DEBUG LOADAOF is done.
-    LoadAof(Waiter),
-}
 
 /// What the file that is read is taken for.
 enum Stage {
