@@ -19,14 +19,14 @@ enum Value {
     Stream(Vec<(u64, String)>, u64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Entry {
     value: Value,
     deadline_ms: Option<i64>,
 }
 
 /// The data, as they should be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
     keys: BTreeMap<String, Entry>,
 }
@@ -105,10 +105,15 @@ pub fn draw(rng: &mut Rng, number: u64) -> Args {
 }
 
 impl Model {
-    /// What the command replies, and its effect.
-    pub fn run(&mut self, args: &Args, now_ms: i64) -> Vec<u8> {
+    /// Forgets what has passed its deadline.
+    pub fn expire(&mut self, now_ms: i64) {
         self.keys
             .retain(|_, entry| entry.deadline_ms.is_none_or(|at| now_ms <= at));
+    }
+
+    /// What the command replies, and its effect.
+    pub fn run(&mut self, args: &Args, now_ms: i64) -> Vec<u8> {
+        self.expire(now_ms);
         let arg = |at: usize| args[at].as_str();
         let key = args.get(1).cloned().unwrap_or_default();
         let reply = match arg(0) {

@@ -66,8 +66,9 @@ struct Sent {
 /// Replies that are to come.
 struct Expected {
     bytes: Vec<u8>,
-    /// How long the history is behind what they tell of.
+    /// How long the history is behind what they tell of, and whether that has changed anything.
     unit: usize,
+    is_change: bool,
 }
 
 #[derive(Default)]
@@ -474,10 +475,13 @@ impl World {
 
     /// A request has arrived: the model runs what it runs, and its reply is to come.
     fn expect(&mut self, at: usize, arrival: Arrival) {
+        let mut is_change = false;
         let bytes = match arrival {
             Arrival::Said(bytes) => bytes.to_vec(),
             Arrival::Runs(unit) => {
                 let at_ms = self.turn_began.ms();
+                self.model.expire(at_ms);
+                let before = self.model.clone();
                 let mut bytes = match unit.len() {
                     1 => Vec::new(),
                     count => format!("*{count}\r\n").into_bytes(),
@@ -486,13 +490,16 @@ impl World {
                     bytes.extend(self.model.run(args, at_ms));
                 }
                 self.history.push(Change { unit, at_ms });
+                is_change = self.model != before;
                 bytes
             }
         };
         let unit = self.history.len();
-        self.callers[at]
-            .expected
-            .push_back(Expected { bytes, unit });
+        self.callers[at].expected.push_back(Expected {
+            bytes,
+            unit,
+            is_change,
+        });
     }
 
     fn take_output(&mut self, at: usize) -> Result<(), Violation> {
@@ -550,7 +557,7 @@ impl World {
                 return Ok(());
             }
             caller.received.drain(..len);
-            if self.plan.syncs_always {
+            if self.plan.syncs_always && expected.is_change {
                 self.promised = self.promised.max(expected.unit);
             }
             caller.expected.pop_front();
