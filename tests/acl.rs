@@ -628,3 +628,138 @@ fn passwords_stay_out_of_the_log_of_slow_commands_and_out_of_replies() {
     }
     assert!(!server.log().contains("hidden"));
 }
+
+// --- keys that a command uses ---
+
+/// Keys of all types that a user must neither see nor change, each with a text in it that nothing else has.
+const SECRETS: &[&str] = &[
+    "SET secret:0 classified",
+    "SET secret:1 classified:1",
+    "RPUSH secret:2 classified classified:2",
+    "SADD secret:3 classified classified:3",
+    "HSET secret:4 classified classified",
+    "ZADD secret:5 1 classified",
+    "XADD secret:6 1-1 classified classified",
+    "GEOADD secret:7 15 37 classified",
+];
+
+/// Families whose commands name keys.
+const FAMILIES: &[&str] = &[
+    "strings",
+    "keys",
+    "bits",
+    "hyperloglogs",
+    "lists",
+    "hashes",
+    "sets",
+    "zsets",
+    "geo",
+    "streams",
+    "scripts",
+    "chance",
+];
+
+/// Some of a command's keys become secret ones, and some of its options stand there twice.
+fn disturbed(mut command: Vec<Vec<u8>>, rng: &mut Rng) -> Vec<Vec<u8>> {
+    if rng.one_in(2) && command.len() > 2 {
+        let from = 1 + rng.below(command.len() - 1);
+        let until = command.len().min(from + 1 + rng.below(3));
+        let again = command[from..until].to_vec();
+        command.extend(again);
+    }
+    if rng.one_in(4) {
+        for _ in 0..1 + rng.below(2) {
+            let word = *rng.pick(&["STORE", "STOREDIST", "GET", "COUNT", "IFEQ", "LIMIT"]);
+            command.push(word.into());
+            command.push(format!("key:{}", rng.below(8)).into());
+        }
+    }
+    for word in command.iter_mut().skip(1) {
+        if word.starts_with(b"key:") && rng.one_in(3) {
+            *word = format!("secret:{}", rng.below(8)).into();
+        }
+    }
+    command
+}
+
+#[test]
+fn every_key_that_a_command_uses_is_asked_for() {
+    let server = Server::start(OPTIONS);
+    let (mut client, mut owner) = (server.connect(), server.connect());
+    owner.run(
+        "ACL SETUSER guest on nopass ~key:* +@all -@admin -@dangerous +sort -swapdb -move -select",
+    );
+    client.run("AUTH guest x");
+    for secret in SECRETS {
+        owner.run(secret);
+    }
+    let names: Vec<String> = (0..8).map(|n| format!("secret:{n}")).collect();
+    let mut look = vec!["DEBUG", "DIGEST-VALUE"];
+    look.extend(names.iter().map(String::as_str));
+    let before = owner.call(&look).to_string();
+
+    let mut words = Words::new(seed());
+    let mut rng = words.rng.clone();
+    let count = count_from_env("RETRACE_COMMANDS", 12_000);
+    let (mut refused, mut ran) = (0, 0);
+    for family in FAMILIES {
+        let rules = rules(family);
+        for _ in 0..count / FAMILIES.len() {
+            let command = disturbed(generated(&rules, &mut words), &mut rng);
+            let shown: Vec<String> = command
+                .iter()
+                .map(|word| word.escape_ascii().to_string())
+                .collect();
+            let shown = shown.join(" ");
+            let reply = client.call(&command).to_string();
+            refused += usize::from(reply.starts_with("-NOPERM"));
+            ran += usize::from(!reply.starts_with('-') && shown.contains("key:"));
+            assert!(!reply.contains("classified"), "{shown}: {reply}");
+            let after = owner.call(&look).to_string();
+            assert_eq!(after, before, "{shown}: {reply}");
+        }
+    }
+    assert!(
+        refused > count / 20 && ran > count / 20,
+        "{refused} refused, {ran} ran"
+    );
+}
+
+#[test]
+fn an_option_that_stands_there_twice_hides_no_key() {
+    let server = Server::start(&[]);
+    let (mut client, mut owner) = (server.connect(), server.connect());
+    owner.run("ACL SETUSER guest on nopass ~a* %R~r* %W~w* +@all");
+    client.run("AUTH guest x");
+    client.run("GEOADD a 15 37 m");
+    client.run("RPUSH al 1 2");
+    owner.run("SET word hidden");
+    let no = "-NOPERM No permissions to access a key";
+    expect(
+        &mut client,
+        &[
+            ("GEORADIUS a 15 37 100 km STORE a1 STORE b", no),
+            ("GEORADIUS a 15 37 100 km STORE b STORE a1", no),
+            ("GEORADIUS a 15 37 100 km STOREDIST a1 COUNT 1 STORE b", no),
+            ("GEORADIUS a 15 37 100 km STOREDIST a1 STOREDIST b ASC", no),
+            ("GEORADIUS a 15 37 100 km STORE a1 STORE", "-ERR syntax"),
+            ("GEORADIUS a 15 37 100 km STORE a1 STORE a2", "1"),
+            ("GEORADIUSBYMEMBER a m 100 km STORE a1 STORE b", no),
+            ("GEORADIUSBYMEMBER a m 100 km STORE a1 STOREDIST w", "1"),
+            ("SORT al STORE a1 STORE b", no),
+            ("SORT al STORE b STORE a1", "2"),
+            // What compares tells of the value, so that a guess at a time would find it.
+            ("SET word x IFEQ y", no),
+            ("SET word x EX 10 IFNE hidden", no),
+            ("SET word x IFDEQ 0123456789abcdef", no),
+            ("SET word x GET", no),
+            ("DELEX word IFEQ hidden", no),
+            ("DELEX word IFDNE 0123456789abcdef", no),
+            ("SET word x XX", "OK"),
+            ("DELEX word", "1"),
+            ("INCREX word", no),
+            ("DIGEST word", no),
+            ("DELEX ro", no),
+        ],
+    );
+}

@@ -502,3 +502,19 @@ fn who_asks_a_full_buffer_and_hangs_up_is_answered() {
         assert_eq!(answers.len(), count * "+PONG\r\n".len(), "{len} bytes");
     }
 }
+
+#[test]
+fn a_primary_that_cannot_be_followed_is_not_taken_for_one() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for command in ["REPLICAOF 127.0.0.1 6379", "SLAVEOF host 0"] {
+        let reply = client.run(command).text();
+        assert!(
+            reply.starts_with("ERR This server does not replicate yet"),
+            "{reply}"
+        );
+    }
+    assert_eq!(client.run("ROLE").to_string(), r#"["master" 0 []]"#);
+    let info = client.run("INFO replication").text();
+    assert!(info.contains("role:master\r\nconnected_slaves:0"), "{info}");
+}

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 use support::pair::{OPTIONS, Pair, comparable, difference, fail_with, words};
-use support::{Server, oracle_server, request};
+use support::{Client, Server, Value, oracle_server, request};
 
 /// Sends one file's commands in RESP2, then in RESP3, on empty servers.
 fn compare_file(name: &str) {
@@ -57,6 +57,74 @@ fn compare_file(name: &str) {
         }
     }
     fail_with(differences, name);
+}
+
+/// The keys that a listener has been told of since the last time, in the order of their names.
+fn told(listener: &mut Client) -> Vec<String> {
+    listener.send(&request(&["PING"]));
+    let mut told = Vec::new();
+    while let Value::Push(message) = listener.read() {
+        told.extend(message.iter().skip(1).map(Value::to_string));
+    }
+    told.sort();
+    told
+}
+
+/// Sends the commands of one file, and compares of which keys both servers tell who keeps copies of all that is there.
+fn compare_told(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/differential")
+        .join(name);
+    let text = fs::read_to_string(&path).expect("the test's file");
+    let Some(real) = oracle_server(OPTIONS) else {
+        return Vec::new();
+    };
+    let ours = Server::start(OPTIONS);
+    let mut pair = Pair::new(&ours, &real, "2");
+    let mut listeners = Pair::new(&ours, &real, "3");
+    listeners.quietly(&["CLIENT", "TRACKING", "ON", "BCAST"]);
+    let mut differences = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = match line {
+            "!flush" => "FLUSHALL",
+            _ => line.strip_prefix("~ ").unwrap_or(line),
+        };
+        if line.is_empty() || line.starts_with(['#', '!']) {
+            continue;
+        }
+        let command = words(line);
+        for client in [&mut pair.ours, &mut pair.real] {
+            client.send(&request(&command));
+            client.read();
+        }
+        let (ours, real) = (told(&mut listeners.ours), told(&mut listeners.real));
+        if ours != real {
+            differences.push(format!(
+                "{name}:{}: {line}\n   ours: {ours:?}\n   real: {real:?}",
+                number + 1
+            ));
+        }
+    }
+    differences
+}
+
+#[test]
+fn who_keeps_copies_is_told_of_the_same_changes() {
+    let files = [
+        "strings.txt",
+        "keys.txt",
+        "lists.txt",
+        "bits.txt",
+        "hyperloglog.txt",
+        "hashes.txt",
+        "sets.txt",
+        "sort.txt",
+        "zsets.txt",
+        "geo.txt",
+        "streams.txt",
+    ];
+    let differences = files.into_iter().flat_map(compare_told).collect();
+    fail_with(differences, "changes that are told");
 }
 
 #[test]
@@ -132,6 +200,11 @@ fn connections_by_hand() {
 #[test]
 fn transactions_by_hand() {
     compare_file("transactions.txt");
+}
+
+#[test]
+fn clusters_by_hand() {
+    compare_file("cluster.txt");
 }
 
 #[test]

@@ -117,3 +117,8 @@ fn scripts() {
 fn streams() {
     compare_generated("streams");
 }
+
+#[test]
+fn clusters() {
+    compare_generated("cluster");
+}

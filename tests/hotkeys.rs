@@ -104,7 +104,7 @@ fn what_is_asked_for_wrongly_is_refused() {
         ("START METRICS 1 CPU COUNT", "syntax error"),
         (
             "START METRICS 1 CPU DURATION 1000001",
-            "DURATION must be between 1 and 1000000",
+            "DURATION be between 1 and 1000000",
         ),
         (
             "START METRICS 1 CPU SAMPLE 0",

@@ -443,3 +443,59 @@ fn a_client_is_listed_with_the_last_command_that_was_understood() {
         );
     }
 }
+
+/// In place of byte 0, to which the product of the number and the width wrapped around, nothing is written.
+#[test]
+fn places_whose_arithmetic_overflows_are_refused() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.run("SET b abc");
+    let refused = "ERR bit offset is not an integer or out of range";
+    for (width, place) in [
+        ("u8", "#2305843009213693952"),
+        ("u8", "#2305843009213693953"),
+        ("i64", "#288230376151711744"),
+        ("u63", "#9223372036854775807"),
+        ("u2", "#9223372036854775807"),
+        ("u1", "#9223372036854775807"),
+        ("u1", "#4294967296"),
+        ("u8", "#536870912"),
+        ("u8", "9223372036854775807"),
+    ] {
+        for command in [
+            format!("BITFIELD b SET {width} {place} 1"),
+            format!("BITFIELD b INCRBY {width} {place} 1"),
+            format!("BITFIELD b GET {width} {place}"),
+            format!("BITFIELD_RO b GET {width} {place}"),
+        ] {
+            assert_eq!(client.run(&command).text(), refused, "{command}");
+        }
+    }
+    for (command, error) in [
+        ("SETBIT b 9223372036854775807 1", refused),
+        ("GETBIT b 4294967296", refused),
+        (
+            "SETRANGE b 9223372036854775807 x",
+            "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+        ),
+        (
+            "SETRANGE b 536870911 xx",
+            "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+        ),
+        (
+            "GETEX b EX 9223372036854775807",
+            "ERR invalid expire time in 'getex' command",
+        ),
+        (
+            "GETEX b EX 9223372036854775",
+            "ERR invalid expire time in 'getex' command",
+        ),
+        (
+            "LPOS b x RANK -9223372036854775808",
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ),
+    ] {
+        assert_eq!(client.run(command).text(), error, "{command}");
+    }
+    assert_eq!(client.run("GET b").text(), "abc");
+}

@@ -67,7 +67,8 @@ fn lmovem_within_one_list_and_with_too_few_elements() {
         ("LMOVEM k k LEFT RIGHT", "b", "a c b"),
         ("LMOVEM k k LEFT RIGHT EXACTLY 4 BULK", "nil", "a c b"),
         ("LMOVEM k k LEFT RIGHT COUNT 4 BULK", "a c b", "a c b"),
-        ("LMOVEM no k LEFT RIGHT", "", "a c b"),
+        ("LMOVEM no k LEFT RIGHT", "nil", "a c b"),
+        ("LMOVEM no k LEFT RIGHT COUNT 2 OBO", "nil", "a c b"),
         ("LMOVEM no k LEFT RIGHT EXACTLY 1 OBO", "nil", "a c b"),
         ("LMOVEM k k LEFT RIGHT COUNT 1", "ERR syntax error", "a c b"),
         (

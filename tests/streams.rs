@@ -99,6 +99,52 @@ fn trims_mind_what_refers_to_entries() {
 }
 
 #[test]
+fn a_trim_drops_references_to_what_was_deleted_before() {
+    for (trim, reply, pending) in [
+        (
+            "XTRIM s MAXLEN 1 DELREF",
+            "1",
+            "[1 \"3-0\" \"3-0\" [[\"c\" \"1\"]]]",
+        ),
+        (
+            "XTRIM s MAXLEN 2 DELREF",
+            "0",
+            "[2 \"2-0\" \"3-0\" [[\"c\" \"2\"]]]",
+        ),
+        (
+            "XTRIM s MINID 3 DELREF",
+            "1",
+            "[1 \"3-0\" \"3-0\" [[\"c\" \"1\"]]]",
+        ),
+        ("XTRIM s MINID ~ 9 DELREF", "2", "[0 (nil) (nil) (nil)]"),
+        ("XTRIM s MAXLEN 0 DELREF", "2", "[0 (nil) (nil) (nil)]"),
+        (
+            "XADD s MAXLEN 1 DELREF 4-0 f v",
+            "\"4-0\"",
+            "[0 (nil) (nil) (nil)]",
+        ),
+        (
+            "XTRIM s MAXLEN 1 KEEPREF",
+            "1",
+            "[3 \"1-0\" \"3-0\" [[\"c\" \"3\"]]]",
+        ),
+        (
+            "XDELEX s DELREF IDS 1 1-0",
+            "[-1]",
+            "[2 \"2-0\" \"3-0\" [[\"c\" \"2\"]]]",
+        ),
+    ] {
+        check(&format!(
+            "{TWO_GROUPS}
+            XREADGROUP GROUP g c STREAMS s >
+            XDEL s 1-0 => 1
+            {trim} => {reply}
+            XPENDING s g => {pending}"
+        ));
+    }
+}
+
+#[test]
 fn pending_entries_are_given_back() {
     check(&format!(
         "{TWO_GROUPS}
@@ -280,8 +326,18 @@ fn messages_with_an_idempotent_id_are_added_once() {
         ("XADD nokey NOMKSTREAM IDMP p 1 * f v", "(nil)"),
         ("XCFGSET s", "-ERR syntax error"),
         ("XCFGSET nokey IDMP-MAXSIZE 1", "-ERR no such key"),
-        ("XCFGSET s IDMP-MAXSIZE 0", "-ERR invalid maxsize"),
-        ("XCFGSET s IDMP-DURATION 86401", "-ERR invalid duration"),
+        (
+            "XCFGSET s IDMP-MAXSIZE 0",
+            "-ERR IDMP-MAXSIZE must be between 1 and 10000 entries",
+        ),
+        (
+            "XCFGSET s IDMP-DURATION 86401",
+            "-ERR IDMP-DURATION must be between 1 and 86400 seconds",
+        ),
+        (
+            "XCFGSET s IDMP-DURATION x",
+            "-ERR value is not an integer or out of range",
+        ),
         ("XCFGSET s IDMP-MAXSIZE 1 IDMP-DURATION 5", "OK"),
         ("XADD t 1-1 f v", "\"1-1\""),
         ("XIDMPRECORD t p 1 1-1", "OK"),

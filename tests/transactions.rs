@@ -171,3 +171,36 @@ fn to_let_a_client_go_with_an_error_is_a_call_that_failed() {
     let ours = Server::start(OPTIONS);
     assert_eq!(let_go_twice(&ours), let_go_twice(&real));
 }
+
+#[test]
+fn who_ends_its_own_connection_in_a_transaction_hears_no_more_of_it() {
+    let ours = Server::start(OPTIONS);
+    for server in [Some(ours), oracle_server(OPTIONS)].into_iter().flatten() {
+        let (mut other, mut client) = (server.connect(), server.connect());
+        let id = client.run("CLIENT ID").to_string();
+        client.run("MULTI");
+        client.run("SET n 1");
+        client.run(&format!("CLIENT KILL ID {id} SKIPME no"));
+        client.run("INCR n");
+        client.run("GET");
+        client.run("DISCARD");
+        client.run("MULTI");
+        client.run("SET n 1");
+        client.run(&format!("CLIENT KILL ID {id} SKIPME no"));
+        client.run("INCR n");
+        client.run("LPUSH n x");
+        client.send(&requests(&["EXEC", "INCR n"]));
+        assert_eq!(client.read_to_end(), b"*4\r\n+OK\r\n:1\r\n");
+        assert_eq!(other.run("GET n").text(), "2");
+
+        other.run("ACL SETUSER guest on nopass ~* +@all");
+        let mut client = server.connect();
+        client.run("AUTH guest x");
+        client.run("MULTI");
+        client.run("ACL DELUSER guest");
+        client.run("INCR n");
+        client.send(&request(&["EXEC"]));
+        assert_eq!(client.read_to_end(), b"*2\r\n:1\r\n");
+        assert_eq!(other.run("GET n").text(), "3");
+    }
+}

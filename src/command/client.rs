@@ -14,7 +14,7 @@ use crate::command::tracking::{
 };
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::state::client::{ClientKind, NameError, is_plain_word};
+use crate::state::client::{CLIENT_NAMES, ClientKind, is_plain_word, name_error};
 use crate::state::server::Pause;
 use crate::state::{Client, ClientFlags, ConnId, UnixMicros};
 use crate::types::decimal::parse_i64;
@@ -593,9 +593,9 @@ pub const CLIENT_SETINFO: Spec = Spec {
 
 /// `CLIENT SETINFO LIB-NAME|LIB-VER value`
 fn setinfo(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let (field, what) = match () {
-        _ if args.is(2, "LIB-NAME") => (&mut ctx.client.lib_name, NameError::LIB_NAME),
-        _ if args.is(2, "LIB-VER") => (&mut ctx.client.lib_ver, NameError::LIB_VER),
+    let field = match () {
+        _ if args.is(2, "LIB-NAME") => &mut ctx.client.lib_name,
+        _ if args.is(2, "LIB-VER") => &mut ctx.client.lib_ver,
         _ => {
             return Err(CommandError::quoting(
                 "ERR Unrecognized option '",
@@ -605,7 +605,7 @@ fn setinfo(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     };
     if !is_plain_word(args.bytes(3)) {
-        return Err(what.into());
+        return Err(name_error(args.bytes(2)));
     }
     *field = args.bytes(3).to_vec();
     ctx.client.reply.ok();
@@ -629,7 +629,7 @@ pub const CLIENT_SETNAME: Spec = Spec {
 /// `CLIENT SETNAME connection-name`: an empty name takes it away.
 fn setname(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !is_plain_word(args.bytes(2)) {
-        return Err(NameError::CLIENT.into());
+        return Err(name_error(CLIENT_NAMES));
     }
     ctx.client.name = args.bytes(2).to_vec();
     ctx.client.reply.ok();

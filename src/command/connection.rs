@@ -11,7 +11,7 @@ use crate::command::{CommandError, Ctx};
 use crate::config::REDIS_VERSION;
 use crate::resp::Args;
 use crate::state::ClientFlags;
-use crate::state::client::{NameError, is_plain_word};
+use crate::state::client::{CLIENT_NAMES, is_plain_word, name_error};
 use crate::types::decimal::parse_i64;
 
 /// The family's commands.
@@ -159,7 +159,7 @@ fn hello(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         } else if left >= 1 && args.is(at, "SETNAME") {
             name = Some(args.bytes(at + 1));
             if !is_plain_word(args.bytes(at + 1)) {
-                return Err(NameError::CLIENT.into());
+                return Err(name_error(CLIENT_NAMES));
             }
             at += 2;
         } else {

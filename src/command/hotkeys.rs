@@ -118,9 +118,8 @@ fn parse_watch(args: Args<'_>) -> Result<Watch, CommandError> {
             let count = count.ok_or(CommandError::text("ERR COUNT must be between 1 and 64"))?;
             watch.count = count as usize;
         } else if has_value && args.is(at, "DURATION") {
-            let seconds = number(args, at + 1, 1, DURATION_MAX_SECS).ok_or(CommandError::text(
-                "ERR DURATION must be between 1 and 1000000",
-            ))?;
+            let seconds = number(args, at + 1, 1, DURATION_MAX_SECS)
+                .ok_or(CommandError::text("ERR DURATION be between 1 and 1000000"))?;
             watch.duration_us = Some(seconds * 1_000_000);
         } else if has_value && args.is(at, "SAMPLE") {
             let ratio = number(args, at + 1, 1, i64::from(i32::MAX));

@@ -182,8 +182,7 @@ fn estimate_one(ctx: &mut Ctx<'_>, key: Key<'_>) -> Result<u64, CommandError> {
     if let Some(value) = entry.bytes_mut() {
         hll::store_estimate(value, estimate);
     }
-    // A change for the data set, though of no kind that has an event.
-    ctx.server.effects.dirty += 1;
+    ctx.server.touch_silently(ctx.client.dbid, key.bytes);
     Ok(estimate)
 }
 

@@ -5,6 +5,7 @@
 
 use crate::command::registry::Command;
 use crate::command::spec::{BeginSearch, FindKeys, Flags, KeyFlags, KeySpec, Spec};
+use crate::command::string::condition::Condition;
 use crate::resp::Args;
 use crate::types::decimal::parse_i64;
 
@@ -51,8 +52,9 @@ pub fn keys_of(command: &Command, args: Args<'_>) -> Result<Keys, InvalidKeys> {
         "sort" => Ok(sort_keys(args)),
         "sort_ro" => Ok(vec![(1, READ)]),
         "migrate" => Ok(migrate_keys(args)),
-        "georadius" | "georadiusbymember" => keys_by_specs(command.spec, args, KeyFlags::NOT_KEY)
-            .or_else(|_| Ok(georadius_keys(args))),
+        "delex" => Ok(vec![(1, delex_flags(args))]),
+        "georadius" => Ok(georadius_keys(command.spec, args, 6)),
+        "georadiusbymember" => Ok(georadius_keys(command.spec, args, 5)),
         _ => keys_by_specs(command.spec, args, KeyFlags::NOT_KEY)
             .or_else(|_| keys_by_rough_count(command.spec, args)),
     }
@@ -63,10 +65,26 @@ const OVERWRITE: KeyFlags = KeyFlags::OW.or(KeyFlags::UPDATE);
 const READ_AND_UPDATE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::UPDATE);
 const READ_AND_DELETE: KeyFlags = KeyFlags::RW.or(KeyFlags::ACCESS).or(KeyFlags::DELETE);
 
-/// SET overwrites, unless it is asked for the old value too.
+/// SET overwrites, unless it is asked for the old value too, or tells whether that is a given one.
 fn set_flags(args: Args<'_>) -> KeyFlags {
-    let has_get = (3..args.len()).any(|at| args.is(at, "GET"));
-    if has_get { READ_AND_UPDATE } else { OVERWRITE }
+    let reads = |at| args.is(at, "GET") || compares(args, at);
+    match (3..args.len()).any(reads) {
+        true => READ_AND_UPDATE,
+        false => OVERWRITE,
+    }
+}
+
+/// DELEX without a condition looks at nothing.
+fn delex_flags(args: Args<'_>) -> KeyFlags {
+    match args.len() {
+        0..=2 => KeyFlags::RM.or(KeyFlags::DELETE),
+        _ => READ_AND_DELETE,
+    }
+}
+
+/// Whether argument `at` is a condition that compares, so that its outcome tells of the value.
+fn compares(args: Args<'_>, at: usize) -> bool {
+    Condition::at(args, at).is_some_and(Condition::compares)
 }
 
 /// BITFIELD only reads when all it is asked to do is GET.
@@ -103,12 +121,23 @@ fn sort_keys(args: Args<'_>) -> Keys {
     keys
 }
 
-/// A GEORADIUS that ends with STORE names no key there: the last place before that which does is what it writes.
-fn georadius_keys(args: Args<'_>) -> Keys {
-    let mut keys = vec![(1, READ)];
+/// What GEORADIUS reads, and every key that it names to be written, the options beginning at `start`: the specs see the
+/// first of each word alone. One that ends with STORE names no key there.
+fn georadius_keys(spec: &Spec, args: Args<'_>, start: usize) -> Keys {
     let is_store = |at: &usize| args.is(*at, "STORE") || args.is(*at, "STOREDIST");
-    let mut places = (5..args.len().saturating_sub(1)).filter(is_store);
-    keys.extend(places.next_back().map(|at| (at + 1, OVERWRITE)));
+    let mut keys = keys_by_specs(spec, args, KeyFlags::NOT_KEY).unwrap_or_else(|_| {
+        let mut places = (5..args.len().saturating_sub(1)).filter(is_store);
+        let last = places.next_back().map(|at| (at + 1, OVERWRITE));
+        [(1, READ)].into_iter().chain(last).collect()
+    });
+    let mut at = start;
+    while at + 1 < args.len() {
+        let stores = is_store(&at);
+        if stores && !keys.iter().any(|(known, _)| *known == at + 1) {
+            keys.push((at + 1, OVERWRITE));
+        }
+        at += if stores || args.is(at, "COUNT") { 2 } else { 1 };
+    }
     keys
 }
 

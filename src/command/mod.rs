@@ -6,6 +6,7 @@
 pub mod acl;
 pub mod bitmap;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod ctx;
@@ -29,6 +30,7 @@ pub mod permission;
 pub mod persistence;
 pub mod pubsub;
 pub mod registry;
+pub mod replication;
 pub mod scan;
 pub mod scripting;
 pub mod server;
@@ -69,6 +71,8 @@ pub const FAMILIES: &[&[spec::Spec]] = &[
     hotkeys::COMMANDS,
     server::COMMANDS,
     client::COMMANDS,
+    cluster::COMMANDS,
+    replication::COMMANDS,
     introspection::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,

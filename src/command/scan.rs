@@ -5,7 +5,9 @@ use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::keyspace::entry::Kind;
 use crate::resp::Args;
+use crate::types::decimal::parse_u64;
 use crate::types::glob::glob_match;
+use crate::types::text::up_to_nul;
 
 /// Keys that RANDOMKEY looks at for one that has not expired, while CLIENT PAUSE keeps those in place.
 const PAUSED_TRIES: usize = 100;
@@ -108,13 +110,9 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
-/// The cursor at argument `index`: any number of 64 bits. Blanks and a plus before it are let pass, as the
-/// real server's parser does.
+/// The cursor at argument `index`: any number of 64 bits, of what stands before a NUL.
 pub fn cursor_arg(args: Args<'_>, index: usize) -> Result<u64, CommandError> {
-    std::str::from_utf8(args.bytes(index))
-        .ok()
-        .and_then(|text| text.trim_ascii_start().parse().ok())
-        .ok_or(CommandError::text("ERR invalid cursor"))
+    parse_u64(up_to_nul(args.bytes(index))).ok_or(CommandError::text("ERR invalid cursor"))
 }
 
 pub const SCAN: Spec = Spec {

@@ -2,7 +2,7 @@
 
 use crate::command::ctx::int_arg;
 use crate::command::scripting::busy_error;
-use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Spec};
 use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::config::{REDIS_VERSION, ShutdownFlags};
@@ -10,7 +10,7 @@ use crate::resp::Args;
 use crate::state::{ClientFlags, Rng};
 
 /// The family's commands.
-pub const COMMANDS: &[Spec] = &[SHUTDOWN, LOLWUT, ROLE, MODULE];
+pub const COMMANDS: &[Spec] = &[SHUTDOWN, LOLWUT, MODULE];
 
 pub const SHUTDOWN: Spec = Spec {
     name: "shutdown",
@@ -167,31 +167,6 @@ fn maze(rng: &mut Rng, columns: usize, rows: usize) -> String {
         text.push('\n');
     }
     text
-}
-
-pub const ROLE: Spec = Spec {
-    name: "role",
-    arity: 1,
-    flags: Flags::NOSCRIPT
-        .or(Flags::LOADING)
-        .or(Flags::STALE)
-        .or(Flags::FAST),
-    acl: Categories::DANGEROUS.or(Categories::ADMIN),
-    group: Group::Server,
-    since: "2.8.12",
-    summary: "Tells the server's part in replication.",
-    complexity: Some("O(1)"),
-    handler: role,
-    ..Spec::DEFAULT
-};
-
-/// `ROLE`: a primary, its replication offset, its replicas.
-fn role(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
-    ctx.client.reply.array(3);
-    ctx.client.reply.text("master");
-    ctx.client.reply.int(ctx.server.aof.repl_offset);
-    ctx.client.reply.array(0);
-    Ok(())
 }
 
 pub const MODULE: Spec = Spec {

@@ -20,7 +20,7 @@ use crate::resp::Args;
 use crate::resp::writer::Reply;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key};
-use crate::types::decimal::parse_i64;
+use crate::types::decimal::parse_u64;
 use crate::types::stream::{Entry, Group, ID_TEXT_MAX, Nack, Stream, StreamId};
 
 /// The longest text that is looked at as an ID.
@@ -71,37 +71,6 @@ fn parse_given_id(text: &[u8], missing_seq: u64) -> Option<GivenId> {
         b"*" => Some(GivenId::OpenSeq(ms)),
         seq => Some(GivenId::Whole(StreamId::new(ms, parse_u64(seq)?))),
     }
-}
-
-/// A number of 64 bits without sign. What is not canonical is read as C's `strtoull` reads it: blanks, a sign and
-/// leading zeros are let pass, and a minus behind blanks turns the number around.
-fn parse_u64(text: &[u8]) -> Option<u64> {
-    if let Some(value) = parse_i64(text) {
-        return u64::try_from(value).ok();
-    }
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let start = text.iter().position(|byte| !is_blank(byte))?;
-    let (is_negative, digits) = match &text[start..] {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let mut value: u64 = 0;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_add(digit.into())?;
-    }
-    Some(if is_negative {
-        value.wrapping_neg()
-    } else {
-        value
-    })
 }
 
 /// The ID at argument `index`, `-` and `+` not being any.

@@ -4,7 +4,7 @@
 //! OBJECT ENCODING alone. Lives here: reading, replacing and deleting one string, and what the family shares.
 //! May not: parse options (`options`), parts of strings (`range`), numbers (`number`, `increx`).
 
-mod condition;
+pub mod condition;
 pub mod digest;
 pub mod increx;
 pub mod lcs;

@@ -225,6 +225,9 @@ impl Engine {
             }
         };
         *self.server.scripting.machine(purpose) = Some(machine);
+        if result.is_some() {
+            self.server.tend_after_script(purpose);
+        }
         result
     }
 

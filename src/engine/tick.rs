@@ -182,6 +182,7 @@ impl Engine {
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
+            self.server.tend_scripts();
             self.look_after_clients();
             self.evict_clients();
             if self.server.tracks_too_much() {

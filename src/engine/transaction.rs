@@ -68,6 +68,10 @@ impl Engine {
             let is_watched = hotkeys.times();
             let is_sampled = hotkeys.times_next() && self.clock.is_fresh;
             self.call(client, args.args(), id, None);
+            if client.is_closing() {
+                // What ended its own connection is the last that it hears of.
+                client.reply.set_muted(true);
+            }
             if client.flags.has(ClientFlags::SCRIPTING) {
                 // It is accounted for when it has come to its end.
                 if let Some(running) = &mut self.server.scripting.running {

@@ -53,24 +53,17 @@ pub fn is_plain_word(word: &[u8]) -> bool {
     word.iter().all(u8::is_ascii_graphic)
 }
 
-/// The refusal of a name that [`is_plain_word`] does not accept: what it would have named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NameError(&'static str);
-
-impl NameError {
-    pub const CLIENT: NameError = NameError("Client names");
-    pub const LIB_NAME: NameError = NameError("lib-name");
-    pub const LIB_VER: NameError = NameError("lib-ver");
+/// The refusal of a name that [`is_plain_word`] does not accept: `what` it would have named.
+pub fn name_error(what: &[u8]) -> CommandError {
+    CommandError::quoting(
+        "ERR ",
+        what,
+        " cannot contain spaces, newlines or special characters.",
+    )
 }
 
-impl From<NameError> for CommandError {
-    fn from(what: NameError) -> CommandError {
-        CommandError::text(format!(
-            "ERR {} cannot contain spaces, newlines or special characters.",
-            what.0
-        ))
-    }
-}
+/// What CLIENT SETNAME and HELLO name.
+pub const CLIENT_NAMES: &[u8] = b"Client names";
 
 /// A set of a client's states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -28,6 +28,37 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// A number of 64 bits without sign. What is not canonical is read as C's `strtoull` reads it: blanks, a sign and
+/// leading zeros are let pass, and a minus behind blanks turns the number around.
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    if let Some(value) = parse_i64(text) {
+        return u64::try_from(value).ok();
+    }
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let start = text.iter().position(|byte| !is_blank(byte))?;
+    let (is_negative, digits) = match &text[start..] {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value: u64 = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    Some(if is_negative {
+        value.wrapping_neg()
+    } else {
+        value
+    })
+}
+
 /// A number as commands take it: decimal or hexadecimal (`0x1.8p3`), or `inf`, in any case and with a sign. Blanks
 /// around it and NaN are refused, and so is what is too large for a double or too small to differ from zero.
 pub fn parse_double(text: &[u8]) -> Option<f64> {

@@ -40,6 +40,14 @@ pub enum References {
     Respect,
 }
 
+/// What a trim removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Trimmed {
+    pub entries: u64,
+    /// What was pending in groups.
+    pub references: usize,
+}
+
 impl Stream {
     /// Removes the entry `id`, and reports whether it was there.
     pub fn delete(&mut self, id: StreamId) -> bool {
@@ -60,26 +68,32 @@ impl Stream {
         remove_references(&mut self.groups, id);
     }
 
-    /// Removes entries from the front; see [`Log::trim`].
+    /// Removes entries from the front; see [`Log::trim`]. When references are to go, nothing before the first entry
+    /// that is left is pending any more, what was deleted before included.
     pub fn trim(
         &mut self,
         keep: Keep,
         whole_blocks: bool,
         budget: u64,
         references: References,
-    ) -> u64 {
+    ) -> Trimmed {
         let groups = &mut self.groups;
-        if references == References::Keep || groups.is_empty() {
-            return self.log.trim(keep, whole_blocks, budget, None);
-        }
-        let mut may_go = |id| match references {
-            References::Respect => !is_referenced(groups, id),
-            _ => {
-                remove_references(groups, id);
-                true
-            }
+        let mut may_go = |id| !is_referenced(groups, id);
+        let may_go: Option<&mut dyn FnMut(StreamId) -> bool> = match references {
+            References::Respect => Some(&mut may_go),
+            _ => None,
         };
-        self.log.trim(keep, whole_blocks, budget, Some(&mut may_go))
+        let entries = self.log.trim(keep, whole_blocks, budget, may_go);
+        let mut dropped = 0;
+        if references == References::Remove {
+            let first = (!self.log.is_empty()).then(|| self.log.first_id());
+            let groups = self.groups.values_mut();
+            dropped = groups.map(|group| group.acknowledge_before(first)).sum();
+        }
+        Trimmed {
+            entries,
+            references: dropped,
+        }
     }
 
     /// Bytes that the stream takes.

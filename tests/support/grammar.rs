@@ -113,6 +113,18 @@ fn word(name: &str, words: &mut Words) -> Vec<u8> {
         i64::MAX,
         i64::MIN,
         i64::MAX - 1,
+        // Where a product with a width of up to 64, or a sum of two, leaves 64 bits or 32.
+        1 << 31,
+        (1 << 31) - 1,
+        -(1 << 31),
+        1 << 32,
+        (1 << 32) - 1,
+        1 << 57,
+        1 << 60,
+        1 << 61,
+        1 << 62,
+        -(1 << 61),
+        i64::MIN + 1,
     ];
     const ODD: &[&str] = &[
         "",

@@ -366,8 +366,7 @@ fn offset_arg(ctx: &Ctx<'_>, text: &[u8], field: Field) -> Result<u64, CommandEr
         _ => (text, 1),
     };
     let number = parse_i64(digits).ok_or_else(bad_offset)?;
-    // The product wraps around in Redis, too; what it wraps to is an offset like any other.
-    check_offset(ctx, number.wrapping_mul(unit))
+    check_offset(ctx, number.checked_mul(unit).ok_or_else(bad_offset)?)
 }
 
 fn bad_type() -> CommandError {

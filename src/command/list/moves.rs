@@ -198,11 +198,7 @@ pub const LMOVEM: Spec = Spec {
 fn lmovem(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let request = MoveMany::parse(args, 5)?;
     if request.run(ctx, args)?.is_none() {
-        if request.is_exact {
-            ctx.client.reply.null_array();
-        } else {
-            ctx.client.reply.array(0);
-        }
+        ctx.client.reply.null_array();
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::resp::Args;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key};
 use crate::types::stream::log::BYTES_MAX;
-use crate::types::stream::{Keep, Limits, Log, References, Stream, StreamId};
+use crate::types::stream::{Keep, Limits, Log, References, Stream, StreamId, Trimmed};
 
 /// The commands of this file.
 pub const COMMANDS: &[Spec] = &[XADD, XTRIM];
@@ -199,10 +199,10 @@ impl Trim {
         }
     }
 
-    /// Trims; says how many entries went.
-    fn run(&self, stream: &mut Stream) -> u64 {
+    /// Trims; says what went.
+    fn run(&self, stream: &mut Stream) -> Trimmed {
         let Some(keep) = self.keep else {
-            return 0;
+            return Trimmed::default();
         };
         let limit = self.limit.unwrap_or(0);
         stream.trim(keep, self.is_approximate, limit, self.references)
@@ -363,17 +363,14 @@ fn xadd(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let id = choose_id(&stream.log, options.id, now_ms)?;
     stream.log.push(id, pairs, limits);
-    let trimmed = match options.trim.keep {
-        Some(_) => options.trim.run(stream),
-        None => 0,
-    };
+    let trimmed = options.trim.run(stream);
     if let Some((producer, message)) = message {
         let producers = super::idempotence::producers(stream, memory);
         producers.added += 1;
         producers.insert(producer, message, id, now_ms);
     }
     ctx.touch(key.bytes, Event::stream("xadd"));
-    if trimmed > 0 {
+    if trimmed.entries > 0 {
         ctx.notify(key.bytes, Event::stream("xtrim"));
     }
     if ctx.server.effects.propagating() {
@@ -532,15 +529,21 @@ fn xtrim(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ctx.client.reply.int(0);
         return Ok(());
     };
-    let trimmed = options.trim.run(stream);
-    if trimmed > 0 {
+    let Trimmed {
+        entries,
+        references,
+    } = options.trim.run(stream);
+    if entries > 0 {
         ctx.touch(key.bytes, Event::stream("xtrim"));
-        super::count_changes(ctx, trimmed as usize - 1);
-        if ctx.server.effects.propagating() && options.trim.is_approximate {
-            let argv = exact_argv(ctx, args, key, &options.trim)?;
-            propagate_instead(ctx, &[argv.into_iter().flatten().collect()]);
-        }
+        super::count_changes(ctx, entries as usize - 1);
+    } else {
+        super::count_changes(ctx, references);
     }
-    ctx.client.reply.int(trimmed as i64);
+    let has_changed = entries > 0 || references > 0;
+    if has_changed && ctx.server.effects.propagating() && options.trim.is_approximate {
+        let argv = exact_argv(ctx, args, key, &options.trim)?;
+        propagate_instead(ctx, &[argv.into_iter().flatten().collect()]);
+    }
+    ctx.client.reply.int(entries as i64);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! XGROUP: the groups of a stream and their consumers.
 
-use super::{announce, count_changes, find, id_arg, invalid_id, no_such_group, parse_id};
+use super::{announce, find, id_arg, invalid_id, no_such_group, parse_id};
 use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::syntax::container_help;
@@ -212,9 +212,9 @@ pub const XGROUP_DESTROY: Spec = Spec {
 fn xgroup_destroy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let removed = stream(ctx, args)?.groups.remove(args.bytes(3)).is_some();
     if removed {
+        announce(ctx, args.bytes(2), Event::stream("xgroup-destroy"));
         // Those who read in the group's name wait in vain.
-        count_changes(ctx, 1);
-        ctx.notify(args.bytes(2), Event::stream("xgroup-destroy"));
+        ctx.server.waiters.signal(ctx.client.dbid, args.bytes(2));
     }
     ctx.client.reply.int(removed.into());
     Ok(())

@@ -1,12 +1,12 @@
 //! XCFGSET and XIDMPRECORD: what streams remember of messages that may be sent twice.
 
 use super::{find, id_arg};
+use crate::command::ctx::int_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
 use crate::state::effects::Event;
 use crate::state::keys::Access;
-use crate::types::decimal::parse_i64;
 use crate::types::stream::{Producers, Stream};
 
 /// The commands of this file.
@@ -55,20 +55,20 @@ pub const XCFGSET: Spec = Spec {
 
 /// `XCFGSET key [IDMP-DURATION seconds] [IDMP-MAXSIZE count]`
 fn xcfgset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let number = |index, max, error: &'static str| {
-        parse_i64(args.bytes(index))
-            .filter(|value| (1..=max).contains(value))
-            .ok_or(CommandError::text(error))
+    let number = |index, max, error: &'static str| match int_arg(args, index)? {
+        value if (1..=max).contains(&value) => Ok(value),
+        _ => Err(CommandError::text(error)),
     };
     let (mut duration, mut max_len) = (None, None);
     let mut index = 2;
     while index < args.len() {
         let has_next = index + 1 < args.len();
         if args.is(index, "IDMP-DURATION") && has_next {
-            let value = number(index + 1, DURATION_SECS_MAX, "ERR invalid duration")?;
-            duration = Some(value.unsigned_abs());
+            let error = "ERR IDMP-DURATION must be between 1 and 86400 seconds";
+            duration = Some(number(index + 1, DURATION_SECS_MAX, error)?.unsigned_abs());
         } else if args.is(index, "IDMP-MAXSIZE") && has_next {
-            max_len = Some(number(index + 1, MAX_LEN_MAX, "ERR invalid maxsize")? as usize);
+            let error = "ERR IDMP-MAXSIZE must be between 1 and 10000 entries";
+            max_len = Some(number(index + 1, MAX_LEN_MAX, error)? as usize);
         } else {
             return Err(CommandError::Syntax);
         }

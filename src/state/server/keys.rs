@@ -467,10 +467,23 @@ impl Server {
     /// counted once.
     #[inline]
     pub fn touch_also(&mut self, dbid: u32, key: &[u8], event: Event) {
+        self.stamp(dbid, key);
+        self.notify(dbid, key, event);
+    }
+
+    /// Reports a change of a key's value that is no event: only who keeps a copy, waits for the key or watches it has
+    /// to know.
+    pub fn touch_silently(&mut self, dbid: u32, key: &[u8]) {
+        self.effects.dirty += 1;
+        self.stamp(dbid, key);
+        self.signal(dbid, key, true);
+    }
+
+    #[inline]
+    fn stamp(&mut self, dbid: u32, key: &[u8]) {
         if self.remembers_changes() {
             self.stamp_change(dbid, key);
         }
-        self.notify(dbid, key, event);
     }
 
     /// Publishes an event that goes with no change of the key's value: nobody who waits for the key or watches it has

@@ -207,6 +207,18 @@ impl Group {
         true
     }
 
+    /// No entry before `first` is pending any more, or none at all; says how many were.
+    pub fn acknowledge_before(&mut self, first: Option<StreamId>) -> usize {
+        let mut gone = 0;
+        while let Some((&id, _)) = self.pending.first_key_value()
+            && first.is_none_or(|first| id < first)
+        {
+            self.acknowledge(id);
+            gone += 1;
+        }
+        gone
+    }
+
     fn disown(&mut self, id: StreamId, owner: u32) {
         match self.consumer_mut(owner) {
             Some(consumer) => {
