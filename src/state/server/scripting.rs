@@ -29,6 +29,20 @@ pub struct Prepared {
     pub is_oom: bool,
 }
 
+/// What a script has asked for that stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing: it has run for long, and others look after what they have to do.
+    #[default]
+    Nothing,
+    /// A reading of the process, for a command that reports one and runs then.
+    Reading,
+    /// A clock reading of its own.
+    Clock,
+    /// What the shell is to do about a command that has run, and whose reply is there already.
+    Answer,
+}
+
 /// A script that runs, or stands still.
 pub struct Running {
     pub purpose: Purpose,
@@ -56,12 +70,8 @@ pub struct Running {
     pub calls: u32,
     /// It took a while, so that its duration is worth a clock reading.
     pub is_heavy: bool,
-    /// It waits for a reading of memory, and then for its command.
-    pub awaits_reading: bool,
-    /// It waits for a clock reading of its own.
-    pub awaits_clock: bool,
-    /// It waits for the file of a FLUSHALL, whose reply is there already.
-    pub awaits_save: bool,
+    /// What it has asked for that stands still.
+    pub asked: Asked,
     /// What it has caused up to then, which is not the server's to send until the script has ended.
     pub effects: Queue,
     pub is_killed: bool,
