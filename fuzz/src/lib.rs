@@ -390,7 +390,8 @@ fn load_aof(parts: &[&[u8]], len: usize) -> String {
         is_local: true,
         fd: 5,
     };
-    let conn = engine.handle_accept(peer);
+    let conn = ConnId(0);
+    engine.handle_accept(conn, peer);
     engine.handle(&Input::Read {
         conn,
         bytes: b"DEBUG DIGEST\r\n",
