@@ -220,15 +220,15 @@ impl Engine {
         if reads && client.flags.has(ClientFlags::TRACKING) {
             track_reads(&mut self.server, client, command, args);
         }
+        if command.spec.runs_script() && !self.server.monitors.is_empty() {
+            // In front of the commands that the script runs, and also when it does not get as far as that.
+            let source = Source::Client(client);
+            self.server
+                .feed_monitors(source, client.dbid, args.iter_from(0));
+        }
         if client.flags.has(ClientFlags::BLOCKED) {
             self.enqueue_blocked(client); // it counts when it is served
         } else if client.flags.has(ClientFlags::SCRIPTING) {
-            if !self.server.monitors.is_empty() {
-                // In front of the commands that the script runs.
-                let source = Source::Client(client);
-                let argv = args.iter_from(0);
-                self.server.feed_monitors(source, client.dbid, argv);
-            }
             match self.start_script(client, id) {
                 Some(result) => self.settle_call(client, id, result),
                 None => {

@@ -56,8 +56,12 @@ pub struct Running {
     pub calls: u32,
     /// It took a while, so that its duration is worth a clock reading.
     pub is_heavy: bool,
-    /// It waits for a reading of memory, and then for its command.
+    /// It waits for a reading of memory or of the clock, and then for its command.
     pub awaits_reading: bool,
+    /// A clock was read for the command that comes next.
+    pub has_clock: bool,
+    /// It waits for the clock that times the command which has run, whose reply is there already.
+    pub awaits_timing: bool,
     /// It waits for a clock reading of its own.
     pub awaits_clock: bool,
     /// It waits for the file of a FLUSHALL, whose reply is there already.
