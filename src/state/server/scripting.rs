@@ -29,6 +29,22 @@ pub struct Prepared {
     pub is_oom: bool,
 }
 
+/// What a script has asked for that stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing: it has run for long, and others look after what they have to do.
+    #[default]
+    Nothing,
+    /// A reading of the process or the clock, for a command that runs then.
+    Reading,
+    /// The clock that times a command which has run, and whose reply is there already.
+    Timing,
+    /// A clock reading of its own.
+    Clock,
+    /// What the shell is to do about a command that has run, and whose reply is there already.
+    Answer,
+}
+
 /// A script that runs, or stands still.
 pub struct Running {
     pub purpose: Purpose,
@@ -56,16 +72,10 @@ pub struct Running {
     pub calls: u32,
     /// It took a while, so that its duration is worth a clock reading.
     pub is_heavy: bool,
-    /// It waits for a reading of memory or of the clock, and then for its command.
-    pub awaits_reading: bool,
+    /// What it has asked for that stands still.
+    pub asked: Asked,
     /// A clock was read for the command that comes next.
     pub has_clock: bool,
-    /// It waits for the clock that times the command which has run, whose reply is there already.
-    pub awaits_timing: bool,
-    /// It waits for a clock reading of its own.
-    pub awaits_clock: bool,
-    /// It waits for the file of a FLUSHALL, whose reply is there already.
-    pub awaits_save: bool,
     /// What it has caused up to then, which is not the server's to send until the script has ended.
     pub effects: Queue,
     pub is_killed: bool,
