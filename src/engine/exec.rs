@@ -197,6 +197,10 @@ impl Engine {
             client.reply.set_muted(true);
         }
         self.server.no_touch = client.flags.has(ClientFlags::NO_TOUCH);
+        if !client.flags.has(ClientFlags::IN_SCRIPT) {
+            let pending_max = self.server.pending_max(client);
+            client.reply.set_pending_max(pending_max);
+        }
         let mut ctx = Ctx {
             server: &mut self.server,
             client,
@@ -208,6 +212,9 @@ impl Engine {
         let replied_before = ctx.client.reply.written();
         let dbid = ctx.client.dbid;
         let result = handler(&mut ctx, args);
+        if client.reply.is_cut() {
+            self.server.check_output_limit(client);
+        }
         if self.server.effects.propagating() {
             let writes = command.spec.flags.has(Flags::WRITE);
             let effects = &mut self.server.effects;
