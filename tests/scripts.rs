@@ -363,6 +363,87 @@ fn a_recorded_run_with_scripts_that_stand_still_repeats() {
     assert!(output.status.success(), "{said}");
 }
 
+/// Leaves 60 MB of strings behind.
+const LARGE: &str =
+    "local t = {} for i = 1, 60 do t[i] = string.rep('x', 1000000) .. i end return #t";
+/// Leaves 20 MB of small tables behind.
+const SMALL: &str = "local t = {} for i = 1, 200000 do t[i] = {i, tostring(i)} end return #t";
+
+/// The field of INFO memory with this name.
+fn memory(client: &mut Client, name: &str) -> u64 {
+    let info = client.run("INFO memory").text();
+    let line = info.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|line| line.strip_prefix(':'));
+    value.expect(name).parse().expect("a number")
+}
+
+/// One script's garbage once had every key evicted and every later write refused, for good.
+#[test]
+fn what_scripts_leave_behind_goes_before_any_key_and_a_replay_does_the_same() {
+    for (policy, script) in [
+        ("allkeys-lru", LARGE),
+        ("allkeys-lru", SMALL),
+        ("noeviction", LARGE),
+        ("noeviction", SMALL),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = dir.path().join("journal");
+        let record = journal.to_str().expect("a plain path");
+        let limit = if script == LARGE { "50mb" } else { "10mb" };
+        let server = Server::start(&[
+            "--save",
+            "",
+            "--maxmemory",
+            limit,
+            "--maxmemory-policy",
+            policy,
+            "--record",
+            record,
+        ]);
+        let mut client = server.connect();
+        for number in 0..1000 {
+            client.call(&["SET", &format!("k{number}"), &"v".repeat(1000)]);
+        }
+        let library =
+            format!("#!lua name=l\nredis.register_function('f', function() {script} end)");
+        client.call(&["FUNCTION", "LOAD", &library]);
+        for call in [&["EVAL", script, "0"], &["FCALL", "f", "0"]] {
+            client.call(call);
+            for number in 0..3 {
+                assert_eq!(client.call(&["SET", "a", &number.to_string()]).text(), "OK");
+            }
+            assert_eq!(client.run("DBSIZE"), Value::Int(1001), "{policy}");
+        }
+        drop(client);
+        server.terminate();
+        let output = Command::new(RETRACE)
+            .arg("replay")
+            .arg(&journal)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{policy}: {said}");
+    }
+}
+
+#[test]
+fn what_scripts_leave_behind_goes_without_a_limit_too() {
+    let server = Server::start(&["--save", ""]);
+    let mut client = server.connect();
+    let library = format!("#!lua name=l\nredis.register_function('f', function() {SMALL} end)");
+    client.call(&["FUNCTION", "LOAD", &library]);
+    for (call, field) in [
+        (&["EVAL", SMALL, "0"], "used_memory_vm_eval"),
+        (&["EVAL", LARGE, "0"], "used_memory_vm_eval"),
+        (&["FCALL", "f", "0"], "used_memory_vm_functions"),
+    ] {
+        client.call(call);
+        wait_for("the garbage to go", || {
+            (memory(&mut client, field) < 1_000_000).then_some(())
+        });
+    }
+}
+
 #[test]
 fn nothing_leaves_the_sandbox_or_stays_in_it() {
     let server = Server::start(&["--save", ""]);

@@ -17,6 +17,10 @@
 ** pcall(f, ...)           as `pcall', but an error table that has a text in
 **                         its field `err' is caught as that text
 ** missing(t, key)         an `__index' that refuses
+** collect(steps)          so many steps of the collector at most; whether they
+**                         have brought a cycle to its end. A step is small,
+**                         however far behind the collector is and whatever a
+**                         script has told it
 */
 
 #define lhost_c
@@ -26,6 +30,7 @@
 
 #include "lauxlib.h"
 
+#include "lgc.h"
 #include "lhost.h"
 #include "lobject.h"
 #include "lstate.h"
@@ -227,7 +232,26 @@ static int host_missing (lua_State *L) {
 }
 
 
+static int host_collect (lua_State *L) {
+  global_State *g = G(L);
+  int steps = luaL_checkint(L, 1);
+  int mul = g->gcstepmul;
+  int has_ended = 0;
+  g->gcstepmul = LUAI_GCMUL;
+  while (steps-- > 0 && !has_ended) {
+    g->gcdept = 0;
+    g->GCthreshold = g->totalbytes;
+    luaC_step(L);
+    has_ended = (g->gcstate == GCSpause);
+  }
+  g->gcstepmul = mul;
+  lua_pushboolean(L, has_ended);
+  return 1;
+}
+
+
 static const luaL_Reg host_funcs[] = {
+  {"collect", host_collect},
   {"readonly", host_readonly},
   {"raising", host_raising},
   {"sethook", host_sethook},

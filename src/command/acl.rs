@@ -16,7 +16,7 @@ use crate::config::PubsubDefault;
 use crate::resp::{Args, Reply};
 use crate::state::server::Continuation;
 use crate::state::subscriptions::Scope;
-use crate::state::{Client, ClientFlags, ConnId, Server};
+use crate::state::{Client, ConnId, Server, Waiting};
 use crate::types::text::{has_spaces, up_to_nul};
 
 /// The family's commands.
@@ -326,7 +326,7 @@ pub const ACL_LOAD: Spec = Spec {
 /// `ACL LOAD`: the reply comes when the file is read.
 fn load(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     needs_file(ctx)?;
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let client = (ctx.client.conn, ctx.client.id);
     let order = |ticket| Order::ReadAclFile { ticket };
     ctx.server.ask_shell(client, Continuation::AclLoad, order);
@@ -471,7 +471,7 @@ pub const ACL_SAVE: Spec = Spec {
 /// `ACL SAVE`: the reply comes when the file is written.
 fn save(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     needs_file(ctx)?;
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let client = (ctx.client.conn, ctx.client.id);
     let text = file::print(&ctx.server.users);
     let order = |ticket| Order::WriteAclFile { ticket, text };

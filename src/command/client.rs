@@ -668,9 +668,8 @@ fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let id = int_arg(args, 2)?;
     let mut clients = ctx.server.clients.iter();
-    let found = clients.find(|client| {
-        u64::try_from(id) == Ok(client.id) && client.flags.has(ClientFlags::BLOCKED)
-    });
+    let found =
+        clients.find(|client| u64::try_from(id) == Ok(client.id) && client.blocked().is_some());
     // One that is named twice in a transaction is let go once.
     let is_let_go = |conn: &ConnId| {
         let mut let_go = ctx.server.unblocked.iter();

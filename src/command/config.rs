@@ -12,7 +12,7 @@ use crate::config::{Access, Guard, Param, Refusal, SetError, UNKNOWN_OPTION};
 use crate::resp::Args;
 use crate::state::restraint::Restraint;
 use crate::state::server::{ConfigChange, Continuation};
-use crate::state::{Client, ClientFlags, ConnId, Server};
+use crate::state::{Client, ClientFlags, ConnId, Server, Waiting};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[CONFIG];
@@ -128,7 +128,7 @@ pub fn order_rewrite(ctx: &mut Ctx<'_>, all: bool) -> Result<(), CommandError> {
             "ERR The server is running without a config file",
         ));
     }
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let then = Continuation::Reply {
         error_prefix: match all {
             false => "ERR Rewriting config file: ",
@@ -233,7 +233,7 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             result?;
             ctx.client.reply.ok();
         }
-        None => ctx.client.flags.set(ClientFlags::AWAITING, true),
+        None => ctx.client.wait_for(Waiting::Answer),
     }
     Ok(())
 }

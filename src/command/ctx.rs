@@ -11,7 +11,7 @@ use crate::resp::Args;
 use crate::state::blocking::Wait;
 use crate::state::effects::Event;
 use crate::state::keys::{Access, Key, NewValue};
-use crate::state::{Client, ClientFlags, Server};
+use crate::state::{Client, ClientFlags, Server, Waiting};
 use crate::types::decimal::parse_i64;
 use crate::types::long_double::LongDouble;
 
@@ -149,14 +149,14 @@ impl<'a> Ctx<'a> {
             }
             return;
         }
-        self.client.flags.set(ClientFlags::BLOCKED, true);
-        self.client.blocked = Some(match self.client.blocked.take() {
+        let wait = match &self.client.begun.waited {
             Some(first) => Wait {
                 deadline_ms: first.deadline_ms,
                 ..wait
             },
             None => wait,
-        });
+        };
+        self.client.wait_for(Waiting::Keys(Box::new(wait)));
     }
 
     /// Whether the client's reply may come later; in a transaction or script it may not.
@@ -167,7 +167,8 @@ impl<'a> Ctx<'a> {
 
     /// The memo of the wait that this command blocked with, when it runs again.
     pub fn memo(&self) -> Option<&[u64]> {
-        self.client.blocked.as_ref().map(|wait| &wait.memo[..])
+        let waited = self.client.begun.waited.as_ref();
+        waited.map(|wait| &wait.memo[..])
     }
 
     /// When a timeout in seconds at argument `index`, fractions allowed, is over; `None` for zero, which never is.

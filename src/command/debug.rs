@@ -18,11 +18,11 @@ use crate::config::parse_memory;
 use crate::keyspace::entry::{Entry, ValueRef};
 use crate::keyspace::table::ArrayStats;
 use crate::resp::Args;
-use crate::state::ClientFlags;
 use crate::state::keys::{Access, NewValue};
 use crate::state::persistence::After;
 use crate::state::restraint::Restraint;
 use crate::state::server::REPLY_PEAK_RESET_MS;
+use crate::state::waiting::Waiting;
 use crate::types::decimal::parse_i64;
 use crate::types::digest::Digest;
 use crate::types::glob::glob_match;
@@ -290,7 +290,7 @@ fn reload(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     }
     refuse_if_loading(ctx)?;
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let waiter = (ctx.client.conn, ctx.client.id);
     if saves {
         ctx.server.hold(true);
@@ -312,7 +312,7 @@ fn refuse_if_loading(ctx: &Ctx<'_>) -> Result<(), CommandError> {
 
 fn load_aof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     refuse_if_loading(ctx)?;
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let waiter = (ctx.client.conn, ctx.client.id);
     ctx.server.reload_aof(waiter);
     Ok(())

@@ -259,7 +259,7 @@ fn clients(out: &mut Report<'_, '_>, _: bool) {
     out.line("total_blocking_keys", waiters.key_len());
     let waits = out
         .clients()
-        .filter_map(|client| Some((client.dbid, client.blocked.as_ref()?)));
+        .filter_map(|client| Some((client.dbid, client.blocked()?)));
     let on_nokey: BTreeSet<_> = waits
         .filter(|(_, wait)| wait.on_any_change)
         .flat_map(|(dbid, wait)| wait.keys.iter().map(move |key| (dbid, key)))

@@ -4,9 +4,8 @@ use crate::command::ctx::int32_arg;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::state::ClientFlags;
 use crate::state::restraint::Restraint;
-use crate::state::waiter::Answer;
+use crate::state::{ClientFlags, Waiting};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[DBSIZE, FLUSHDB, FLUSHALL, SWAPDB, TIME];
@@ -114,19 +113,14 @@ fn flushall(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// Saves that nothing is left; the reply comes when that is on disk.
 fn save_emptied(ctx: &mut Ctx<'_>) {
     let waiter = (ctx.client.conn, ctx.client.id);
-    if ctx.client.flags.has(ClientFlags::IN_SCRIPT) {
-        // It has its reply when it goes on.
-        ctx.client.reply.ok();
-        if let Some(running) = &mut ctx.server.scripting.running {
-            running.awaits_save = true;
-        }
-        return ctx.server.save_emptied(waiter, Answer::GoOn);
-    }
     if ctx.may_wait() {
         tell_before_reply(ctx);
     }
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
-    ctx.server.save_emptied(waiter, Answer::Ok);
+    if ctx.client.flags.has(ClientFlags::IN_SCRIPT) {
+        ctx.client.reply.ok(); // a script has its reply when it goes on
+    }
+    ctx.client.wait_for(Waiting::Answer);
+    ctx.server.save_emptied(waiter);
 }
 
 /// Who waits for a flush hears before the reply that the keys are gone, however short the wait is, and of all other
@@ -144,7 +138,7 @@ fn reply_when_freed(ctx: &mut Ctx<'_>, waits: bool) {
         tell_before_reply(ctx);
     }
     if waits && !ctx.server.free_garbage() {
-        ctx.client.flags.set(ClientFlags::AWAITING, true);
+        ctx.client.wait_for(Waiting::Answer);
         let mark = ctx.server.garbage.mark();
         let waiter = (mark, ctx.client.conn, ctx.client.id);
         ctx.server.flush_waiters.push(waiter);

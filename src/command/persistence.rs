@@ -5,10 +5,10 @@ use crate::command::ctx::{count_arg, int_arg, timeout_ms_arg};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Spec};
 use crate::command::{CommandError, Ctx};
 use crate::resp::Args;
-use crate::state::ClientFlags;
 use crate::state::aof::AofState;
 use crate::state::persistence::After;
 use crate::state::server::Continuation;
+use crate::state::{ClientFlags, Waiting};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF, WAITAOF];
@@ -33,7 +33,7 @@ fn save(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
     if ctx.server.persistence.is_saving() {
         return Err(SAVING);
     }
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let waiter = (ctx.client.conn, ctx.client.id);
     ctx.server.save_for(Some(waiter), After::Reply);
     Ok(())
@@ -132,7 +132,7 @@ fn bgrewriteaof(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         return Ok(());
     }
     let waiter = (ctx.client.conn, ctx.client.id);
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     ctx.server.await_shell(waiter, Continuation::Rewrite);
     ctx.server.begin_rewrite(Some(waiter));
     Ok(())
@@ -189,7 +189,7 @@ fn waitaof(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ctx.client.reply.int(0);
         return Ok(());
     }
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     let waiter = (ctx.client.conn, ctx.client.id);
     let now_ms = ctx.server.now_ms;
     let deadline = (timeout_ms > 0).then(|| now_ms.saturating_add(timeout_ms as i64));

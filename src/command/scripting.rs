@@ -15,8 +15,8 @@ use crate::script::flags::{ScriptFlags, of_script};
 use crate::script::shared::Purpose;
 use crate::script::stack::Anchor;
 use crate::script::{Sha, hex};
+use crate::state::Server;
 use crate::state::scripting::{Prepared, Scripting};
-use crate::state::{ClientFlags, Server};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[EVAL, EVAL_RO, EVALSHA, EVALSHA_RO, SCRIPT];
@@ -266,7 +266,7 @@ pub fn prepare(
         allows_oom: flags.has(ScriptFlags::ALLOW_OOM),
         is_oom,
     });
-    ctx.client.flags.set(ClientFlags::SCRIPTING, true);
+    ctx.client.begun.script = true;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::command::syntax::container_help;
 use crate::command::{CommandError, Ctx};
 use crate::config::{REDIS_VERSION, ShutdownFlags};
 use crate::resp::Args;
-use crate::state::{ClientFlags, Rng};
+use crate::state::{Rng, Waiting};
 
 /// The family's commands.
 pub const COMMANDS: &[Spec] = &[SHUTDOWN, LOLWUT, MODULE];
@@ -76,7 +76,7 @@ fn shutdown(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         }
     }
     let waiter = (ctx.client.conn, ctx.client.id);
-    ctx.client.flags.set(ClientFlags::AWAITING, true);
+    ctx.client.wait_for(Waiting::Answer);
     ctx.server.ask_shutdown(flags, Some(waiter));
     Ok(())
 }

@@ -79,7 +79,7 @@ fn exec(ctx: &mut Ctx<'_>, _: Args<'_>) -> Result<(), CommandError> {
         return Ok(());
     }
     ctx.client.reply.array(multi.queue.len());
-    ctx.client.exec = Some(multi);
+    ctx.client.begun.exec = Some(multi);
     Ok(())
 }
 

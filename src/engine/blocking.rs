@@ -1,6 +1,6 @@
 //! Blocking: serving clients whose commands wait for a key, and ending waits whose time is up.
 //!
-//! A blocked client's command stays in front of its parked ones and is run again as it stands: whoever is served
+//! A blocked client's command stays what it has begun, and is run again as it stands: whoever is served
 //! gets its reply from the handler itself.
 
 use crate::acl::log::Context;
@@ -11,18 +11,10 @@ use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::blocking::Wait;
-use crate::state::client::Parked;
 use crate::state::keys::Access;
-use crate::state::{Client, ClientFlags, ConnId};
+use crate::state::{Client, ClientFlags, ConnId, Waiting};
 
 impl Engine {
-    /// Puts the client whose command has just blocked into the queues of its keys.
-    pub(super) fn enqueue_blocked(&mut self, client: &Client) {
-        if let Some(wait) = &client.blocked {
-            self.server.waiters.add(client.dbid, client.conn, wait);
-        }
-    }
-
     /// Runs the commands of those who wait for a key that has changed, as long as commands change such keys.
     pub(super) fn serve_blocked(&mut self) {
         if self.is_serving {
@@ -48,23 +40,23 @@ impl Engine {
             return;
         };
         let may_serve = |wait: &Wait| wait.on_any_change || kind == Some(wait.kind);
-        if client.is_closing() || !client.blocked.as_ref().is_some_and(may_serve) {
+        if client.is_closing() || !client.blocked().is_some_and(may_serve) {
             return;
         }
-        let Some(mut client) = self.server.clients.take(conn) else {
-            return;
-        };
-        if let Some(parked) = client.parked.pop_front() {
-            self.run_again(&mut client, parked);
+        if let Some(mut client) = self.server.clients.take(conn) {
+            self.run_again(&mut client);
+            self.server.clients.put_back(client);
         }
-        self.server.clients.put_back(client);
     }
 
-    fn run_again(&mut self, client: &mut Client, parked: Parked) {
-        client.flags.set(ClientFlags::BLOCKED, false);
-        let wait = client.blocked.clone();
-        if let Some(wait) = &wait {
-            self.server.waiters.forget_wake(client.conn, wait);
+    /// Runs the command of a blocked client again: its wait is over, or it blocks once more and keeps its place.
+    fn run_again(&mut self, client: &mut Client) {
+        let Some(parked) = client.begun.command.take() else {
+            return;
+        };
+        if let Some(Waiting::Keys(wait)) = client.stop_waiting() {
+            self.server.waiters.forget_wake(client.conn, &wait);
+            client.begun.waited = Some(wait);
         }
         let query = std::mem::take(&mut client.query);
         let args = Args::new(
@@ -82,7 +74,7 @@ impl Engine {
                     }
                     let is_sampled = self.server.hotkeys.times_next();
                     self.call(client, args, id, None);
-                    if !client.flags.has(ClientFlags::BLOCKED) {
+                    if client.blocked().is_none() {
                         self.time_served(client, id, args, is_sampled);
                     }
                 }
@@ -90,25 +82,15 @@ impl Engine {
             }
         }
         client.query = query;
-        if client.flags.has(ClientFlags::BLOCKED) {
-            client.parked.push_front(parked);
+        let waited = client.begun.waited.take();
+        if client.blocked().is_some() {
+            client.begun.command = Some(parked);
             return;
         }
-        if let Some(wait) = wait {
-            self.server.waiters.remove(client.dbid, client.conn, &wait);
-        }
-        client.blocked = None;
         client.query_pos += parked.len;
-        self.let_go(client);
-    }
-
-    /// A client that no longer waits offers its reply and goes on with what it has sent since.
-    fn let_go(&mut self, client: &mut Client) {
-        if !client.flags.has(ClientFlags::FLUSH_QUEUED) {
-            client.flags.set(ClientFlags::FLUSH_QUEUED, true);
-            self.server.queue_flush(client.conn);
+        if let Some(wait) = waited {
+            self.go_on(client, &Waiting::Keys(wait));
         }
-        self.released.push_back(client.conn);
     }
 
     /// Ends a wait without having served it: with this error, or as if its time were up.
@@ -116,10 +98,10 @@ impl Engine {
         let Some(mut client) = self.server.clients.take(conn) else {
             return;
         };
-        if let Some(wait) = client.blocked.take() {
-            self.server.waiters.remove(client.dbid, conn, &wait);
-            client.flags.set(ClientFlags::BLOCKED, false);
-            let parked = client.parked.pop_front();
+        if client.blocked().is_some()
+            && let Some(was) = client.stop_waiting()
+        {
+            let parked = client.begun.command.take();
             let is_muted = client
                 .flags
                 .has_any(ClientFlags::REPLY_OFF.or(ClientFlags::REPLY_SKIP));
@@ -145,7 +127,7 @@ impl Engine {
                 }
                 client.query_pos += parked.len;
             }
-            self.let_go(&mut client);
+            self.go_on(&mut client, &was);
         }
         self.server.clients.put_back(client);
     }
@@ -157,11 +139,8 @@ impl Engine {
             let Some(mut client) = self.server.clients.take(conn) else {
                 continue;
             };
-            if !client.is_closing()
-                && client.blocked.is_some()
-                && let Some(parked) = client.parked.pop_front()
-            {
-                self.run_again(&mut client, parked);
+            if !client.is_closing() && client.blocked().is_some() {
+                self.run_again(&mut client);
             }
             self.server.clients.put_back(client);
         }
@@ -192,7 +171,7 @@ impl Engine {
         self.server.pubsub.unsubscribe_all(client);
         self.server.tracking.stop(client);
         self.server.monitors.remove(&conn);
-        if let Some(wait) = &client.blocked {
+        if let Some(wait) = client.blocked() {
             self.server.waiters.remove(client.dbid, conn, wait);
         }
     }

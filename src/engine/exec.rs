@@ -13,7 +13,7 @@ use crate::engine::report::Seated;
 use crate::resp::{Args, OwnedArgs};
 use crate::state::eviction::Room;
 use crate::state::monitor::Source;
-use crate::state::{Client, ClientFlags};
+use crate::state::{Client, ClientFlags, Waiting};
 
 /// What comes after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +22,24 @@ pub(super) enum Step {
     Next,
     /// It ran, and its client's next command must wait.
     Stop,
-    /// It ran, and a clock reading will say how long; its arguments are kept until then.
-    Timing,
+    /// It has begun, and its arguments are kept until it has come to its end.
+    Begun,
     /// It could not run yet.
     Wait,
+}
+
+/// Why a command does not run now.
+enum Hindrance {
+    /// It is refused with this error.
+    Refused(CommandError),
+    /// Its client waits, and it comes to the gates again.
+    Waits,
+}
+
+impl From<CommandError> for Hindrance {
+    fn from(error: CommandError) -> Hindrance {
+        Hindrance::Refused(error)
+    }
 }
 
 impl Engine {
@@ -41,60 +55,16 @@ impl Engine {
             return Step::Next;
         }
         let Some(id) = command else {
-            let unknown = self.registry.find(args).err().unwrap_or(Unknown::Command);
-            if matches!(unknown, Unknown::Command) && is_http(args) {
-                self.abort_http(client);
-                return Step::Stop;
-            }
-            let error = unknown.error(args);
-            self.refuse(client, None, &error);
-            return Step::Next;
+            return self.execute_unknown(client, args);
         };
         let timed = self.is_timed(id, args);
-        if timed && !self.clock.is_fresh {
-            self.server.want = Some(Want::Clock);
-            self.interrupted = Some(client.conn);
-            return Step::Wait;
-        }
-        let command = self.registry.get(id);
-        if let Err(error) = gate(&mut self.server, &self.registry, client, command, args) {
-            self.refuse(client, Some(id), &error);
-            return Step::Next;
-        }
-        if !self.server.restraint.is_none() {
-            match self.restrain(client, id, args) {
-                Ok(false) => {}
-                Ok(true) => {
-                    client.flags.set(ClientFlags::PAUSED, true);
-                    return Step::Wait;
-                }
-                Err(error) => {
-                    self.refuse(client, Some(id), &error);
-                    return Step::Next;
-                }
+        match self.admit(client, id, args, timed) {
+            Ok(()) => {}
+            Err(Hindrance::Refused(error)) => {
+                self.refuse(client, Some(id), &error);
+                return Step::Next;
             }
-        }
-        if self.server.config.maxmemory > 0 {
-            // The reading first: what room was made would have been forgotten behind it, and more keys would go.
-            if self.awaits_reading(client, id) {
-                return Step::Wait;
-            }
-            match self.room_for(client, id, args) {
-                Some(Room::Enough | Room::Soon) => {}
-                Some(Room::Nowhere) => {
-                    self.refuse(client, Some(id), &CommandError::OutOfMemory);
-                    return Step::Next;
-                }
-                None => return Step::Wait,
-            }
-        }
-        if self.server.tracks_too_much() {
-            self.server.shrink_tracking();
-            self.deliver_pushes(client);
-        }
-        if self.is_paused(client, id, args) {
-            client.flags.set(ClientFlags::PAUSED, true);
-            return Step::Wait;
+            Err(Hindrance::Waits) => return Step::Wait,
         }
         if client.multi.is_some() && self.queues(id) {
             self.queue(client, id, args);
@@ -110,44 +80,129 @@ impl Engine {
         self.clock.is_timing = timed;
         self.call(client, args, id, first_key);
         self.clock.is_timing = false;
+        self.conclude(client, id, timed, is_sampled)
+    }
+
+    /// There is no such command.
+    fn execute_unknown(&mut self, client: &mut Client, args: Args<'_>) -> Step {
+        let unknown = self.registry.find(args).err().unwrap_or(Unknown::Command);
+        if matches!(unknown, Unknown::Command) && is_http(args) {
+            self.abort_http(client);
+            return Step::Stop;
+        }
+        let error = unknown.error(args);
+        self.refuse(client, None, &error);
+        Step::Next
+    }
+
+    /// Whether the command may run now, or be queued: one reason against it after the other.
+    #[inline]
+    fn admit(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+        args: Args<'_>,
+        timed: bool,
+    ) -> Result<(), Hindrance> {
+        if timed && !self.clock.is_fresh {
+            self.ask(client, Want::Clock);
+            return Err(Hindrance::Waits);
+        }
+        let command = self.registry.get(id);
+        gate(&mut self.server, &self.registry, client, command, args)?;
+        if !self.server.restraint.is_none() {
+            self.restrain(client, id, args)?;
+        }
+        if self.server.config.maxmemory > 0 {
+            self.find_room(client, id, args)?;
+        }
+        if self.server.tracks_too_much() {
+            self.server.shrink_tracking();
+            self.deliver_pushes(client);
+        }
+        if self.is_paused(client, id, args) {
+            client.wait_for(Waiting::Pause);
+            return Err(Hindrance::Waits);
+        }
+        Ok(())
+    }
+
+    /// What a special state of the server means for a command.
+    #[cold]
+    fn restrain(
+        &self,
+        client: &mut Client,
+        id: CommandId,
+        args: Args<'_>,
+    ) -> Result<(), Hindrance> {
+        if let Some(waiting) = self.restraint_of(client, id, args)? {
+            client.wait_for(waiting);
+            return Err(Hindrance::Waits);
+        }
+        Ok(())
+    }
+
+    /// Whether memory suffices for a command.
+    #[cold]
+    fn find_room(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+        args: Args<'_>,
+    ) -> Result<(), Hindrance> {
+        // The reading first: what room was made would have been forgotten behind it, and more keys would go.
+        if self.awaits_reading(client, id) {
+            return Err(Hindrance::Waits);
+        }
+        match self.room_for(client, id, args) {
+            Some(Room::Enough | Room::Soon) => Ok(()),
+            Some(Room::Nowhere) => Err(Hindrance::Refused(CommandError::OutOfMemory)),
+            None => Err(Hindrance::Waits),
+        }
+    }
+
+    /// What comes behind a command that was called: it may wait in its middle, or for its duration to be known.
+    #[inline]
+    fn conclude(
+        &mut self,
+        client: &mut Client,
+        id: CommandId,
+        timed: bool,
+        is_sampled: bool,
+    ) -> Step {
         // A transaction whose script stands still has run: what is left of it goes on by itself.
-        let stands_still = client.flags.has(ClientFlags::SCRIPTING) && client.exec.is_none();
-        if client.flags.has(ClientFlags::BLOCKED) || stands_still {
+        let stands_still = client.begun.script && client.begun.exec.is_none();
+        if stands_still || client.blocked().is_some() {
             if is_sampled && let Some(running) = &mut self.server.scripting.running {
                 running.is_heavy = true;
                 running.is_sampled = true;
             }
-            return Step::Wait;
+            return Step::Begun;
         }
         let heavy_since = self.clock.heavy_since.take();
         if timed || heavy_since.is_some() {
             self.clock.exec_began = self.clock.exec_began.or(heavy_since);
-            // A handler may have asked for more than a clock reading: a sleep, which ends with one.
-            if !matches!(self.server.want, Some(Want::Sleep { .. })) {
-                self.server.want = Some(Want::Clock);
-            }
-            self.interrupted = Some(client.conn);
+            self.ask(client, Want::Clock);
             self.clock.is_fresh = false;
             self.clock.is_sampled = is_sampled;
-            return Step::Timing;
+            return Step::Begun;
         }
         self.clock.is_fresh = false;
         self.share_time(id);
-        if client.is_closing() || client.flags.has(ClientFlags::AWAITING) {
-            return Step::Stop;
+        match client.is_closing() || client.is_waiting() {
+            true => Step::Stop,
+            false => Step::Next,
         }
-        Step::Next
     }
 
     /// Whether a process reading has to be taken before the command runs, which then is on its way.
     #[inline]
-    fn awaits_reading(&mut self, client: &Client, id: CommandId) -> bool {
+    fn awaits_reading(&mut self, client: &mut Client, id: CommandId) -> bool {
         let is_wanted = self.flags_of(client, id).has(Flags::NEEDS_READING)
             && !self.clock.reading_is_fresh
             && !(client.multi.is_some() && self.queues(id));
         if is_wanted {
-            self.server.want = Some(Want::Reading);
-            self.interrupted = Some(client.conn);
+            self.ask(client, Want::Reading);
         }
         is_wanted
     }
@@ -175,6 +230,7 @@ impl Engine {
         std::mem::forget(seated);
     }
 
+    /// The steps of a call: the handler, what the reading of keys means, the command's end, and what follows from it.
     fn call_seated(
         &mut self,
         client: &mut Client,
@@ -182,15 +238,28 @@ impl Engine {
         id: CommandId,
         first_key: Option<(usize, u64)>,
     ) {
-        let command = self.registry.get(id);
-        let handler = command.spec.handler;
-        let is_again = client.blocked.is_some();
         let running = Some((client.conn, client.id));
         let outer = std::mem::replace(&mut self.server.running, running);
+        let is_again = client.begun.waited.is_some();
+        let replied_before = client.reply.written();
+        self.prepare_call(client, args, id);
+        let result = self.run_handler(client, args, id, first_key);
+        self.note_reads(client, args, id);
+        if self.end_call(client, args, id, result, replied_before) {
+            self.weigh_if_watched(client, id, args, replied_before);
+            self.follow_call(client, args, id, is_again);
+        }
+        self.server.running = outer;
+    }
+
+    /// What is known of a command before its handler runs.
+    #[inline]
+    fn prepare_call(&mut self, client: &mut Client, args: Args<'_>, id: CommandId) {
         client.last_command = Some(id);
         if let Some(trace) = &mut self.trace {
             let pos = client.replied_bytes + client.reply.pending() as u64;
-            trace.push((client.conn, pos, describe(&command.full_name, args)));
+            let name = &self.registry.get(id).full_name;
+            trace.push((client.conn, pos, describe(name, args)));
         }
         let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
         if client.flags.has_any(skips) {
@@ -201,6 +270,19 @@ impl Engine {
             let pending_max = self.server.pending_max(client);
             client.reply.set_pending_max(pending_max);
         }
+    }
+
+    #[inline]
+    fn run_handler(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        id: CommandId,
+        first_key: Option<(usize, u64)>,
+    ) -> Result<(), CommandError> {
+        let spec = self.registry.get(id).spec;
+        let dirty_before = self.server.effects.dirty;
+        let dbid = client.dbid;
         let mut ctx = Ctx {
             server: &mut self.server,
             client,
@@ -208,79 +290,118 @@ impl Engine {
             command: id,
             first_key,
         };
-        let dirty_before = ctx.server.effects.dirty;
-        let replied_before = ctx.client.reply.written();
-        let dbid = ctx.client.dbid;
-        let result = handler(&mut ctx, args);
+        let result = (spec.handler)(&mut ctx, args);
         if client.reply.is_cut() {
             self.server.check_output_limit(client);
         }
         if self.server.effects.propagating() {
-            let writes = command.spec.flags.has(Flags::WRITE);
+            let writes = spec.flags.has(Flags::WRITE);
             let effects = &mut self.server.effects;
             effects.settle_request(dbid, args, writes, dirty_before);
         }
+        result
+    }
 
+    /// A tracking client has seen the keys that its command reads.
+    #[inline]
+    fn note_reads(&mut self, client: &mut Client, args: Args<'_>, id: CommandId) {
+        if !client.flags.has(ClientFlags::TRACKING) {
+            return;
+        }
+        let command = self.registry.get(id);
         // A script reads by its calls, whatever keys it was given.
-        let is_script = client.flags.has(ClientFlags::SCRIPTING);
-        let reads = command.spec.flags.has(Flags::READONLY) && !is_script;
-        if reads && client.flags.has(ClientFlags::TRACKING) {
+        if command.spec.flags.has(Flags::READONLY) && !client.begun.script {
             track_reads(&mut self.server, client, command, args);
         }
-        if client.flags.has(ClientFlags::BLOCKED) {
-            self.enqueue_blocked(client); // it counts when it is served
-        } else if client.flags.has(ClientFlags::SCRIPTING) {
-            if !self.server.monitors.is_empty() {
-                // In front of the commands that the script runs.
-                let source = Source::Client(client);
-                let argv = args.iter_from(0);
-                self.server.feed_monitors(source, client.dbid, argv);
-            }
-            match self.start_script(client, id) {
-                Some(result) => self.settle_call(client, id, result),
-                None => {
-                    if let Some(running) = &mut self.server.scripting.running {
-                        running.argv = OwnedArgs::new(args);
-                        running.replied_before = replied_before;
-                    }
-                    self.server.running = outer;
-                    return; // it stands still
-                }
-            }
-        } else {
-            self.settle_call(client, id, result);
+    }
+
+    /// Counts a command and replies its error, if it has come to its end; runs the script that it has prepared. Says
+    /// whether there is something to follow up: nothing while the script stands still.
+    #[inline]
+    fn end_call(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        id: CommandId,
+        result: Result<(), CommandError>,
+        replied_before: usize,
+    ) -> bool {
+        if client.begun.script {
+            return self.begin_script(client, args, id, replied_before);
         }
-        let is_part = ClientFlags::BLOCKED.or(ClientFlags::IN_SCRIPT);
-        if self.server.hotkeys.is_active() && !client.flags.has_any(is_part) {
+        match client.blocked() {
+            // It counts when it is served.
+            Some(wait) => self.server.waiters.add(client.dbid, client.conn, wait),
+            None => self.settle_call(client, id, result),
+        }
+        true
+    }
+
+    /// Runs the script that the command has prepared; says whether it has come to its end.
+    fn begin_script(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        id: CommandId,
+        replied_before: usize,
+    ) -> bool {
+        if !self.server.monitors.is_empty() {
+            // In front of the commands that the script runs.
+            let source = Source::Client(client);
+            let argv = args.iter_from(0);
+            self.server.feed_monitors(source, client.dbid, argv);
+        }
+        match self.start_script(client, id) {
+            Some(result) => self.settle_call(client, id, result),
+            None => {
+                if let Some(running) = &mut self.server.scripting.running {
+                    running.argv = OwnedArgs::new(args);
+                    running.replied_before = replied_before;
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    #[inline]
+    fn weigh_if_watched(
+        &mut self,
+        client: &Client,
+        id: CommandId,
+        args: Args<'_>,
+        replied_before: usize,
+    ) {
+        let is_whole = !client.flags.has(ClientFlags::IN_SCRIPT) && client.blocked().is_none();
+        if self.server.hotkeys.is_active() && is_whole {
             let replied = client.reply.written().saturating_sub(replied_before);
             self.weigh_call(id, args, replied);
         }
+    }
+
+    /// What comes behind a command by itself: the transaction that it has begun, those who watch, and all that follows
+    /// from it. In a transaction or a script that comes behind the last command.
+    #[inline]
+    fn follow_call(&mut self, client: &mut Client, args: Args<'_>, id: CommandId, is_again: bool) {
         let is_watched = !self.server.monitors.is_empty() && !is_again;
         let follows_later = ClientFlags::IN_EXEC.or(ClientFlags::IN_SCRIPT);
         if client.flags.has_any(follows_later) {
             if is_watched {
                 self.feed_monitors(client, args, id);
             }
-            return; // the rest follows once, behind the last command
+            return;
         }
-        if client.exec.is_some() {
+        if client.begun.exec.is_some() {
             self.run_exec(client);
             if self.stands_still(client) {
-                self.halt_exec(client);
-                let halt = client.exec.as_mut().and_then(|exec| exec.halt.as_mut());
-                if let Some(halt) = halt {
-                    halt.argv = OwnedArgs::new(args);
-                }
-                self.server.running = outer;
-                return;
+                return self.halt_exec(client, args);
             }
-            client.exec = None;
+            client.begun.exec = None;
         }
         if is_watched {
             self.feed_monitors(client, args, id);
         }
         self.follow_up(client);
-        self.server.running = outer;
     }
 
     /// Shows a command to those who watch, unless it is none of their business.
@@ -333,8 +454,7 @@ impl Engine {
             .or(ClientFlags::REPLY_SKIP_NEXT)
             .or(ClientFlags::CACHING);
         if client.flags.has_any(passing) || client.reply.is_muted() {
-            let answer_follows = ClientFlags::BLOCKED.or(ClientFlags::AWAITING);
-            match client.flags.has_any(answer_follows) {
+            match client.blocked().is_some() || client.awaits_answer() {
                 true => client.reply.set_muted(false),
                 false => settle_reply_mode(client),
             }

@@ -4,14 +4,12 @@ use std::io::IoSlice;
 
 use crate::border::Flush;
 use crate::engine::Engine;
+use crate::engine::waiting::RESUME_BELOW;
 use crate::state::client::REPLY_KEEP_MIN;
-use crate::state::{Client, ClientFlags, ConnId};
+use crate::state::{Client, ClientFlags, ConnId, Waiting};
 
 /// The most pieces that one write is given.
 const SLICES_MAX: usize = 64;
-
-/// Pending output at which a throttled client is read again.
-const RESUME_BELOW: usize = 1 << 20;
 
 impl Engine {
     /// The next connection whose socket is to be offered its output.
@@ -86,9 +84,8 @@ impl Engine {
             self.part_with(conn);
             return Flush::Close;
         }
-        if client.flags.has(ClientFlags::THROTTLED) && pending < RESUME_BELOW {
-            client.flags.set(ClientFlags::THROTTLED, false);
-            self.resumed.push_back(conn);
+        if pending < RESUME_BELOW && matches!(client.waiting(), Some(Waiting::Output)) {
+            self.end_output_wait(conn);
         }
         if drained && let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);

@@ -19,7 +19,7 @@ use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::eviction::Room;
 use crate::state::restraint::Restraint;
-use crate::state::{Client, ClientFlags, Server};
+use crate::state::{Client, ClientFlags, Server, Waiting};
 use crate::types::text::up_to_nul;
 
 /// Clients that speak HTTP are logged no more often than this.
@@ -34,7 +34,7 @@ impl Engine {
         id: CommandId,
         args: Args<'_>,
     ) -> Option<Room> {
-        let room = match self.room_made.take() {
+        let room = match self.clock.room.take() {
             Some(room) => room,
             None => {
                 let before = self.server.stats.evicted_keys;
@@ -46,9 +46,8 @@ impl Engine {
                     self.follow_eviction();
                     if self.server.config.latency_monitor_threshold > 0 {
                         self.clock.eviction = Some(gone);
-                        self.room_made = Some(room);
-                        self.server.want = Some(Want::Clock);
-                        self.interrupted = Some(client.conn);
+                        self.clock.room = Some(room);
+                        self.ask(client, Want::Clock);
                         return None;
                     }
                 }
@@ -109,14 +108,13 @@ impl Engine {
         is_held && pause.until_ms > self.server.now_ms && !client.is_closing()
     }
 
-    /// What a special state of the server means for a command: it may run, has to wait (true), or is refused.
-    #[cold]
-    pub(super) fn restrain(
+    /// What a special state of the server means for a command: it may run, has to wait, or is refused.
+    pub(super) fn restraint_of(
         &self,
         client: &Client,
         id: CommandId,
         args: Args<'_>,
-    ) -> Result<bool, CommandError> {
+    ) -> Result<Option<Waiting>, CommandError> {
         let (restraint, flags) = (
             self.server.restraint,
             self.flags_with_script(client, id, args),
@@ -130,7 +128,11 @@ impl Engine {
         }
         // The end of the server can be hurried up or called off while it saves.
         let is_held = restraint.has(Restraint::HELD) && name != "shutdown";
-        Ok(is_held || restraint.has(Restraint::MIDWAY))
+        Ok(match () {
+            () if restraint.has(Restraint::MIDWAY) => Some(Waiting::Others),
+            () if is_held => Some(Waiting::Save),
+            () => None,
+        })
     }
 
     /// Answers a command that a gate or the look-up refused.

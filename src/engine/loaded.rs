@@ -131,9 +131,7 @@ impl Run for Runner<'_> {
             first_key: None,
         };
         let _ = handler(&mut ctx, args);
-        self.client
-            .flags
-            .set(ClientFlags::AWAITING.or(ClientFlags::BLOCKED), false);
+        self.client.stop_waiting();
         Ok(match server.scripting.prepared {
             Some(_) => Ran::Script,
             None => Ran::Whole,

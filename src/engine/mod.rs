@@ -17,27 +17,24 @@ mod script;
 mod tick;
 mod timing;
 mod transaction;
-
-use std::collections::VecDeque;
+mod waiting;
 
 use crate::border::{
-    Appended, Boot, CloseReason, Input, LogLevel, Order, Outcome, Peer, Reading, Signal, Want,
+    Appended, Boot, CloseReason, Input, LogLevel, Order, Peer, Reading, Signal, Want,
 };
 use crate::command::client::describe;
-use crate::command::{CommandError, Registry, acl, config, persistence};
+use crate::command::{CommandError, Registry, acl};
 use crate::config::Config;
-use crate::engine::loaded::{LOADER, Runner, loading_client};
+use crate::engine::loaded::{Runner, loading_client};
 use crate::engine::script::ScriptSeat;
 use crate::engine::tick::{Cron, Expiry};
 use crate::engine::timing::Clock;
+use crate::engine::waiting::Ready;
 use crate::resp::{ArgPos, OwnedArgs};
 use crate::state::aof::Batch;
-use crate::state::eviction::Room;
 use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
-use crate::state::server::{Awaiting, Continuation, Process};
-use crate::state::waiter::Answer;
-use crate::state::waiter::Waiter;
+use crate::state::server::Process;
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
 /// Space offered for one read.
@@ -54,8 +51,10 @@ pub struct Engine {
     batch: Vec<run::Request>,
     argv: Vec<ArgPos>,
 
-    /// The client whose requests wait for a [`Want`] to be served.
-    interrupted: Option<ConnId>,
+    /// The client for which the shell was asked for what is wanted.
+    asking: Option<ConnId>,
+    /// Those whose waits have ended.
+    ready: Ready,
     /// When a client that speaks HTTP was last logged.
     http_warned: Option<UnixMicros>,
     /// Commands processed up to the turn's start.
@@ -65,12 +64,6 @@ pub struct Engine {
     expiry: Expiry,
     script: ScriptSeat,
 
-    resumed: VecDeque<ConnId>,
-    /// Clients that CLIENT PAUSE held, on their way to go on.
-    released: VecDeque<ConnId>,
-    /// The room that eviction has made for the command that is about to run, while a clock reading tells how long
-    /// that took.
-    room_made: Option<Room>,
     /// Blocked clients are being served.
     is_serving: bool,
     /// In whose name the commands of a file run that is loaded.
@@ -112,16 +105,14 @@ impl Engine {
             shared_read: Vec::new(),
             batch: Vec::new(),
             argv: Vec::new(),
-            interrupted: None,
+            asking: None,
+            ready: Ready::default(),
             http_warned: None,
             commands_before: 0,
             clock: Clock::new(boot.now),
             cron: Cron::new(boot.now),
             expiry: Expiry::new(boot.now),
             script: ScriptSeat::default(),
-            resumed: VecDeque::new(),
-            released: VecDeque::new(),
-            room_made: None,
             is_serving: false,
             loading_client: None,
             seat: report::Seat::default(),
@@ -230,6 +221,7 @@ impl Engine {
         let Some(mut client) = self.loading_client.take() else {
             return;
         };
+        client.stop_waiting();
         let result = run(self, &mut client);
         self.loading_client = Some(client);
         if result.is_some() || self.server.scripting.running.is_none() {
@@ -359,20 +351,6 @@ impl Engine {
         None
     }
 
-    /// Whether the connection may be read now; if not, it will be in [`Engine::poll_resumed`].
-    pub fn wants_read(&self, conn: ConnId) -> bool {
-        let waiting = ClientFlags::PAUSED
-            .or(ClientFlags::AWAITING)
-            .or(ClientFlags::SCRIPTING)
-            .or(ClientFlags::THROTTLED)
-            .or(ClientFlags::CLOSE_AFTER_REPLY)
-            .or(ClientFlags::CLOSE_ASAP);
-        self.server
-            .clients
-            .get(conn)
-            .is_some_and(|client| !client.flags.has_any(waiting))
-    }
-
     /// Space for the connection's next bytes; empty only if there is no such connection.
     pub fn read_buffer(&mut self, conn: ConnId) -> &mut [u8] {
         let Some(client) = self.server.clients.get_mut(conn) else {
@@ -415,7 +393,7 @@ impl Engine {
         self.server.count_client_at(conn);
         self.evict_clients();
         self.process(conn);
-        self.run_released();
+        self.run_ready();
     }
 
     /// The other side is gone; the connection's number is free afterwards.
@@ -448,7 +426,7 @@ impl Engine {
         }
         self.server.want = None;
         self.finish_timed(now);
-        self.go_on();
+        self.answered();
     }
 
     /// The process reading that was asked for.
@@ -461,149 +439,8 @@ impl Engine {
         self.server.peak_memory = self.server.peak_memory.max(reading.used_memory);
         self.server.end_due_hotkeys();
         self.clock.reading_is_fresh = true;
-        self.go_on();
+        self.answered();
         self.clock.reading_is_fresh = false;
-    }
-
-    fn go_on(&mut self) {
-        match self.interrupted.take() {
-            Some(LOADER) => self.resume_loaded_script(),
-            Some(conn) => self.process(conn),
-            None => {}
-        }
-        self.run_released();
-    }
-
-    /// The shell has carried out the order with this ticket.
-    pub fn handle_done(&mut self, ticket: u64, outcome: Outcome) {
-        if self.server.settle_file(ticket, &outcome) {
-            return self.settle_answers();
-        }
-        self.go_on_awaiting(|awaiting| awaiting.ticket == ticket, outcome);
-        self.close_doomed();
-    }
-
-    /// Goes on with what a client has asked for and the shell was to do first.
-    fn go_on_awaiting(&mut self, is_it: impl Fn(&Awaiting) -> bool, outcome: Outcome) {
-        let Some(at) = self.server.awaiting.iter().position(is_it) else {
-            return;
-        };
-        let awaiting = self.server.awaiting.remove(at);
-        let result = match awaiting.then {
-            Continuation::Reply { error_prefix } => match outcome {
-                Ok(_) => Some(Ok(())),
-                Err(why) => Some(Err(CommandError::text(format!("{error_prefix}{why}")))),
-            },
-            Continuation::ConfigSet(change) => {
-                let client = (awaiting.conn, awaiting.client_id);
-                config::go_on(&mut self.server, client, change, outcome)
-            }
-            Continuation::AclLoad => {
-                let (server, registry) = (&mut self.server, &self.registry);
-                Some(acl::loaded(server, registry, awaiting.conn, outcome))
-            }
-            Continuation::AclSave => Some(acl::saved(outcome)),
-            Continuation::Rewrite => match persistence::begun(&outcome) {
-                Ok(text) => {
-                    self.answer_with(awaiting.conn, awaiting.client_id, |_, client| {
-                        client.reply.simple(text);
-                    });
-                    None
-                }
-                Err(error) => Some(Err(error)),
-            },
-        };
-        if let Some(result) = result {
-            self.answer(awaiting.conn, awaiting.client_id, result);
-        }
-    }
-
-    /// Replies to those whose saves and loads are done.
-    fn settle_answers(&mut self) {
-        // One that goes on may answer another.
-        while !self.server.persistence.answers.is_empty() {
-            let answers = std::mem::take(&mut self.server.persistence.answers);
-            for (waiter, answer) in answers {
-                self.settle_answer(waiter, answer);
-            }
-        }
-    }
-
-    fn settle_answer(&mut self, (conn, client_id): Waiter, answer: Answer) {
-        match answer {
-            Answer::Ok => self.answer(conn, client_id, Ok(())),
-            Answer::GoOn => self.end_script_wait(conn, client_id),
-            Answer::Error(error) => self.answer(conn, client_id, Err(error)),
-            Answer::Outcome(outcome) => {
-                let is_it = |awaiting: &Awaiting| awaiting.client_id == client_id;
-                self.go_on_awaiting(is_it, outcome);
-            }
-            Answer::Synced { local } => self.answer_with(conn, client_id, |_, client| {
-                client.reply.array(2);
-                client.reply.int(local as i64);
-                client.reply.int(0);
-            }),
-        }
-    }
-
-    /// Replies to a command that waited for the shell, and lets its client go on.
-    fn answer(&mut self, conn: ConnId, client_id: u64, result: Result<(), CommandError>) {
-        self.answer_with(conn, client_id, |server, client| match result {
-            Ok(()) => client.reply.ok(),
-            Err(error) => {
-                let line = error.line();
-                server.count_error(&line);
-                if let Some(id) = client.last_command {
-                    server.command_stats[usize::from(id.0)].failed_calls += 1;
-                }
-                client.reply.error_bytes(&line);
-            }
-        });
-    }
-
-    fn answer_with(
-        &mut self,
-        conn: ConnId,
-        client_id: u64,
-        reply: impl FnOnce(&mut Server, &mut Client),
-    ) {
-        let Some(mut client) = self.server.clients.take(conn) else {
-            return;
-        };
-        let is_same = client.id == client_id;
-        if is_same {
-            client.flags.set(ClientFlags::AWAITING, false);
-            let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
-            client.reply.set_muted(client.flags.has_any(skips));
-            reply(&mut self.server, &mut client);
-            // In a transaction, the reply that is skipped has more to come.
-            if client.exec.is_none() {
-                flush::settle_reply_mode(&mut client);
-            }
-            self.deliver_pushes(&mut client);
-        }
-        self.server.clients.put_back(client);
-        if is_same {
-            self.resume(conn);
-        }
-    }
-
-    /// Goes on with a client that was held back.
-    fn resume(&mut self, conn: ConnId) {
-        if self.server.want.is_some() {
-            // One client at a time may wait for the shell; this one goes on behind the answer.
-            self.released.push_back(conn);
-            return;
-        }
-        self.process(conn);
-        if self.server.clients.is_used(conn) {
-            self.resumed.push_back(conn);
-        }
-    }
-
-    /// Connections that may be read again, whether or not their sockets have said anything.
-    pub fn poll_resumed(&mut self) -> Option<ConnId> {
-        self.resumed.pop_front()
     }
 
     /// Whether the shell has lines to write to the log.
@@ -724,13 +561,6 @@ impl Engine {
         }
     }
 
-    /// Whether a transaction or a script of the client has begun and not come to its end.
-    fn has_begun(&self, client: &Client) -> bool {
-        let has_script =
-            client.flags.has(ClientFlags::SCRIPTING) && self.server.scripting.running.is_some();
-        has_script || client.exec.is_some()
-    }
-
     /// Drops a client and everything that points to it.
     fn forget(&mut self, conn: ConnId) {
         self.forget_blocked(conn);
@@ -741,11 +571,7 @@ impl Engine {
             self.server.push_queue.retain(|of| *of != conn);
         }
         self.server.pushes.forget(conn);
-        self.resumed.retain(|of| *of != conn);
-        self.released.retain(|of| *of != conn);
-        if self.interrupted == Some(conn) {
-            self.interrupted = None;
-        }
+        self.forget_waiting(conn);
         if let Some(trace) = &mut self.trace {
             trace.retain(|(of, ..)| *of != conn);
         }

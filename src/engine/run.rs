@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::border::{LogLevel, Want};
+use crate::border::LogLevel;
 use crate::command::CommandId;
 use crate::command::client::describe;
 use crate::engine::exec::Step;
+use crate::engine::waiting::PENDING_OUTPUT_MAX;
 use crate::engine::{Engine, READ_CHUNK};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::object::ObjectRef;
@@ -13,7 +14,7 @@ use crate::resp::parser::QueryView;
 use crate::resp::{ArgPos, Args, Limits, Parsed, ProtocolError};
 use crate::state::client::Parked;
 use crate::state::monitor::escape;
-use crate::state::{Client, ClientFlags, ConnId};
+use crate::state::{Client, ClientFlags, ConnId, Waiting};
 
 /// The most commands that are parsed before the first of them runs, whatever `lookahead` says.
 const BATCH_MAX: usize = 64;
@@ -26,9 +27,6 @@ const QUERY_SAMPLE: usize = 64;
 
 /// Arguments that the list of a batch's arguments keeps room for; what a huge command needed goes back.
 const ARGV_KEEP: usize = 16 * 1024;
-
-/// Pending output from which on no more requests of a client are read until its socket has taken some.
-const PENDING_OUTPUT_MAX: usize = 256 << 20;
 
 /// One parsed request of a batch. Slots are reused and filled field by field: building a value and moving it in
 /// costs more than parsing a short command.
@@ -134,7 +132,7 @@ impl Engine {
         };
         let from = client.query_pos + client.parsed_bytes();
         let bytes = match client.parser.big_body() {
-            Some(body) if client.parked.is_empty() => body,
+            Some(body) if client.commands().next().is_none() => body,
             _ => query.get(from..client.query_end).unwrap_or_default(),
         };
         let mut text = String::new();
@@ -145,13 +143,14 @@ impl Engine {
     /// Puts the client back and sees to its output.
     fn after_run(&mut self, mut client: Box<Client>) {
         let conn = client.conn;
-        if client.reply.pending() > PENDING_OUTPUT_MAX {
-            client.flags.set(ClientFlags::THROTTLED, true);
+        // Who waits for something else is not read either.
+        if client.reply.pending() > PENDING_OUTPUT_MAX && !client.is_waiting() {
+            client.wait_for(Waiting::Output);
         }
         self.server.check_output_limit(&mut client);
         // What it holds only until the shell has answered, such as a copy of its command, is not counted.
-        let is_interrupted = self.interrupted == Some(conn);
-        if !is_interrupted {
+        let is_asking = self.asking == Some(conn);
+        if !is_asking {
             self.server.count_client(&mut client);
         }
         let is_gone = client.flags.has(ClientFlags::GONE);
@@ -162,10 +161,10 @@ impl Engine {
             self.server.queue_flush(conn);
         }
         self.server.clients.put_back(client);
-        if is_over && !is_interrupted {
+        if is_over && !is_asking {
             self.forget(conn);
         }
-        if !is_interrupted {
+        if !is_asking {
             self.evict_clients();
         }
     }
@@ -191,39 +190,8 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
-        let awaits = client.flags.has(ClientFlags::AWAITING);
-        if client.flags.has(ClientFlags::SCRIPTING) && !awaits {
-            let running = &self.server.scripting.running;
-            let in_exec = running.as_ref().is_some_and(|running| running.in_exec);
-            let Some(result) = self.resume_script(client) else {
-                return;
-            };
-            if !self.settle_script(client, result, in_exec) {
-                return;
-            }
-        }
-        let waits = ClientFlags::AWAITING.or(ClientFlags::BLOCKED);
-        // A transaction that has begun is run to its end, whoever is still there to hear of it.
-        let is_mid_exec = client.exec.is_some();
-        if client.is_closing() && !is_mid_exec || client.flags.has_any(waits) {
+        if client.is_waiting() || !self.continue_begun(client) {
             return;
-        }
-        if is_mid_exec {
-            // The shell has answered a command in the middle of a transaction.
-            self.run_exec(client);
-            if self.stands_still(client) {
-                self.halt_exec(client);
-                self.interrupted = Some(client.conn);
-                return;
-            }
-            self.clock.is_timing = client.timing.is_some();
-            self.end_exec(client);
-            self.clock.is_timing = false;
-            if client.timing.is_some() {
-                self.server.want = Some(Want::Clock);
-                self.interrupted = Some(client.conn);
-                return;
-            }
         }
         if !self.run_parked(client, query) {
             return;
@@ -257,6 +225,7 @@ impl Engine {
 
     /// Runs the commands that had to wait; says whether all of them have run.
     fn run_parked(&mut self, client: &mut Client, query: &[u8]) -> bool {
+        debug_assert!(client.begun.command.is_none(), "what has begun ends first");
         while !client.is_closing()
             && let Some(parked) = client.parked.pop_front()
         {
@@ -266,7 +235,7 @@ impl Engine {
             let step = self.execute(client, args, command, None);
             match step {
                 Step::Wait => client.parked.push_front(parked),
-                Step::Timing => client.timing = Some(parked),
+                Step::Begun => client.begun.command = Some(parked),
                 Step::Next | Step::Stop => client.query_pos += parked.len,
             }
             if step != Step::Next {
@@ -371,8 +340,8 @@ impl Engine {
             }
             let keep_from = match step {
                 Step::Wait => at,
-                Step::Timing => {
-                    client.timing = Some(park(&mut batch[at], argv));
+                Step::Begun => {
+                    client.begun.command = Some(park(&mut batch[at], argv));
                     at + 1
                 }
                 Step::Next | Step::Stop => {

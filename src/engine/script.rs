@@ -16,8 +16,8 @@ use crate::script::convert::ErrorReply;
 use crate::script::machine::{Answer, Ended, Event, Machine};
 use crate::script::shared::Purpose;
 use crate::state::effects::{Queue, Targets};
-use crate::state::scripting::Running;
-use crate::state::{Client, ClientFlags, ConnId};
+use crate::state::scripting::{Asked, Running};
+use crate::state::{Client, ClientFlags, ConnId, Waiting};
 
 /// With more calls of commands than this a script's duration is worth a clock reading.
 const CALLS_LIGHT: u32 = 64;
@@ -33,7 +33,7 @@ pub(super) struct ScriptSeat {
     /// The flags of the client in whose name its commands run.
     saved_flags: ClientFlags,
     /// The client whose script counts as busy.
-    conn: Option<ConnId>,
+    pub(super) conn: Option<ConnId>,
 }
 
 /// How far a script came.
@@ -68,9 +68,7 @@ impl Engine {
             slots: client.slots,
             calls: 0,
             is_heavy: false,
-            awaits_reading: false,
-            awaits_clock: false,
-            awaits_save: false,
+            asked: Asked::Nothing,
             effects: Queue::default(),
             is_killed: false,
             argv: OwnedArgs::default(),
@@ -95,33 +93,34 @@ impl Engine {
         if self.server.scripting.busy.is_some() {
             running.time = Some(now);
         }
-        if running.awaits_save {
-            running.awaits_save = false;
-            let propagated = &mut self.server.effects.propagated;
-            running.effects.append(propagated);
-            std::mem::swap(&mut running.effects, propagated);
-            self.server.hold_midway(false);
-            return self.run_script(client, Answer::Reply);
-        }
-        if running.awaits_clock {
-            running.awaits_clock = false;
-            let seconds = now.since(self.server.started) as f64 / 1e6;
-            return self.run_script(client, Answer::Clock(seconds));
-        }
-        if running.awaits_reading {
-            let purpose = running.purpose;
-            running.awaits_reading = false;
-            let machine = self.server.scripting.machine(purpose).take()?;
-            self.enter_script(client);
-            let answer = self.call_for_script(client, &machine);
-            self.leave_script(client);
-            *self.server.scripting.machine(purpose) = Some(machine);
-            return self.run_script(client, answer?);
+        let purpose = running.purpose;
+        match std::mem::take(&mut running.asked) {
+            Asked::Nothing => {}
+            Asked::Answer => {
+                let propagated = &mut self.server.effects.propagated;
+                running.effects.append(propagated);
+                std::mem::swap(&mut running.effects, propagated);
+                self.server.hold_midway(false);
+                return self.run_script(client, Answer::Reply);
+            }
+            Asked::Clock => {
+                let seconds = now.since(self.server.started) as f64 / 1e6;
+                return self.run_script(client, Answer::Clock(seconds));
+            }
+            Asked::Reading => {
+                let machine = self.server.scripting.machine(purpose).take()?;
+                self.enter_script(client);
+                let answer = self.call_for_script(client, &machine);
+                self.leave_script(client);
+                *self.server.scripting.machine(purpose) = Some(machine);
+                return self.run_script(client, answer?);
+            }
         }
         if is_slow && self.server.scripting.busy.is_none() {
             self.become_busy(client, elapsed_ms);
             return None;
         }
+        let running = self.server.scripting.running.as_ref()?;
         let answer = match running.is_killed {
             true => Answer::Kill,
             false => Answer::Continue,
@@ -130,7 +129,7 @@ impl Engine {
     }
 
     /// From now on others are told that a script runs.
-    fn become_busy(&mut self, client: &Client, elapsed_ms: u64) {
+    fn become_busy(&mut self, client: &mut Client, elapsed_ms: u64) {
         let Some(running) = &mut self.server.scripting.running else {
             return;
         };
@@ -145,30 +144,8 @@ impl Engine {
         );
         self.server.scripting.busy = Some(running.purpose);
         self.script.conn = Some(client.conn);
+        client.wait_for(Waiting::Turn);
         self.server.log(LogLevel::Warning, text);
-    }
-
-    /// A turn begins while a script counts as busy: it runs up to its next tick.
-    pub(super) fn continue_busy_script(&mut self) {
-        if self.script.conn == Some(LOADER) {
-            return self.resume_loaded_script();
-        }
-        if let Some(conn) = self.script.conn {
-            self.process(conn);
-            if self.server.scripting.busy.is_none() && self.server.clients.is_used(conn) {
-                self.resumed.push_back(conn); // it was not read meanwhile
-            }
-        }
-        self.run_released();
-    }
-
-    /// What a client's script has waited for is on disk.
-    pub(super) fn end_script_wait(&mut self, conn: ConnId, client_id: u64) {
-        let client = self.server.clients.get_mut(conn);
-        if let Some(client) = client.filter(|client| client.id == client_id) {
-            client.flags.set(ClientFlags::AWAITING, false);
-            self.resume(conn);
-        }
     }
 
     /// Lets the script go on until it ends or has to stand still.
@@ -186,18 +163,16 @@ impl Engine {
         self.log_lines(&machine);
         let result = match progress {
             Progress::StandsStill => {
-                client.flags.set(ClientFlags::SCRIPTING, true);
                 if let Some(running) = &mut self.server.scripting.running
-                    && running.awaits_save
+                    && running.asked == Asked::Answer
                 {
-                    client.flags.set(ClientFlags::AWAITING, true);
                     running.effects = std::mem::take(&mut self.server.effects.propagated);
                     self.hold_others(client);
                 }
                 None
             }
             Progress::Ended(result) => {
-                client.flags.set(ClientFlags::SCRIPTING, false);
+                client.begun.script = false;
                 client.dbid = dbid;
                 let result = self.end_script(client, &machine, result);
                 if let Some(running) = self.server.scripting.running.take() {
@@ -225,6 +200,9 @@ impl Engine {
             }
         };
         *self.server.scripting.machine(purpose) = Some(machine);
+        if result.is_some() {
+            self.server.tend_after_script(purpose);
+        }
         result
     }
 
@@ -237,12 +215,13 @@ impl Engine {
         self.script.saved_flags = client.flags;
         client.flags.set(muting, false);
         client.flags.set(ClientFlags::IN_SCRIPT, true);
-        client.flags.set(ClientFlags::SCRIPTING, false);
+        client.begun.script = false;
     }
 
     fn leave_script(&mut self, client: &mut Client) {
         std::mem::swap(&mut client.reply, &mut self.script.reply);
         client.flags = self.script.saved_flags;
+        client.begun.script = true;
         if self.script.reply.capacity() > REPLY_KEEP {
             self.script.reply = Reply::default();
         }
@@ -267,14 +246,15 @@ impl Engine {
                     if let Some(running) = &mut self.server.scripting.running {
                         running.is_heavy = true;
                     }
-                    if self.server.scripting.busy.is_none() {
-                        self.ask(client, Want::Clock);
+                    match self.server.scripting.busy {
+                        Some(_) => client.wait_for(Waiting::Turn),
+                        None => self.ask(client, Want::Clock),
                     }
                     return Progress::StandsStill;
                 }
                 Event::Clock => {
                     if let Some(running) = &mut self.server.scripting.running {
-                        running.awaits_clock = true;
+                        running.asked = Asked::Clock;
                     }
                     self.ask(client, Want::Clock);
                     return Progress::StandsStill;
@@ -282,11 +262,6 @@ impl Engine {
             };
             event = machine.resume(answer);
         }
-    }
-
-    fn ask(&mut self, client: &Client, want: Want) {
-        self.server.want = Some(want);
-        self.interrupted = Some(client.conn);
     }
 
     /// Runs the command that the script has asked for, unless process figures have to be read first.
@@ -300,16 +275,14 @@ impl Engine {
         match refused {
             Ok(true) => {
                 std::mem::swap(&mut client.reply, &mut *machine.shared.reply.borrow_mut());
-                let running = self.server.scripting.running.as_ref();
-                let waits = running.is_some_and(|running| running.awaits_save);
-                (!waits).then_some(Answer::Reply)
+                if !client.awaits_answer() {
+                    return Some(Answer::Reply);
+                }
+                self.stand_still_for(Asked::Answer)
             }
             Ok(false) => {
                 self.ask(client, Want::Reading);
-                if let Some(running) = &mut self.server.scripting.running {
-                    running.awaits_reading = true;
-                }
-                None
+                self.stand_still_for(Asked::Reading)
             }
             Err(error) => {
                 let line = error.line().into_owned();
@@ -321,6 +294,14 @@ impl Engine {
                 })
             }
         }
+    }
+
+    /// The script that runs goes on when it has this.
+    fn stand_still_for(&mut self, asked: Asked) -> Option<Answer> {
+        if let Some(running) = &mut self.server.scripting.running {
+            running.asked = asked;
+        }
+        None
     }
 
     /// The gates that are a script's own; then the command runs. False if it needs a process reading first.
@@ -496,9 +477,19 @@ impl Engine {
         running.as_ref().map_or("", |running| &running.name)
     }
 
+    /// Goes on with the client's script; says whether it has come to its end, and its command with it.
+    pub(super) fn continue_script(&mut self, client: &mut Client) -> bool {
+        let running = self.server.scripting.running.as_ref();
+        let in_exec = running.is_some_and(|running| running.in_exec);
+        match self.resume_script(client) {
+            Some(result) => self.settle_script(client, result, in_exec),
+            None => false,
+        }
+    }
+
     /// The script's command has ended, which stood still in between: what is left to do for its client. Says whether
     /// the client can go on at once.
-    pub(super) fn settle_script(
+    fn settle_script(
         &mut self,
         client: &mut Client,
         result: Result<(), CommandError>,
@@ -514,16 +505,14 @@ impl Engine {
             return true;
         }
         self.follow_up(client);
-        let Some(parked) = client.parked.pop_front() else {
-            return true;
-        };
         if let Some(started) = self.clock.heavy_since.take() {
-            client.timing = Some(parked);
             self.clock.exec_began = Some(started);
             self.ask(client, Want::Clock);
             return false;
         }
-        client.query_pos += parked.len;
+        if let Some(command) = client.begun.command.take() {
+            client.query_pos += command.len;
+        }
         true
     }
 }

@@ -160,14 +160,14 @@ impl Engine {
 
     pub(super) fn tick(&mut self) {
         let now = self.server.now;
-        self.end_pause();
+        self.end_shared_waits();
         self.end_due_waits();
         // What looks at the data or changes them by itself comes behind the transaction that has begun.
         let wakes = self.server.waiters.next_wake_ms().is_some();
         if wakes && !self.server.is_paused() && !self.server.is_midway() {
             self.wake_waits();
         }
-        self.run_released();
+        self.run_ready();
         let is_due = now >= self.cron.next;
         let cron = is_due && !self.server.debug.cron_paused && !self.server.is_midway();
         if is_due {
@@ -182,6 +182,7 @@ impl Engine {
             self.server.cron_loops += 1;
             self.sample_rates();
             self.rehash_tables();
+            self.server.tend_scripts();
             self.look_after_clients();
             self.evict_clients();
             if self.server.tracks_too_much() {
@@ -218,18 +219,6 @@ impl Engine {
         // Waits that have ended may be for the slow log.
         if !self.clock.timed.is_empty() && self.server.want.is_none() {
             self.server.want = Some(Want::Clock);
-        }
-    }
-
-    /// Answers the flushes whose memory is given back.
-    fn answer_flushes(&mut self) {
-        let waiters = std::mem::take(&mut self.server.flush_waiters);
-        for (mark, conn, id) in waiters {
-            if self.server.garbage.is_freed_up_to(mark) {
-                self.answer(conn, id, Ok(()));
-            } else {
-                self.server.flush_waiters.push((mark, conn, id));
-            }
         }
     }
 
@@ -442,11 +431,7 @@ impl Engine {
         }
         // Who takes nothing and is sent nothing reaches the soft limit by the time alone.
         self.server.check_output_limit(&mut client);
-        let waits = client.flags.has_any(
-            ClientFlags::PAUSED
-                .or(ClientFlags::AWAITING)
-                .or(ClientFlags::BLOCKED),
-        );
+        let waits = client.is_held();
         let listens = client.kind() != ClientKind::Normal || client.flags.has(ClientFlags::MONITOR);
         if timeout > 0 && idle_us > timeout as u64 * 1_000_000 && !waits && !listens {
             client.flags.set(ClientFlags::CLOSE_ASAP, true);
@@ -458,32 +443,6 @@ impl Engine {
         self.server.clients.put_back(client);
         if closes {
             self.server.queue_output(conn);
-        }
-    }
-
-    /// Lets paused clients go on when their time is up, or the pause was lifted.
-    fn end_pause(&mut self) {
-        // Those who were held for another reason go on, and a pause that is left holds them once more.
-        let had_pause = !self.server.is_paused() && self.server.pause.take().is_some();
-        if !had_pause && !self.server.unpaused {
-            return;
-        }
-        self.server.unpaused = false;
-        let clients = self.server.clients.iter_mut();
-        for client in clients.filter(|client| client.flags.has(ClientFlags::PAUSED)) {
-            client.flags.set(ClientFlags::PAUSED, false);
-            self.released.push_back(client.conn);
-        }
-        self.run_released();
-    }
-
-    /// Runs what released clients had been kept from, until one of them needs something from the shell; the
-    /// rest go on when that is there.
-    pub(super) fn run_released(&mut self) {
-        while self.server.want.is_none()
-            && let Some(conn) = self.released.pop_front()
-        {
-            self.resume(conn);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::command::spec::Flags;
 use crate::engine::Engine;
 use crate::engine::tick::Ticked;
 use crate::resp::Args;
+use crate::state::eviction::Room;
 use crate::state::slowlog::{SlowEntry, trim_args};
 use crate::state::{Client, UnixMicros};
 
@@ -51,8 +52,10 @@ pub(super) struct Clock {
     pub(super) heavy_since: Option<UnixMicros>,
     /// The tick that ran.
     pub(super) tick: Option<Ticked>,
-    /// How many keys went when eviction made room.
+    /// How many keys went when eviction made room, and what room that is for the command in front of which the clock is
+    /// read.
     pub(super) eviction: Option<u64>,
+    pub(super) room: Option<Room>,
 }
 
 impl Clock {
@@ -69,6 +72,7 @@ impl Clock {
             heavy_since: None,
             tick: None,
             eviction: None,
+            room: None,
         }
     }
 }
@@ -153,15 +157,11 @@ impl Engine {
             self.clock.last = now;
         }
         let elapsed_us = now.since(self.clock.last);
-        let mut client = self
-            .interrupted
-            .and_then(|conn| self.server.clients.take(conn));
-        // A transaction's own time ends behind its last command.
-        let is_open = client.as_ref().is_some_and(|client| client.exec.is_some());
-        let ends = client
-            .as_ref()
-            .is_some_and(|client| client.timing.is_some())
-            && !is_open;
+        let mut client = self.asking.and_then(|conn| self.server.clients.take(conn));
+        let begun = client.as_ref().map(|client| &client.begun);
+        // A transaction's own time ends behind its last command, and a script's behind its end.
+        let is_open = begun.is_some_and(|begun| begun.exec.is_some() || begun.script);
+        let ends = begun.is_some_and(|begun| begun.command.is_some()) && !is_open;
         if !ends && self.clock.timed.is_empty() {
             self.settle_untimed(now);
         }
@@ -173,7 +173,7 @@ impl Engine {
         let each_us = elapsed_us / (sharing as u64).max(1);
         if ends
             && let Some(client) = &mut client
-            && let Some(done) = client.timing.take()
+            && let Some(done) = client.begun.command.take()
         {
             if let Some(id) = client.last_command {
                 let bytes = &client.query[client.query_pos..client.query_end];

@@ -10,7 +10,7 @@ use crate::border::Want;
 use crate::command::permission::permit_queued;
 use crate::command::{CommandId, transaction};
 use crate::engine::Engine;
-use crate::resp::Args;
+use crate::resp::{Args, OwnedArgs};
 use crate::state::multi::Halt;
 use crate::state::{Client, ClientFlags};
 
@@ -50,10 +50,10 @@ impl Engine {
     pub(super) fn run_exec(&mut self, client: &mut Client) {
         let exec = client.last_command;
         client.flags.set(ClientFlags::IN_EXEC, true);
-        let waits = ClientFlags::AWAITING.or(ClientFlags::SCRIPTING);
-        while !client.flags.has_any(waits)
+        while !client.is_waiting()
             && self.server.want.is_none()
-            && let Some((id, args)) = client.exec.as_mut().and_then(|exec| exec.queue.pop_front())
+            && let Some(multi) = &mut client.begun.exec
+            && let Some((id, args)) = multi.queue.pop_front()
         {
             client.last_command = exec;
             let command = self.registry.get(id);
@@ -72,7 +72,7 @@ impl Engine {
                 // What ended its own connection is the last that it hears of.
                 client.reply.set_muted(true);
             }
-            if client.flags.has(ClientFlags::SCRIPTING) {
+            if client.begun.script {
                 // It is accounted for when it has come to its end.
                 if let Some(running) = &mut self.server.scripting.running {
                     running.is_sampled = is_sampled;
@@ -89,28 +89,50 @@ impl Engine {
             };
             self.clock.timed.push(call);
             self.clock.is_fresh = false;
-            if self.server.want.is_none() {
-                self.server.want = Some(Want::Clock);
-            }
+            self.ask(client, Want::Clock);
         }
         client.flags.set(ClientFlags::IN_EXEC, false);
         client.last_command = exec;
     }
 
-    /// Whether the client's transaction has not come to its end, after as much of it has run as can.
-    pub(super) fn stands_still(&self, client: &Client) -> bool {
-        let has_more = client
-            .exec
-            .as_ref()
-            .is_some_and(|exec| !exec.queue.is_empty());
-        has_more || self.server.want.is_some() || client.flags.has(ClientFlags::SCRIPTING)
+    /// Goes on with the transaction that stood still; says whether it has come to its end, with all that follows.
+    pub(super) fn continue_exec(&mut self, client: &mut Client) -> bool {
+        self.run_exec(client);
+        if self.stands_still(client) {
+            self.keep_effects(client);
+            return false;
+        }
+        self.clock.is_timing = client.begun.command.is_some();
+        self.end_exec(client);
+        self.clock.is_timing = false;
+        if client.begun.command.is_some() {
+            self.ask(client, Want::Clock);
+            return false;
+        }
+        true
     }
 
-    /// A transaction stands still in its middle: what it has caused so far waits with it, as ticks may run meanwhile, and
-    /// other clients do where a script stands still that they may not end.
-    pub(super) fn halt_exec(&mut self, client: &mut Client) {
+    /// Whether the client's transaction has not come to its end, after as much of it has run as can.
+    pub(super) fn stands_still(&self, client: &Client) -> bool {
+        let exec = client.begun.exec.as_ref();
+        let has_more = exec.is_some_and(|exec| !exec.queue.is_empty());
+        has_more || self.server.want.is_some() || client.begun.script
+    }
+
+    /// A transaction comes to a stand in its middle, for the first time: EXEC is kept as it came.
+    pub(super) fn halt_exec(&mut self, client: &mut Client, argv: Args<'_>) {
+        self.keep_effects(client);
+        let exec = client.begun.exec.as_mut();
+        if let Some(halt) = exec.and_then(|exec| exec.halt.as_mut()) {
+            halt.argv = OwnedArgs::new(argv);
+        }
+    }
+
+    /// What a transaction has caused so far waits with it, as ticks may run meanwhile, and other clients do where a script
+    /// stands still that they may not end.
+    fn keep_effects(&mut self, client: &mut Client) {
         self.hold_others(client);
-        if let Some(exec) = &mut client.exec {
+        if let Some(exec) = &mut client.begun.exec {
             let halt = exec.halt.get_or_insert_default();
             halt.effects.append(&mut self.server.effects.propagated);
         }
@@ -118,14 +140,13 @@ impl Engine {
 
     /// Others wait while what the client has begun waits in its middle for the shell.
     pub(super) fn hold_others(&mut self, client: &Client) {
-        let awaits = client.flags.has(ClientFlags::AWAITING);
-        self.server.hold_midway(awaits);
+        self.server.hold_midway(client.awaits_answer());
     }
 
     /// A transaction that stood still has come to its end.
     pub(super) fn end_exec(&mut self, client: &mut Client) {
         self.server.hold_midway(false);
-        if let Some(halt) = client.exec.take().and_then(|exec| exec.halt) {
+        if let Some(halt) = client.begun.exec.take().and_then(|exec| exec.halt) {
             let Halt { argv, mut effects } = *halt;
             let propagated = &mut self.server.effects.propagated;
             effects.append(propagated);

@@ -87,6 +87,7 @@ impl Shell {
         let signals = Signals::register(poll.registry(), [INTERRUPT, TERMINATE])?;
         let waker = Arc::new(Waker::new(poll.registry(), FILES)?);
         let now = process::clock();
+        let files = Writer::new(&driver.engine().config().bio_cpulist);
         let mut shell = Shell {
             poll,
             driver,
@@ -106,7 +107,7 @@ impl Shell {
             title: Title::default(),
             now,
             cared_at: now,
-            files: Writer::new(),
+            files,
             waker,
             chunks: ChunkReader::default(),
             aof: AofFile::default(),

@@ -321,23 +321,28 @@ impl Encoder<'_> {
     }
 
     /// The length of a table that is an array.
-    fn array_len(&self, value: &Value, table: &Table) -> Result<Option<i64>, Raise> {
+    fn array_len(&self, value: &Value, table: &Table) -> Result<Option<i32>, Raise> {
         let (mut most, mut items) = (0, 0);
         for pair in table.pairs::<Value, Value>() {
-            match pair?.0 {
-                Value::Integer(key) if key >= 1 => {
-                    most = most.max(key);
-                    items += 1;
-                }
+            let key = match pair?.0 {
+                Value::Integer(key) => key as f64,
+                Value::Number(key) => key,
                 _ => return Ok(None),
+            };
+            if key < 1.0 || key.floor() != key {
+                return Ok(None);
             }
+            if key > f64::from(most) {
+                most = as_int_of_c(key);
+            }
+            items += 1;
         }
         let (ratio, safe) = (
             self.settings.sparse_ratio.get(),
             self.settings.sparse_safe.get(),
         );
         let limit = items * i64::from(ratio);
-        if ratio > 0 && most > limit && most > i64::from(safe) {
+        if ratio > 0 && i64::from(most) > limit && most > safe {
             return match self.settings.sparse_convert.get() {
                 true => Ok(None),
                 false => Err(Encoder::refused(value, "excessively sparse array")),
@@ -379,6 +384,15 @@ impl Encoder<'_> {
         }
         self.out.push(b'}');
         Ok(())
+    }
+}
+
+/// A number as an `int` of C, as x86 converts it. A key that does not fit makes of a table an object, unless a smaller
+/// one comes behind it.
+fn as_int_of_c(number: f64) -> i32 {
+    match number < -f64::from(i32::MIN) {
+        true => number as i32,
+        false => i32::MIN,
     }
 }
 

@@ -45,6 +45,7 @@ pub struct Host {
     tick: std::cell::RefCell<Option<Function>>,
     pub(super) pcall: Function,
     missing: Function,
+    collect: Function,
     /// Where the error to raise is put.
     cell: Table,
 }
@@ -61,6 +62,7 @@ impl Host {
             tick: Default::default(),
             pcall: table.get("pcall")?,
             missing: table.get("missing")?,
+            collect: table.get("collect")?,
             cell: lua.create_table_with_capacity(2, 0)?,
         })
     }
@@ -90,6 +92,11 @@ impl Host {
     /// Nobody changes the table from now on, or may again.
     pub fn set_readonly(&self, table: &Table, on: bool) -> mlua::Result<()> {
         self.readonly.call((table, on))
+    }
+
+    /// Lets the collector make so many steps; says whether a cycle has come to its end.
+    pub fn collect(&self, steps: u32) -> mlua::Result<bool> {
+        self.collect.call(steps)
     }
 
     /// The function that refuses to look a global up.

@@ -21,8 +21,8 @@ use crate::script::sandbox;
 use crate::script::shared::{Purpose, REPL_ALL, Shared, TICK_INSTRUCTIONS};
 use crate::script::stack::{self, Anchor, Kind, Outcome, Stack};
 
-/// Compiled functions after which the garbage of compiling is collected.
-const LOADS_TO_COLLECT: usize = 4096;
+/// Where `math.random` begins in every server: the state of a generator of POSIX that nobody has seeded.
+pub const RANDOM_START: u64 = 0x1234_abcd_330e;
 
 /// Address space for a script's C stack; only what is used takes memory. Lua nests at most 200 calls through C, and a
 /// pattern match has its own bound.
@@ -87,20 +87,25 @@ pub struct Machine {
     run: Anchor,
     /// What lies on the stack when no script is loaded.
     base: i32,
-    /// How many functions were kept.
-    kept: Cell<usize>,
+    collection: Collection,
     /// It is gone only while it is being dropped.
     fiber: Option<Coroutine<Answer, Event, ()>>,
     is_running: bool,
 }
 
 impl Machine {
-    /// A machine that waits for its first script. `seed` is where `math.random` begins.
-    pub fn new(purpose: Purpose, seed: u64, deprecated_api: bool) -> mlua::Result<Machine> {
+    /// A machine that waits for its first script. `rng48` is the state of `math.random`.
+    pub fn new(
+        purpose: Purpose,
+        rng48: &Rc<Cell<u64>>,
+        deprecated_api: bool,
+    ) -> mlua::Result<Machine> {
         let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
         let lua = Lua::new_with(libs, LuaOptions::new())?;
-        let shared = Rc::new(Shared::default());
-        shared.rng48.set(seed & ((1 << 48) - 1));
+        let shared = Rc::new(Shared {
+            rng48: Rc::clone(rng48),
+            ..Shared::default()
+        });
         shared.repl.set(REPL_ALL);
         let host = Rc::new(Host::take(&lua)?);
         let stack = DefaultStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
@@ -135,7 +140,7 @@ impl Machine {
         Ok(Machine {
             run: host.run_anchor(&lua)?,
             base: Stack::of(&lua).len(),
-            kept: Cell::new(0),
+            collection: Collection::new(lua.used_memory()),
             lua,
             shared,
             host,
@@ -173,6 +178,7 @@ impl Machine {
     /// Lets the script go on with this answer until its next event.
     pub fn resume(&mut self, answer: Answer) -> Event {
         self.is_running = true;
+        self.collection.is_settled = false;
         if let Answer::Run { .. } = answer {
             self.shared.killed.set(false);
             self.shared.resp3.set(false);
@@ -193,18 +199,78 @@ impl Machine {
 
     /// Keeps a function.
     pub fn keep(&self, function: mlua::Function) -> mlua::Result<Anchor> {
-        let anchor = Anchor::new(&self.lua, function)?;
-        self.kept.set(self.kept.get() + 1);
-        // What compiling left behind would otherwise wait until as much again is there.
-        if self.kept.get().is_multiple_of(LOADS_TO_COLLECT) {
-            self.lua.gc_collect()?;
-        }
-        Ok(anchor)
+        Anchor::new(&self.lua, function)
     }
 
     /// Forgets a function.
     pub fn forget(&self, function: Anchor) {
         function.release(&self.lua);
+    }
+
+    /// What the Lua state takes, in bytes.
+    pub fn heap_bytes(&self) -> u64 {
+        self.lua.used_memory() as u64
+    }
+
+    /// The size from which on garbage is collected beyond what Lua collects by itself. It is a good deal less when
+    /// memory is short; what has been collected since the last script is then taken for no garbage.
+    pub fn garbage_limit(&self, is_short: bool) -> u64 {
+        let settled = self.collection.settled_bytes;
+        match is_short {
+            false => settled * 3 + 256 * 1024,
+            true if self.collection.is_settled => u64::MAX,
+            true => settled + settled / 4 + 64 * 1024,
+        }
+    }
+
+    /// All that is garbage now is collected from here on, by [`Machine::collect_some`].
+    pub fn begin_collection(&mut self) {
+        if !self.is_collecting() {
+            self.collection.cycles_left = CYCLES;
+        }
+    }
+
+    pub fn is_collecting(&self) -> bool {
+        self.collection.cycles_left > 0
+    }
+
+    /// Goes on with a collection that has begun. A step is a few microseconds' work.
+    pub fn collect_some(&mut self, steps: u32) {
+        if !self.is_collecting() {
+            return;
+        }
+        // The collector fails with Lua's memory alone, and then there is nothing to go on with.
+        if self.host.collect(steps).unwrap_or(true) {
+            self.collection.cycles_left -= 1;
+            if !self.is_collecting() {
+                self.collection.settled_bytes = self.heap_bytes();
+                self.collection.is_settled = true;
+            }
+        }
+    }
+}
+
+/// Cycles of Lua's collector that collect everything: the one under way may have seen as alive what has become garbage
+/// since.
+const CYCLES: u8 = 2;
+
+/// Collecting beyond what Lua does by itself. Lua begins a cycle when memory has doubled since the last one, so what a
+/// single script leaves behind would stay until others have left as much again.
+struct Collection {
+    /// The state's size behind the last collection.
+    settled_bytes: u64,
+    /// No script has run since.
+    is_settled: bool,
+    cycles_left: u8,
+}
+
+impl Collection {
+    fn new(heap_bytes: usize) -> Collection {
+        Collection {
+            settled_bytes: heap_bytes as u64,
+            is_settled: true,
+            cycles_left: 0,
+        }
     }
 }
 

@@ -15,6 +15,9 @@ const DEPTH_MAX: usize = 16;
 /// How many values Lua can return at once.
 const RESULTS_MAX: usize = 7990;
 
+/// How many values can be packed at once: real servers need room for as many again, and a call has 8000 places.
+const ARGUMENTS_MAX: usize = 4000;
+
 /// How deep data may nest that is unpacked; with more, real servers run into the limit of C calls.
 const UNPACK_DEPTH_MAX: usize = 7900;
 
@@ -55,6 +58,10 @@ pub fn library(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
 fn pack(lua: &Lua, args: &Arguments) -> Result<Value, Raise> {
     if args.is_empty() {
         return Err(Raise::Argument(0, "MessagePack pack needs input.".into()));
+    }
+    if args.len() > ARGUMENTS_MAX {
+        let why = "Too many arguments for MessagePack pack.";
+        return Err(Raise::Argument(0, why.into()));
     }
     let mut out = Vec::new();
     for index in 1..=args.len() {

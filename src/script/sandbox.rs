@@ -190,7 +190,7 @@ fn setresp(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise>
             "ERR redis.setresp() requires one argument.",
         ));
     }
-    match args.number(lua, 1) {
+    match args.number(lua, 1).map(f64::trunc) {
         Ok(2.0) => shared.resp3.set(false),
         Ok(3.0) => shared.resp3.set(true),
         _ => return Err(raise_line(lua, "ERR RESP version must be 2 or 3.")),
@@ -254,7 +254,7 @@ fn log(lua: &Lua, args: &Arguments, shared: &Shared) -> Result<Value, Raise> {
 const RANDOM_MAX: f64 = 0x7fff_ffff as f64;
 
 /// `math.random` and `math.randomseed` on the generator of the C function `lrand48`, which POSIX defines: the same
-/// seed gives the same numbers on every server.
+/// seed gives the same numbers on every server, and so does none.
 fn random(lua: &Lua, host: &Rc<Host>, shared: &Rc<Shared>, math: &Table) -> mlua::Result<()> {
     let of_state = Rc::clone(shared);
     let random = move |lua: &Lua, args: &Arguments| {

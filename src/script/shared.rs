@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use mlua::Function;
 
@@ -38,8 +39,8 @@ pub struct Shared {
     pub loading: RefCell<Option<Draft>>,
     /// Instructions are counted against this many ticks while a library is loaded.
     pub load_ticks: Cell<u32>,
-    /// The state of `math.random`.
-    pub rng48: Cell<u64>,
+    /// The state of `math.random`, which all machines share.
+    pub rng48: Rc<Cell<u64>>,
     pub(super) killed: Cell<bool>,
     /// The script is where it can stand still. It is not while the collector ends objects of its own.
     pub(super) can_wait: Cell<bool>,

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::acl::UserId;
 use crate::resp::{ArgPos, Parser, Reply};
-use crate::state::blocking::Wait;
 use crate::state::multi::Multi;
 use crate::state::slots::Slots;
 use crate::state::subscriptions::{Scope, Subscriptions};
+use crate::state::waiting::{Begun, Waiting};
 use crate::state::{CommandError, CommandId, ConnId, UnixMicros};
 
 /// A query buffer up to this size is left alone.
@@ -88,18 +88,8 @@ impl ClientFlags {
     pub const FLUSH_QUEUED: ClientFlags = ClientFlags(1 << 8);
     /// The connection is closed; only what it had begun, a transaction or a script, goes on to its end.
     pub const GONE: ClientFlags = ClientFlags(1 << 9);
-    /// CLIENT PAUSE holds the parked command back.
-    pub const PAUSED: ClientFlags = ClientFlags(1 << 10);
-    /// The engine waits for the shell's answer before this client goes on.
-    pub const AWAITING: ClientFlags = ClientFlags(1 << 11);
-    /// Reading stopped because of too much pending output.
-    pub const THROTTLED: ClientFlags = ClientFlags(1 << 12);
-    /// The command in front of `parked` waits for a key.
-    pub const BLOCKED: ClientFlags = ClientFlags(1 << 14);
     /// A transaction's commands are being run.
     pub const IN_EXEC: ClientFlags = ClientFlags(1 << 15);
-    /// The script in front of `parked` stands still; on its way there, the handler has prepared one.
-    pub const SCRIPTING: ClientFlags = ClientFlags(1 << 30);
     /// A script's commands are being run, in the name of its caller.
     pub const IN_SCRIPT: ClientFlags = ClientFlags(1 << 31);
     /// Sees every command that runs (MONITOR).
@@ -180,12 +170,15 @@ pub struct Client {
     pub query_peak: usize,
     /// While its commands run, the engine has its query buffer; this was the buffer's size.
     pub query_taken: usize,
-    /// Parsed commands that could not run yet, oldest first; their bytes stand at `query_pos`.
+    /// Parsed commands that could not run yet, oldest first; their bytes stand at `query_pos`, behind those of the command
+    /// that has begun.
     pub parked: VecDeque<Parked>,
+    /// Why it cannot go on, if it cannot.
+    pub(super) waiting: Option<Waiting>,
+    /// What continues when it can.
+    pub begun: Begun,
     /// The transaction that is being queued.
     pub multi: Option<Box<Multi>>,
-    /// The transaction that is being run: it has begun, and not come to its end.
-    pub exec: Option<Box<Multi>>,
     /// The keys that it watches, with their databases.
     pub watched: Vec<(u32, Vec<u8>)>,
     /// Memory that watching them takes.
@@ -194,10 +187,6 @@ pub struct Client {
     pub prefix_bytes: usize,
     /// The channels and patterns that it listens to, if any.
     pub subscriptions: Option<Box<Subscriptions>>,
-    /// What the command in front of `parked` waits for, once it has blocked.
-    pub blocked: Option<Wait>,
-    /// The command that ran last, kept until its duration is known.
-    pub timing: Option<Parked>,
 
     pub reply: Reply,
     pub net_input_bytes: u64,
@@ -243,14 +232,13 @@ impl Client {
             query_peak: 0,
             query_taken: 0,
             parked: VecDeque::new(),
+            waiting: None,
+            begun: Begun::default(),
             multi: None,
-            exec: None,
             watched: Vec::new(),
             watched_bytes: 0,
             prefix_bytes: 0,
             subscriptions: None,
-            blocked: None,
-            timing: None,
             reply: Reply::default(),
             net_input_bytes: 0,
             net_output_bytes: 0,
@@ -338,11 +326,16 @@ impl Client {
         self.memory_bytes() + kept
     }
 
+    /// Its commands that are parsed and have not come to their end, oldest first.
+    pub fn commands(&self) -> impl Iterator<Item = &Parked> {
+        self.begun.command.iter().chain(&self.parked)
+    }
+
     /// How many bytes from `query_pos` on are parsed: a command that waits to run, or whole arguments of one that is
     /// not complete. Behind a command that waits all counts as unparsed, though the engine may have looked ahead.
     pub fn parsed_bytes(&self) -> usize {
-        match self.parked.front() {
-            Some(parked) => parked.len,
+        match self.commands().next() {
+            Some(command) => command.len,
             None => self.parser.parsed_bytes(),
         }
     }
@@ -350,8 +343,8 @@ impl Client {
     /// Bytes that have arrived and belong to no whole argument, nor to a command that is about to run.
     pub fn unparsed_bytes(&self) -> usize {
         let held = self.query_end - self.query_pos;
-        let later = self.parked.iter().skip(1);
-        let big_later = later.flat_map(|parked| parked.big.iter().map(|big| big.len()));
+        let later = self.commands().skip(1);
+        let big_later = later.flat_map(|command| command.big.iter().map(|big| big.len()));
         held.saturating_sub(self.parsed_bytes()) + self.parser.big_len() + big_later.sum::<usize>()
     }
 
@@ -429,7 +422,7 @@ impl Client {
     /// waits for the shell.
     #[inline]
     pub fn is_mid_reply(&self) -> bool {
-        self.exec.is_some() || self.flags.has(ClientFlags::AWAITING)
+        self.begun.exec.is_some() || self.awaits_answer()
     }
 
     /// Whether the connection is about to be closed, so that no further command of it runs.

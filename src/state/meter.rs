@@ -1,4 +1,5 @@
-//! Meter: whether the memory in use is above a limit, asked before every command while there is one.
+//! Meter: whether the memory in use is above a limit, asked before every command while there is one; and the same of
+//! the memory of Lua states, asked behind every script.
 //!
 //! The engine may not look outside, and this is outside; but an Input for each command would cost more than the
 //! command. So the meter looks for itself, and notes the looks that found too much: what they found, and how many
@@ -65,9 +66,15 @@ impl Meter {
     /// The bytes in use, if they are more than `limit`.
     #[inline]
     pub fn above(&mut self, limit: u64) -> Option<u64> {
+        self.finds(limit, || used_memory() as u64)
+    }
+
+    /// The same of another size that no replay has to the byte, which `read` reads.
+    #[inline]
+    pub fn finds(&mut self, limit: u64, read: impl FnOnce() -> u64) -> Option<u64> {
         match &mut self.source {
             Source::Allocator { is_noting } => {
-                let used_bytes = used_memory() as u64;
+                let used_bytes = read();
                 if used_bytes <= limit {
                     self.looks += 1;
                     return None;

@@ -23,6 +23,7 @@ pub mod slowlog;
 pub mod stats;
 pub mod subscriptions;
 pub mod waiter;
+pub mod waiting;
 
 pub use client::{Client, ClientFlags, Clients};
 pub use effects::{Event, EventClass};
@@ -33,5 +34,6 @@ pub use server::{
     Server, aof, eviction, fields, hotkeys, keys, loading, monitor, persistence, pubsub, push,
     scripting, slots, snapshot, tracking,
 };
+pub use waiting::Waiting;
 
 pub use crate::ids::{CommandId, ConnId, UnixMicros};

@@ -27,7 +27,7 @@ use crate::keyspace::table::HashSeed;
 use crate::keyspace::usage::{Usage, UsageClock};
 use crate::state::aof::Aof;
 use crate::state::blocking::Waiters;
-use crate::state::client::{Client, ClientFlags, Clients};
+use crate::state::client::{Client, Clients};
 use crate::state::debug::Switches;
 use crate::state::effects::Effects;
 use crate::state::eviction::Eviction;
@@ -464,13 +464,7 @@ impl Server {
     /// Clients whose next command waits for something; CLIENT PAUSE counts.
     pub fn blocked_clients(&self) -> usize {
         let clients = self.clients.iter();
-        clients
-            .filter(|client| {
-                client
-                    .flags
-                    .has_any(ClientFlags::PAUSED.or(ClientFlags::BLOCKED))
-            })
-            .count()
+        clients.filter(|client| client.counts_as_blocked()).count()
     }
 
     /// Whether a pause holds at the moment; keys that expire meanwhile are gone for readers and stay in memory.

@@ -10,8 +10,6 @@ pub type Waiter = (ConnId, u64);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Ok,
-    /// Nothing: its script goes on.
-    GoOn,
     Error(CommandError),
     /// What it waited for has gone like this, and what was put off goes on.
     Outcome(Outcome),

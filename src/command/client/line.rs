@@ -23,8 +23,8 @@ impl Buffers {
     fn of(client: &Client) -> Buffers {
         let used = client.unparsed_bytes();
         let held = client.query.len() + client.parser.big_capacity();
-        let argv = match client.parked.front() {
-            Some(parked) => parked.len,
+        let argv = match client.commands().next() {
+            Some(command) => command.len,
             None => client.parser.pending_args_bytes(),
         };
         Buffers {
@@ -113,14 +113,11 @@ fn line(server: &Server, client: &Client, registry: &Registry, buffers: &Buffers
 fn flag_letters(server: &Server, client: &Client) -> String {
     let mode = server.tracking.mode(client.conn);
     let has = |flag: ClientFlags| client.flags.has_any(flag);
-    let waits = ClientFlags::PAUSED
-        .or(ClientFlags::AWAITING)
-        .or(ClientFlags::BLOCKED);
     let letters = [
         ('O', has(ClientFlags::MONITOR)),
         ('P', client.subscriptions.is_some()),
         ('x', client.multi.is_some()),
-        ('b', has(waits)),
+        ('b', client.is_held()),
         ('t', mode.is_some()),
         ('R', mode.is_some_and(|mode| mode.is_broken)),
         ('B', mode.is_some_and(|mode| mode.is_broadcast)),

@@ -141,14 +141,14 @@ impl Server {
         if self.meter.above(allowed).is_none() {
             return Room::Enough;
         }
-        if self.config.maxmemory_policy == EvictionPolicy::NoEviction && self.garbage.is_empty() {
-            return Room::Nowhere;
-        }
+        self.look_for_scripts_garbage();
         for _ in 0..keys_at_a_stretch(self.config.maxmemory_eviction_tenacity) {
             if !self.garbage.is_empty() {
                 // What is on its way out need not push others out.
                 let freed = self.garbage.free_some(FREE_AT_ONCE);
                 self.stats.lazyfreed_objects += freed as u64;
+            } else if self.collects_for_room() {
+                // Nor need what scripts have left behind.
             } else if !self.evict_one() {
                 return Room::Nowhere;
             }
@@ -164,6 +164,9 @@ impl Server {
 
     /// Evicts one key, or gets nearer to finding one; false if there is none.
     fn evict_one(&mut self) -> bool {
+        if self.config.maxmemory_policy == EvictionPolicy::NoEviction {
+            return false;
+        }
         let mut pool = std::mem::take(&mut self.eviction.pool);
         let samples = usize::try_from(self.config.maxmemory_samples).unwrap_or(1);
         let rng = &mut self.rng;

@@ -2,13 +2,14 @@
 //!
 //! Lua states come into being when they are first needed. May not: know what is in one (`script`).
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::resp::OwnedArgs;
 use crate::script::cache::Cache;
 use crate::script::flags::ScriptFlags;
 use crate::script::library::Libraries;
-use crate::script::machine::Machine;
+use crate::script::machine::{Machine, RANDOM_START};
 use crate::script::shared::Purpose;
 use crate::state::effects::Queue;
 use crate::state::slots::Slots;
@@ -26,6 +27,20 @@ pub struct Prepared {
     pub allows_oom: bool,
     /// Memory is short.
     pub is_oom: bool,
+}
+
+/// What a script has asked for that stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing: it has run for long, and others look after what they have to do.
+    #[default]
+    Nothing,
+    /// A reading of the process, for a command that reports one and runs then.
+    Reading,
+    /// A clock reading of its own.
+    Clock,
+    /// What the shell is to do about a command that has run, and whose reply is there already.
+    Answer,
 }
 
 /// A script that runs, or stands still.
@@ -55,12 +70,8 @@ pub struct Running {
     pub calls: u32,
     /// It took a while, so that its duration is worth a clock reading.
     pub is_heavy: bool,
-    /// It waits for a reading of memory, and then for its command.
-    pub awaits_reading: bool,
-    /// It waits for a clock reading of its own.
-    pub awaits_clock: bool,
-    /// It waits for the file of a FLUSHALL, whose reply is there already.
-    pub awaits_save: bool,
+    /// What it has asked for that stands still.
+    pub asked: Asked,
     /// What it has caused up to then, which is not the server's to send until the script has ended.
     pub effects: Queue,
     pub is_killed: bool,
@@ -71,8 +82,14 @@ pub struct Running {
     pub is_sampled: bool,
 }
 
+/// Steps of the collector behind a script and in a tick, once there is much garbage, and in place of one eviction.
+const SCRIPT_STEPS: u32 = 8;
+const TICK_STEPS: u32 = 400;
+const EVICTION_STEPS: u32 = 2;
+
+const PURPOSES: [Purpose; 2] = [Purpose::Eval, Purpose::Functions];
+
 /// All about scripts that handlers can reach.
-#[derive(Default)]
 pub struct Scripting {
     pub cache: Cache,
     pub libraries: Libraries,
@@ -84,6 +101,22 @@ pub struct Scripting {
     pub is_oom: bool,
     /// The script that stands still has taken so long that others are told so.
     pub busy: Option<Purpose>,
+    /// The state of `math.random`.
+    rng48: Rc<Cell<u64>>,
+}
+
+impl Default for Scripting {
+    fn default() -> Scripting {
+        Scripting {
+            cache: Cache::default(),
+            libraries: Libraries::default(),
+            prepared: None,
+            running: None,
+            is_oom: false,
+            busy: None,
+            rng48: Rc::new(Cell::new(RANDOM_START)),
+        }
+    }
 }
 
 impl Scripting {
@@ -136,12 +169,69 @@ impl Server {
     /// Makes sure that there is a Lua state for this purpose.
     pub fn ensure_machine(&mut self, purpose: Purpose) -> Result<(), CommandError> {
         if self.scripting.machine(purpose).is_none() && self.scripting.running.is_none() {
-            let seed = self.rng.next_u64();
             let deprecated_api = self.config.lua_enable_deprecated_api;
-            let machine = Machine::new(purpose, seed, deprecated_api)
+            let machine = Machine::new(purpose, &self.scripting.rng48, deprecated_api)
                 .map_err(|error| CommandError::Bytes(format!("ERR {error}").into_bytes()))?;
             *self.scripting.machine(purpose) = Some(machine);
         }
         Ok(())
+    }
+
+    /// A script has ended: what it has left behind is collected bit by bit if it is much.
+    pub fn tend_after_script(&mut self, purpose: Purpose) {
+        self.look_for_garbage(purpose, false);
+        self.collect_scripts(purpose, SCRIPT_STEPS);
+    }
+
+    /// The same from time to time, also behind what was loaded but not run.
+    pub fn tend_scripts(&mut self) {
+        for purpose in PURPOSES {
+            self.look_for_garbage(purpose, false);
+            self.collect_scripts(purpose, TICK_STEPS);
+        }
+    }
+
+    /// Memory is short: what scripts have left behind goes before any key does.
+    pub(super) fn look_for_scripts_garbage(&mut self) {
+        for purpose in PURPOSES {
+            self.look_for_garbage(purpose, true);
+        }
+    }
+
+    /// Whether there was garbage of scripts to be collected instead of a key; some of it is. How long a collection
+    /// takes follows from sizes of Lua states, so it is a finding as well.
+    pub(super) fn collects_for_room(&mut self) -> bool {
+        PURPOSES.into_iter().any(|purpose| {
+            let Some(machine) = idle(&mut self.scripting, purpose) else {
+                return false;
+            };
+            let goes_on = self.meter.finds(0, || u64::from(machine.is_collecting()));
+            machine.collect_some(EVICTION_STEPS);
+            goes_on.is_some()
+        })
+    }
+
+    /// Whether a Lua state is so large that much of it must be garbage; then a collection begins.
+    fn look_for_garbage(&mut self, purpose: Purpose, is_short: bool) {
+        if let Some(machine) = idle(&mut self.scripting, purpose) {
+            let limit = machine.garbage_limit(is_short);
+            if self.meter.finds(limit, || machine.heap_bytes()).is_some() {
+                machine.begin_collection();
+            }
+        }
+    }
+
+    fn collect_scripts(&mut self, purpose: Purpose, steps: u32) {
+        if let Some(machine) = idle(&mut self.scripting, purpose) {
+            machine.collect_some(steps);
+        }
+    }
+}
+
+/// The machine for this purpose, if there is one and no script stands still: a finalizer must not run in its midst.
+fn idle(scripting: &mut Scripting, purpose: Purpose) -> Option<&mut Machine> {
+    match scripting.running {
+        Some(_) => None,
+        None => scripting.machine(purpose).as_mut(),
     }
 }

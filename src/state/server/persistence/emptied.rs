@@ -20,13 +20,12 @@ pub(super) struct Emptied {
     /// The changes that the file makes good for.
     changes: u64,
     waiter: Waiter,
-    answer: Answer,
 }
 
 impl Server {
-    /// Saves that all keys are gone, as they are at this moment; then `waiter` gets its answer, whether or not the file
+    /// Saves that all keys are gone, as they are at this moment; then `waiter` is answered, whether or not the file
     /// could be written, because the flush has done its work.
-    pub fn save_emptied(&mut self, waiter: Waiter, answer: Answer) {
+    pub fn save_emptied(&mut self, waiter: Waiter) {
         let mut bytes = Vec::new();
         self.put_rdb_start(&mut bytes, false);
         rdb::put_end(&mut bytes);
@@ -36,7 +35,6 @@ impl Server {
             temp: self.rdb_temp_name(),
             changes: std::mem::take(&mut self.effects.dirty),
             waiter,
-            answer,
         };
         match &mut self.persistence.snapshot {
             // What another client saves is of before, and must not come to its place behind this.
@@ -92,7 +90,7 @@ impl Server {
                 self.effects.dirty = self.effects.dirty.saturating_add(emptied.changes);
             }
         }
-        let answer = (emptied.waiter, emptied.answer);
+        let answer = (emptied.waiter, Answer::Ok);
         self.persistence.answers.push(answer);
         // What was saved may be waited for, to be loaded again.
         self.save_queued();
