@@ -266,6 +266,10 @@ impl Engine {
             client.reply.set_muted(true);
         }
         self.server.no_touch = client.flags.has(ClientFlags::NO_TOUCH);
+        if !client.flags.has(ClientFlags::IN_SCRIPT) {
+            let pending_max = self.server.pending_max(client);
+            client.reply.set_pending_max(pending_max);
+        }
     }
 
     #[inline]
@@ -287,6 +291,9 @@ impl Engine {
             first_key,
         };
         let result = (spec.handler)(&mut ctx, args);
+        if client.reply.is_cut() {
+            self.server.check_output_limit(client);
+        }
         if self.server.effects.propagating() {
             let writes = spec.flags.has(Flags::WRITE);
             let effects = &mut self.server.effects;
