@@ -265,6 +265,10 @@ impl Engine {
             client.reply.set_muted(true);
         }
         self.server.no_touch = client.flags.has(ClientFlags::NO_TOUCH);
+        if !client.flags.has(ClientFlags::IN_SCRIPT) {
+            let pending_max = self.server.pending_max(client);
+            client.reply.set_pending_max(pending_max);
+        }
     }
 
     #[inline]
@@ -286,6 +290,9 @@ impl Engine {
             first_key,
         };
         let result = (spec.handler)(&mut ctx, args);
+        if client.reply.is_cut() {
+            self.server.check_output_limit(client);
+        }
         if self.server.effects.propagating() {
             let writes = spec.flags.has(Flags::WRITE);
             let effects = &mut self.server.effects;
@@ -318,6 +325,12 @@ impl Engine {
         result: Result<(), CommandError>,
         replied_before: usize,
     ) -> bool {
+        if !self.server.monitors.is_empty() && self.registry.get(id).spec.runs_script() {
+            // In front of the commands that the script runs, and also when it does not get as far as that.
+            let source = Source::Client(client);
+            let argv = args.iter_from(0);
+            self.server.feed_monitors(source, client.dbid, argv);
+        }
         if client.begun.script {
             return self.begin_script(client, args, id, replied_before);
         }
@@ -337,12 +350,6 @@ impl Engine {
         id: CommandId,
         replied_before: usize,
     ) -> bool {
-        if !self.server.monitors.is_empty() {
-            // In front of the commands that the script runs.
-            let source = Source::Client(client);
-            let argv = args.iter_from(0);
-            self.server.feed_monitors(source, client.dbid, argv);
-        }
         match self.start_script(client, id) {
             Some(result) => self.settle_call(client, id, result),
             None => {
