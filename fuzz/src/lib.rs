@@ -15,7 +15,7 @@ use retrace::persist::reader::Reader;
 use retrace::persist::value::{self, Value};
 use retrace::resp::parser::QueryView;
 use retrace::resp::{Args, Limits, Parsed, Parser, ProtocolError};
-use retrace::state::UnixMicros;
+use retrace::state::{ConnId, UnixMicros};
 use retrace::state::aof::{OPENED, WRITE_TICKET};
 
 /// The commands, made once: that takes longer than most inputs.
