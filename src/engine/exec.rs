@@ -326,6 +326,12 @@ impl Engine {
         result: Result<(), CommandError>,
         replied_before: usize,
     ) -> bool {
+        if !self.server.monitors.is_empty() && self.registry.get(id).spec.runs_script() {
+            // In front of the commands that the script runs, and also when it does not get as far as that.
+            let source = Source::Client(client);
+            let argv = args.iter_from(0);
+            self.server.feed_monitors(source, client.dbid, argv);
+        }
         if client.begun.script {
             return self.begin_script(client, args, id, replied_before);
         }
@@ -345,12 +351,6 @@ impl Engine {
         id: CommandId,
         replied_before: usize,
     ) -> bool {
-        if !self.server.monitors.is_empty() {
-            // In front of the commands that the script runs.
-            let source = Source::Client(client);
-            let argv = args.iter_from(0);
-            self.server.feed_monitors(source, client.dbid, argv);
-        }
         match self.start_script(client, id) {
             Some(result) => self.settle_call(client, id, result),
             None => {
