@@ -609,3 +609,32 @@ fn a_count_that_no_memory_could_hold_is_only_counted() {
         assert_eq!(client.run(&none).to_string(), "[]");
     }
 }
+
+/// Each key was compared with all that were watched already, so that these took seven seconds.
+#[test]
+fn watching_many_keys_takes_as_long_as_they_are_many() {
+    let server = Server::start(&["--save", "", "--databases", "1000000"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    let keys: Vec<String> = (0..60_000).map(|n| format!("key:{n}")).collect();
+    let mut watch = vec!["WATCH"];
+    watch.extend(keys.iter().map(String::as_str));
+    watch.push("key:0");
+    let began = Instant::now();
+    assert_eq!(client.call(&watch).text(), "OK");
+    assert_eq!(figure(&mut other, "clients", "total_watched_keys"), 60_000);
+    other.run("SET key:59999 x");
+    client.run("MULTI");
+    assert_eq!(client.run("EXEC"), Value::Null);
+    assert_eq!(figure(&mut other, "clients", "total_watched_keys"), 0);
+    client.call(&watch);
+    client.run("UNWATCH");
+    // Databases that nobody used are passed over.
+    other.run("SELECT 999999");
+    other.run("SET a b");
+    for _ in 0..10 {
+        assert_eq!(client.run("FLUSHALL").text(), "OK");
+    }
+    assert_eq!(other.run("DBSIZE").to_string(), "0");
+    let elapsed = began.elapsed();
+    assert!(elapsed < Duration::from_secs(8), "{elapsed:?}");
+}
