@@ -67,6 +67,12 @@ fn section<'a>(report: &'a str, title: &str) -> &'a str {
     rest.split("\n------ ").next().unwrap_or(rest)
 }
 
+/// Whether a stack names the poll loop. How much of a function's path is told depends on the build.
+fn shows_loop(stack: &str) -> bool {
+    let mut calls = stack.lines();
+    calls.any(|call| call.contains("turn at ") && call.contains("net/shell.rs"))
+}
+
 #[test]
 fn a_signal_from_outside_leaves_a_report_and_ends_the_server() {
     for signal in [
@@ -89,10 +95,7 @@ fn a_signal_from_outside_leaves_a_report_and_ends_the_server() {
         assert!(report.contains(&line), "{report}");
         let sender = format!("Killed by PID: {},", std::process::id());
         assert!(report.contains(&sender), "{report}");
-        assert!(
-            section(&report, "STACK TRACE").contains("Shell::turn"),
-            "{report}"
-        );
+        assert!(shows_loop(section(&report, "STACK TRACE")), "{report}");
         assert!(
             section(&report, "INFO OUTPUT").contains("db0:keys=1,"),
             "{report}"
@@ -387,7 +390,7 @@ fn a_script_is_caught_where_it_stands() {
     assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()), "{status}");
     let report = report_of(&server);
     assert!(
-        section(&report, "STACK TRACE").contains("Shell::turn"),
+        shows_loop(section(&report, "STACK TRACE")),
         "also from a stack of its own: {report}"
     );
     let script = section(&report, "CURRENT SCRIPT");
@@ -435,16 +438,13 @@ fn a_signal_that_reaches_another_thread_is_about_the_main_one() {
             server.log().contains("STACK TRACE DONE").then_some(())
         });
         let log = server.log();
-        assert!(
-            section(&log, "STACK TRACE").contains("Shell::turn"),
-            "{log}"
-        );
+        assert!(shows_loop(section(&log, "STACK TRACE")), "{log}");
         kill_process(thread, Signal::SEGV).expect("it is there");
         let status = server.wait_for_end();
         assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()), "{status}");
         let report = report_of(&server);
         let stack = section(&report, "STACK TRACE");
-        assert!(stack.contains("Shell::turn"), "{report}");
+        assert!(shows_loop(stack), "{report}");
         assert!(report.contains("------ INFO OUTPUT"), "{report}");
     }
 }

@@ -183,6 +183,11 @@ fn sorted_sets_by_hand() {
 }
 
 #[test]
+fn the_server_by_hand() {
+    compare_file("server.txt");
+}
+
+#[test]
 fn places_by_hand() {
     compare_file("geo.txt");
 }

@@ -8,6 +8,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::{Client, Server, Value, oracle_server, wait_for};
 
 /// A figure of INFO.
@@ -498,4 +500,141 @@ fn places_whose_arithmetic_overflows_are_refused() {
         assert_eq!(client.run(command).text(), error, "{command}");
     }
     assert_eq!(client.run("GET b").text(), "abc");
+}
+
+/// A reply that nobody will get was written to its end: a gigabyte, and seconds in which nobody else was served.
+#[test]
+fn a_reply_that_passes_the_hard_limit_is_not_written_to_its_end() {
+    for server in servers(&[]) {
+        let mut other = server.connect();
+        other.call(&[
+            "CONFIG",
+            "SET",
+            "client-output-buffer-limit",
+            "normal 5mb 2mb 3",
+        ]);
+        let long = "x".repeat(100);
+        for n in 0..300 {
+            let member = format!("{n}{long}");
+            other.call(&["SADD", "set", &member]);
+            other.call(&["HSET", "hash", &member, &long]);
+            other.call(&["ZADD", "zset", "1", &member]);
+        }
+        other.run("SADD few a b c");
+        other.run("HSET pairs a 1 b 2");
+        other.run("ZADD scores 1 a 2 b");
+        let closed = "client_output_buffer_limit_disconnections";
+        let before = figure(&mut other, "stats", closed);
+        let commands = [
+            "SRANDMEMBER set -50000000",
+            "SRANDMEMBER few -50000000",
+            "HRANDFIELD hash -50000000",
+            "HRANDFIELD hash -50000000 WITHVALUES",
+            "HRANDFIELD pairs -50000000 WITHVALUES",
+            "ZRANDMEMBER zset -50000000",
+            "ZRANDMEMBER zset -50000000 WITHSCORES",
+            "ZRANDMEMBER scores -50000000",
+        ];
+        for command in commands {
+            let mut client = server.connect();
+            let began = Instant::now();
+            // What stands behind it does not run any more.
+            client.send(format!("{command}\r\nSET late {command}\r\n").as_bytes());
+            other.run("PING");
+            let elapsed = began.elapsed();
+            assert!(elapsed < Duration::from_secs(2), "{command}: {elapsed:?}");
+            client.read_to_end();
+            assert_eq!(other.run("GET late"), Value::Null, "{command}");
+        }
+        let after = figure(&mut other, "stats", closed);
+        assert_eq!(after - before, commands.len() as u64);
+        // In a transaction the other commands run, unheard.
+        let mut client = server.connect();
+        client.send(b"MULTI\r\nSRANDMEMBER few -50000000\r\nINCR n\r\nEXEC\r\nINCR n\r\n");
+        client.read_to_end();
+        assert_eq!(other.run("GET n").text(), "1");
+    }
+}
+
+#[test]
+fn a_reply_below_the_hard_limit_is_whole() {
+    let server = Server::start(&["--save", ""]);
+    let mut client = server.connect();
+    client.call(&[
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "normal 1mb 0 0 pubsub 0 0 0",
+    ]);
+    client.run("SADD few a b c");
+    for _ in 0..3 {
+        let Value::Array(members) = client.run("SRANDMEMBER few -60000") else {
+            panic!("no list");
+        };
+        assert_eq!(members.len(), 60_000);
+    }
+    // Who listens has a limit of its own, here none.
+    client.run("HELLO 3");
+    client.send(b"SUBSCRIBE news\r\nSRANDMEMBER few -200000\r\n");
+    assert!(matches!(client.read(), Value::Push(_)));
+    let reply = client.read();
+    assert!(matches!(&reply, Value::Array(members) if members.len() == 200_000));
+    // Nor has a script's reply to itself.
+    let script = "return #redis.call('srandmember', 'few', -1000000)";
+    assert_eq!(client.call(&["EVAL", script, "0"]).to_string(), "1000000");
+}
+
+#[test]
+fn a_count_that_no_memory_could_hold_is_only_counted() {
+    let server = Server::start(&["--save", ""]);
+    let mut client = server.connect();
+    client.call(&[
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "normal 1mb 0 0",
+    ]);
+    client.run("ZADD z 1 a");
+    client.run("SADD s a");
+    client.run("HSET h f v");
+    for command in ["ZRANDMEMBER z", "SRANDMEMBER s", "HRANDFIELD h"] {
+        let mut victim = server.connect();
+        victim.send(format!("{command} -9223372036854775807\r\n").as_bytes());
+        victim.read_to_end();
+        assert_eq!(client.run("PING").text(), "PONG", "{command}");
+        let none = format!(
+            "{}nokey -9223372036854775807",
+            command.trim_end_matches(['z', 's', 'h'])
+        );
+        assert_eq!(client.run(&none).to_string(), "[]");
+    }
+}
+
+/// Each key was compared with all that were watched already, so that these took seven seconds.
+#[test]
+fn watching_many_keys_takes_as_long_as_they_are_many() {
+    let server = Server::start(&["--save", "", "--databases", "1000000"]);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    let keys: Vec<String> = (0..60_000).map(|n| format!("key:{n}")).collect();
+    let mut watch = vec!["WATCH"];
+    watch.extend(keys.iter().map(String::as_str));
+    watch.push("key:0");
+    let began = Instant::now();
+    assert_eq!(client.call(&watch).text(), "OK");
+    assert_eq!(figure(&mut other, "clients", "total_watched_keys"), 60_000);
+    other.run("SET key:59999 x");
+    client.run("MULTI");
+    assert_eq!(client.run("EXEC"), Value::Null);
+    assert_eq!(figure(&mut other, "clients", "total_watched_keys"), 0);
+    client.call(&watch);
+    client.run("UNWATCH");
+    // Databases that nobody used are passed over.
+    other.run("SELECT 999999");
+    other.run("SET a b");
+    for _ in 0..10 {
+        assert_eq!(client.run("FLUSHALL").text(), "OK");
+    }
+    assert_eq!(other.run("DBSIZE").to_string(), "0");
+    let elapsed = began.elapsed();
+    assert!(elapsed < Duration::from_secs(8), "{elapsed:?}");
 }

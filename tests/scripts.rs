@@ -12,7 +12,7 @@ mod support;
 use std::process::Command;
 use std::thread;
 
-use support::{Client, RETRACE, Server, Value, request, wait_for};
+use support::{Client, RETRACE, Server, Value, oracle_server, request, wait_for};
 
 const UNLOCK: &str =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
@@ -607,4 +607,125 @@ fn long_replies_reach_a_script_and_leave_it() {
     assert!(values.iter().all(|value| value.text() == long));
     let said = eval(&mut client, "return ARGV[1] .. KEYS[1]", &[&long], &[&long]);
     assert_eq!(said.text().len(), 200_000);
+}
+
+/// What a server tells others of scripts that run, and of such that do not get as far as that.
+const TOLD: &[&[&str]] = &[
+    &[
+        "EVAL",
+        "redis.call('set', KEYS[1], 'v') redis.pcall('incr', KEYS[1]) redis.pcall('nope') return 1",
+        "1",
+        "k",
+    ],
+    &[
+        "EVAL",
+        "redis.pcall('get') redis.call('slowlog', 'len') redis.pcall('acl', 'setuser', 'x', '>secret')",
+        "0",
+    ],
+    &[
+        "EVAL",
+        "redis.setresp(3) redis.call('hgetall', 'x') redis.pcall('blpop', 'none', 0)",
+        "0",
+    ],
+    &[
+        "FUNCTION",
+        "LOAD",
+        "#!lua name=l\nredis.register_function('f', function(k) return redis.call('get', k[1]) end)",
+    ],
+    &["FCALL", "f", "1", "k"],
+    &["FCALL", "f", "-1"],
+    &["FCALL_RO", "f", "1", "k"],
+    &["FCALL", "none", "0"],
+    &["FCALL", "none", "3", "a"],
+    &["EVALSHA", "1fa00e76656cc152ad327c13fe365858fd7be306", "0"],
+    &["EVALSHA_RO", "short", "0"],
+    &["EVAL", "return 1", "2", "k"],
+    &["EVAL", "return 1", "-1"],
+    &["EVAL", "return 1", "x"],
+    &["EVAL", "does not compile", "0"],
+    &["EVAL", "#!lua flags=bogus\nreturn 1", "0"],
+    &["EVAL_RO", "return redis.call('set', 'a', 'b')", "0"],
+    &["EVAL"],
+    &["MULTI"],
+    &["EVAL", "return redis.call('get', 'x')", "0"],
+    &["EVALSHA", "1fa00e76656cc152ad327c13fe365858fd7be306", "0"],
+    &["FCALL", "none", "0"],
+    &["INCR", "y"],
+    &["EXEC"],
+];
+
+#[test]
+fn the_slow_log_has_what_scripts_call_as_on_a_real_server() {
+    const ARGS: [&str; 4] = ["--save", "", "--slowlog-log-slower-than", "0"];
+    let Some(real) = oracle_server(&ARGS) else {
+        return;
+    };
+    let ours = Server::start(&ARGS);
+    let [ours, real] = [&ours, &real].map(|server| {
+        let mut client = server.connect();
+        for call in TOLD {
+            client.call(call);
+        }
+        let Value::Array(entries) = client.run("SLOWLOG GET 128") else {
+            panic!("an array is expected");
+        };
+        let shown = entries.into_iter().map(|entry| {
+            let Value::Array(fields) = entry else {
+                panic!("an array is expected");
+            };
+            let has_addr = !fields[4].text().is_empty();
+            let argv = match &fields[3] {
+                Value::Array(argv) => argv.iter().map(Value::text).collect::<Vec<_>>().join(" "),
+                other => other.text(),
+            };
+            (fields[0].clone(), argv, has_addr)
+        });
+        shown.collect::<Vec<_>>()
+    });
+    assert_eq!(format!("{ours:#?}"), format!("{real:#?}"));
+}
+
+/// With the usual threshold a clock is read for what may take long.
+#[test]
+fn the_slow_log_has_the_command_that_made_a_script_slow() {
+    let server = Server::start(&["--save", "", "--slowlog-log-slower-than", "10000"]);
+    let mut client = server.connect();
+    const FILL: &str = "for i = 1, 200000 do redis.call('rpush', KEYS[1], 'element') end";
+    eval(&mut client, FILL, &["list"], &[]);
+    client.run("SLOWLOG RESET");
+    const SLOW: &str =
+        "for i = 1, 5 do redis.call('sort', KEYS[1], 'alpha') end redis.call('get', 'a')";
+    eval(&mut client, SLOW, &["list"], &[]);
+    // The calls of SORT, and the script.
+    assert_eq!(client.run("SLOWLOG LEN"), Value::Int(6));
+}
+
+#[test]
+fn who_watches_sees_scripts_that_fail_before_they_start() {
+    let Some(real) = oracle_server(&["--save", ""]) else {
+        return;
+    };
+    let ours = Server::start(&["--save", ""]);
+    let [ours, real] = [&ours, &real].map(|server| {
+        let (mut client, mut monitor) = (server.connect(), server.connect());
+        monitor.run("MONITOR");
+        for call in TOLD {
+            client.call(call);
+        }
+        client.run("ECHO end");
+        let mut lines = Vec::new();
+        loop {
+            let line = monitor.read().text();
+            let (_, rest) = line.split_once('[').expect("a line of a monitor");
+            let (source, command) = rest.split_once("] ").expect("a line of a monitor");
+            lines.push((source.ends_with("lua"), command.to_owned()));
+            if command == "\"ECHO\" \"end\"" {
+                return lines;
+            }
+        }
+    });
+    for (ours, real) in ours.iter().zip(&real) {
+        assert_eq!(ours, real);
+    }
+    assert_eq!(ours.len(), real.len());
 }

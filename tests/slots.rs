@@ -106,3 +106,20 @@ fn the_ratio_says_how_much_is_looked_at() {
     client.run("CONFIG RESETSTAT");
     assert_eq!(counted(&mut client), Some(0));
 }
+
+#[test]
+fn commands_that_only_newer_clusters_know_are_refused_as_the_others_are() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    for command in [
+        "CLUSTER SLOT-STATS SLOTSRANGE 0 1",
+        "CLUSTER SYNCSLOTS SYNC id 0 1",
+        "CLUSTER MIGRATION STATUS ALL",
+    ] {
+        let said = client.run(command).text();
+        assert_eq!(
+            said, "ERR This instance has cluster support disabled",
+            "{command}"
+        );
+    }
+}

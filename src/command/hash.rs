@@ -477,6 +477,9 @@ fn list(
         if !found.is_due(horizon_ms) {
             show(reply, field, found.value);
         }
+        if reply.is_cut() {
+            break;
+        }
     }
     Ok(())
 }

@@ -563,7 +563,7 @@ fn reply_walk(reply: &mut Reply, list: &List, from: usize, towards: End, count: 
     list.walk(from, towards, |element| {
         reply_element(reply, element);
         left -= 1;
-        left > 0
+        left > 0 && !reply.is_cut()
     });
 }
 

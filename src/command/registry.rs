@@ -247,10 +247,9 @@ fn timed_above(spec: &Spec) -> usize {
     let is_watched = spec.flags.has(Flags::NEEDS_READING) || spec.flags.has(Flags::ADMIN);
     let is_short = spec.flags.has(Flags::FAST) || spec.complexity == Some("O(1)");
     let is_string_or_generic = matches!(spec.group, Group::String | Group::Generic);
-    // The engine times a script when it turns out to take a while.
-    let is_script = spec.group == Group::Scripting && spec.flags.has(Flags::MOVABLEKEYS);
     match () {
-        () if is_script => usize::MAX,
+        // The engine times a script when it turns out to take a while.
+        () if spec.runs_script() => usize::MAX,
         () if is_watched => 0,
         () if is_short => usize::MAX,
         () if is_string_or_generic && SHORT_WITH_FEW_ARGS.contains(&spec.name) => FEW_ARGS,

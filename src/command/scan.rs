@@ -216,6 +216,9 @@ fn keys(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         if (all || glob_match(pattern, entry.key(), false)) && !server.is_due(entry) {
             reply.bulk(entry.key());
             len += 1;
+            if reply.is_cut() {
+                break;
+            }
         }
     }
     reply.array_end(start, len);

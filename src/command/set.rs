@@ -304,6 +304,9 @@ fn smembers(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let reply = &mut ctx.client.reply;
     reply.set(set.as_ref().map_or(0, |set| set.len()));
     for item in set.iter().flat_map(|set| set.iter()) {
+        if reply.is_cut() {
+            break;
+        }
         reply_item(reply, item);
     }
     Ok(())

@@ -414,6 +414,9 @@ fn reply(ctx: &mut Ctx<'_>, elements: &[Vec<u8>], options: &Options<'_>) {
     let columns = options.gets.len().max(1);
     ctx.client.reply.array(elements.len() * columns);
     for element in elements {
+        if ctx.client.reply.is_cut() {
+            break;
+        }
         if options.gets.is_empty() {
             ctx.client.reply.bulk(element);
         }

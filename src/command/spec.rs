@@ -415,6 +415,11 @@ impl Spec {
         set
     }
 
+    /// Whether it runs a script or a function.
+    pub fn runs_script(&self) -> bool {
+        self.group == Group::Scripting && self.flags.has(Flags::MOVABLEKEYS)
+    }
+
     /// Whether `argc` arguments, the name included, satisfy the arity.
     pub const fn accepts(&self, argc: usize) -> bool {
         if self.arity >= 0 {

@@ -601,31 +601,45 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let key = ctx.key(args, 1);
     let dbid = ctx.client.dbid;
-    // A second look-up for the generator's sake: it lies beside the databases.
-    let len = ctx
-        .object::<ZSet>(key, Access::Read)?
-        .map_or(0, |zset| zset.len());
-    let ranks = pick_ranks(&mut |bound| ctx.server.rng.below(bound), len, count);
-    let zset = ctx.server.object::<ZSet>(dbid, key, Access::Peek)?;
+    // The generator is taken out because the sorted set borrows the server it lies in.
+    let mut rng = ctx.server.rng.clone();
+    let mut below = |bound| rng.below(bound);
+    let zset = ctx.server.object::<ZSet>(dbid, key, Access::Read)?;
     let reply = &mut ctx.client.reply;
+    let Some(zset) = zset else {
+        reply.array(0);
+        return Ok(());
+    };
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let returned = if count < 0 {
+        wanted
+    } else {
+        wanted.min(zset.len())
+    };
     let width = if with_scores && !reply.is_resp3() {
         2
     } else {
         1
     };
-    reply.array(ranks.len() * width);
-    let Some(zset) = zset else {
-        return Ok(());
-    };
-    for rank in ranks {
+    reply.array(returned * width);
+    let mut show = |rank| {
         if let Some((name, score)) = zset.range(rank, 1, false).next() {
-            if with_scores {
-                reply_pair(reply, name, score);
-            } else {
-                reply_name(reply, name);
+            match with_scores {
+                true => reply_pair(reply, name, score),
+                false => reply_name(reply, name),
             }
         }
+        !reply.is_cut()
+    };
+    if count < 0 {
+        let len = zset.len() as u64;
+        (0..returned).all(|_| show(below(len) as usize));
+    } else {
+        pick_ranks(&mut below, zset.len(), wanted)
+            .into_iter()
+            .all(show);
     }
+    ctx.server.rng = rng;
     Ok(())
 }
 
@@ -644,15 +658,8 @@ fn random_one(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Ranks below `len`, picked by chance: `count` different ones, or, for a negative count, as many of any.
-fn pick_ranks(below: &mut dyn FnMut(u64) -> u64, len: usize, count: i64) -> Vec<usize> {
-    if len == 0 {
-        return Vec::new();
-    }
-    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    if count < 0 {
-        return (0..wanted).map(|_| below(len as u64) as usize).collect();
-    }
+/// Different ranks below `len`, picked by chance: as many as wanted, or all.
+fn pick_ranks(below: &mut dyn FnMut(u64) -> u64, len: usize, wanted: usize) -> Vec<usize> {
     if wanted >= len {
         return (0..len).collect();
     }

@@ -3,8 +3,9 @@
 //! Lives here: the thread, its orders and answers. May not: know what is in a file, but for the checksum at its end.
 
 use crate::border::{FileStep, Outcome};
-use crate::os::{plain, trap};
+use crate::os::{plain, system, trap};
 use crate::persist::payload;
+use log::warn;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -62,6 +63,8 @@ pub type Answer = (u64, Outcome);
 
 /// The thread, from outside. It starts with the first order.
 pub struct Writer {
+    /// The list of CPUs that the thread may run on; empty for all.
+    cpus: Vec<u8>,
     thread: Option<(Sender<Job>, JoinHandle<()>)>,
     answers: (Sender<Answer>, Receiver<Answer>),
     /// Orders that an answer will come to.
@@ -69,8 +72,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new() -> Writer {
+    /// A thread that will run on these CPUs, see `bio-cpulist`.
+    pub fn new(cpus: &[u8]) -> Writer {
         Writer {
+            cpus: cpus.to_vec(),
             thread: None,
             answers: channel(),
             open: 0,
@@ -83,9 +88,15 @@ impl Writer {
         if self.thread.is_none() {
             let (orders, jobs) = channel();
             let answers = self.answers.0.clone();
+            let cpus = self.cpus.clone();
             let thread = std::thread::Builder::new()
                 .name("files".to_owned())
-                .spawn(move || work(&jobs, &answers, wake))?;
+                .spawn(move || {
+                    if let Err(why) = system::pin_to_cpus(&cpus) {
+                        warn!("bio-cpulist has no effect: {why}");
+                    }
+                    work(&jobs, &answers, wake);
+                })?;
             self.thread = Some((orders, thread));
         }
         if let Some((orders, _)) = &self.thread {
@@ -111,12 +122,6 @@ impl Writer {
             drop(orders);
             let _ = thread.join();
         }
-    }
-}
-
-impl Default for Writer {
-    fn default() -> Writer {
-        Writer::new()
     }
 }
 

@@ -7,7 +7,6 @@ use crate::command::spec::Flags;
 use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
-use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::{gate, is_http};
 use crate::engine::report::Seated;
 use crate::resp::{Args, OwnedArgs};
@@ -266,6 +265,10 @@ impl Engine {
             client.reply.set_muted(true);
         }
         self.server.no_touch = client.flags.has(ClientFlags::NO_TOUCH);
+        if !client.flags.has(ClientFlags::IN_SCRIPT) {
+            let pending_max = self.server.pending_max(client);
+            client.reply.set_pending_max(pending_max);
+        }
     }
 
     #[inline]
@@ -287,6 +290,9 @@ impl Engine {
             first_key,
         };
         let result = (spec.handler)(&mut ctx, args);
+        if client.reply.is_cut() {
+            self.server.check_output_limit(client);
+        }
         if self.server.effects.propagating() {
             let writes = spec.flags.has(Flags::WRITE);
             let effects = &mut self.server.effects;
@@ -319,6 +325,12 @@ impl Engine {
         result: Result<(), CommandError>,
         replied_before: usize,
     ) -> bool {
+        if !self.server.monitors.is_empty() && self.registry.get(id).spec.runs_script() {
+            // In front of the commands that the script runs, and also when it does not get as far as that.
+            let source = Source::Client(client);
+            let argv = args.iter_from(0);
+            self.server.feed_monitors(source, client.dbid, argv);
+        }
         if client.begun.script {
             return self.begin_script(client, args, id, replied_before);
         }
@@ -338,12 +350,6 @@ impl Engine {
         id: CommandId,
         replied_before: usize,
     ) -> bool {
-        if !self.server.monitors.is_empty() {
-            // In front of the commands that the script runs.
-            let source = Source::Client(client);
-            let argv = args.iter_from(0);
-            self.server.feed_monitors(source, client.dbid, argv);
-        }
         match self.start_script(client, id) {
             Some(result) => self.settle_call(client, id, result),
             None => {
@@ -449,7 +455,7 @@ impl Engine {
         if client.flags.has_any(passing) || client.reply.is_muted() {
             match client.blocked().is_some() || client.awaits_answer() {
                 true => client.reply.set_muted(false),
-                false => settle_reply_mode(client),
+                false => client.settle_reply_mode(),
             }
             self.settle_caching(client, client.last_command);
         }
@@ -566,7 +572,7 @@ mod tests {
     fn strangers_are_let_in_once_the_default_user_has_a_password() {
         let mut bench = Bench::new(Config::default());
         let greeting = |bench: &mut Bench| {
-            let conn = bench.engine.handle_accept(Peer {
+            let conn = bench.engine.accept(Peer {
                 addr: "10.0.0.1:1".into(),
                 local_addr: "10.0.0.2:2".into(),
                 is_unix: false,

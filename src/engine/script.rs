@@ -69,6 +69,7 @@ impl Engine {
             calls: 0,
             is_heavy: false,
             asked: Asked::Nothing,
+            has_clock: false,
             effects: Queue::default(),
             is_killed: false,
             argv: OwnedArgs::default(),
@@ -103,11 +104,13 @@ impl Engine {
                 self.server.hold_midway(false);
                 return self.run_script(client, Answer::Reply);
             }
+            Asked::Timing => return self.run_script(client, Answer::Reply),
             Asked::Clock => {
                 let seconds = now.since(self.server.started) as f64 / 1e6;
                 return self.run_script(client, Answer::Clock(seconds));
             }
             Asked::Reading => {
+                running.has_clock = true;
                 let machine = self.server.scripting.machine(purpose).take()?;
                 self.enter_script(client);
                 let answer = self.call_for_script(client, &machine);
@@ -193,6 +196,13 @@ impl Engine {
                         self.clock.is_sampled = running.is_sampled && !running.in_exec;
                     }
                     self.clock.heavy_since = running.is_heavy.then_some(running.started);
+                    if running.in_exec && !args.is_empty() {
+                        // No clock is read behind it, so what it took since the last reading is left out.
+                        let elapsed_us = self.clock.last.since(running.started);
+                        self.account(running.command, elapsed_us, |engine| {
+                            engine.timed_call(client, running.command, args)
+                        });
+                    }
                 }
                 self.server.scripting.busy = None;
                 self.script.conn = None;
@@ -273,15 +283,19 @@ impl Engine {
         self.server.effects.allowed = Targets::ALL;
         *machine.shared.args.borrow_mut() = owned;
         match refused {
-            Ok(true) => {
+            Ok(None) => {
                 std::mem::swap(&mut client.reply, &mut *machine.shared.reply.borrow_mut());
-                if !client.awaits_answer() {
+                if client.awaits_answer() {
+                    return self.stand_still_for(Asked::Answer);
+                }
+                if self.clock.timed.is_empty() {
                     return Some(Answer::Reply);
                 }
-                self.stand_still_for(Asked::Answer)
+                self.ask(client, Want::Clock);
+                self.stand_still_for(Asked::Timing)
             }
-            Ok(false) => {
-                self.ask(client, Want::Reading);
+            Ok(Some(want)) => {
+                self.ask(client, want);
                 self.stand_still_for(Asked::Reading)
             }
             Err(error) => {
@@ -300,25 +314,36 @@ impl Engine {
     fn stand_still_for(&mut self, asked: Asked) -> Option<Answer> {
         if let Some(running) = &mut self.server.scripting.running {
             running.asked = asked;
+            running.is_heavy = true;
         }
         None
     }
 
-    /// The gates that are a script's own; then the command runs. False if it needs a process reading first.
+    /// The gates that are a script's own; then the command runs, unless a reading of the process or of the clock has to
+    /// come first. A clock is read in front of it only while someone looks for short durations; otherwise what the script
+    /// has done since the last reading counts as well, which is a tick's work at most.
     fn call_or_refuse(
         &mut self,
         client: &mut Client,
         args: Args<'_>,
-    ) -> Result<bool, CommandError> {
+    ) -> Result<Option<Want>, CommandError> {
         let Ok(command) = self.registry.find(args) else {
             return Err(CommandError::text(
                 "ERR Unknown Redis command called from script",
             ));
         };
         let (id, spec) = (command.id, command.spec);
-        let is_timed = args.len() > command.timed_above;
+        let is_loaded = client.conn == LOADER;
+        let times_all = self.times_all() && !is_loaded;
+        let is_timed = args.len() > command.timed_above || times_all;
         if spec.flags.has(Flags::NEEDS_READING) && !self.clock.reading_is_fresh {
-            return Ok(false);
+            return Ok(Some(Want::Reading));
+        }
+        if let Some(running) = &mut self.server.scripting.running
+            && !std::mem::take(&mut running.has_clock)
+            && times_all
+        {
+            return Ok(Some(Want::Clock));
         }
         let refusal = self.refusal_for_script(client, id, args);
         if let Err(error) = refusal {
@@ -334,8 +359,15 @@ impl Engine {
             running.is_heavy |= is_timed || running.calls > CALLS_LIGHT;
         }
         self.call(client, args, id, None);
-        self.share_time(id);
-        Ok(true)
+        match is_timed && !is_loaded {
+            true => {
+                let call = self.timed_call(client, id, args);
+                self.clock.timed.push(call);
+                self.clock.is_fresh = false;
+            }
+            false => self.share_time(id),
+        }
+        Ok(None)
     }
 
     fn refusal_for_script(
@@ -497,9 +529,6 @@ impl Engine {
     ) -> bool {
         if let Some(id) = client.last_command {
             self.settle_call(client, id, result);
-            if in_exec {
-                self.share_time(id);
-            }
         }
         if in_exec {
             return true;

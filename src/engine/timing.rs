@@ -15,7 +15,7 @@ use crate::engine::tick::Ticked;
 use crate::resp::Args;
 use crate::state::eviction::Room;
 use crate::state::slowlog::{SlowEntry, trim_args};
-use crate::state::{Client, UnixMicros};
+use crate::state::{Client, ClientFlags, UnixMicros};
 
 /// Thresholds below this are served by timing every command.
 const TIME_ALL_BELOW_US: i64 = 10_000;
@@ -106,11 +106,16 @@ impl Engine {
             true => REDACTED,
             false => args.bytes(at),
         });
+        // What a script calls comes from nowhere.
+        let (addr, name) = match client.flags.has(ClientFlags::IN_SCRIPT) {
+            true => Default::default(),
+            false => (client.addr.clone(), client.name.clone()),
+        };
         TimedCall {
             id,
             argv: trim_args(argv),
-            addr: client.addr.clone(),
-            name: client.name.clone(),
+            addr,
+            name,
             keys: Vec::new(),
         }
     }
@@ -199,7 +204,13 @@ impl Engine {
         }
     }
 
-    fn account(&mut self, id: CommandId, elapsed_us: u64, call: impl FnOnce(&Engine) -> TimedCall) {
+    /// A command has taken so long; `call` says what the slow log would have of it.
+    pub(super) fn account(
+        &mut self,
+        id: CommandId,
+        elapsed_us: u64,
+        call: impl FnOnce(&Engine) -> TimedCall,
+    ) {
         self.server.record_duration(id, elapsed_us, 1);
         let flags = self.registry.get(id).spec.flags;
         let event = match flags.has(Flags::FAST) {

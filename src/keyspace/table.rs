@@ -42,6 +42,8 @@
 )]
 
 mod bucket;
+mod stats;
+mod valid;
 
 use std::alloc::{Layout, dealloc};
 use std::hash::Hasher;
@@ -50,7 +52,8 @@ use std::ptr;
 
 use siphasher::sip::SipHasher13;
 
-use bucket::{Array, Bucket, CHAINED, CHUNK, LINK, PRESENCE, SLOTS, alloc_zeroed_or_abort};
+use bucket::{Array, Bucket, CHAINED, CHUNK, LINK, SLOTS, alloc_zeroed_or_abort};
+pub use stats::ArrayStats;
 
 /// Elements per bucket, on average, above which a table doubles. A lower limit costs memory, a higher one
 /// lengthens chains, each a cache miss; benches/table.rs measures both.
@@ -72,8 +75,6 @@ const FAIR_TRIES_AHEAD: usize = 16;
 const FAIR_TRIES_NEAR: usize = 6;
 /// Elements below which a table is in the processor's caches.
 const FAIR_AHEAD_LEN_MIN: usize = 1 << 14;
-/// Classes of the histogram in [`ArrayStats`]; the last one also counts everything longer.
-pub const CHAIN_CLASSES: usize = 32;
 
 /// The key of the table's hash. SipHash-1-3 keeps clients from choosing keys that collide, and gives the
 /// same value on every platform.
@@ -136,18 +137,6 @@ struct FairChoice {
     total: u64,
     /// Places of a chain, most of them empty.
     places: u64,
-}
-
-/// What DEBUG HTSTATS tells of one array.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ArrayStats {
-    pub buckets: usize,
-    pub len: usize,
-    pub overflow_buckets: usize,
-    /// Elements in the longest chain.
-    pub chain_len_max: usize,
-    /// How many chains hold `i` elements; the last class also counts all longer ones.
-    pub chains_by_len: [usize; CHAIN_CLASSES],
 }
 
 /// A hash table of handles. The caller computes each hash once, with [`HashSeed::hash`] and the table's seed.
@@ -618,59 +607,6 @@ impl<E: Element> Table<E> {
         dropped
     }
 
-    /// Bytes that buckets and directories take, without the elements behind the handles.
-    pub fn memory_bytes(&self) -> usize {
-        let arrays: usize = self.arrays.iter().map(Array::memory_bytes).sum();
-        arrays + self.overflow * size_of::<Bucket<E>>()
-    }
-
-    /// Buckets of both arrays, chained ones left out; the second is 0 when no rehash runs.
-    pub fn bucket_counts(&self) -> (usize, usize) {
-        let first = if self.arrays[0].bits == 0 && self.arrays[0].chunks == 0 {
-            0
-        } else {
-            self.arrays[0].buckets()
-        };
-        (
-            first,
-            if self.rehashing {
-                self.arrays[1].buckets()
-            } else {
-                0
-            },
-        )
-    }
-
-    /// Chain lengths of both arrays, the second only while a rehash runs. Walks the whole table.
-    pub fn stats(&self) -> (ArrayStats, Option<ArrayStats>) {
-        (
-            self.array_stats(0),
-            self.rehashing.then(|| self.array_stats(1)),
-        )
-    }
-
-    fn array_stats(&self, which: usize) -> ArrayStats {
-        let array = &self.arrays[which];
-        let first = if which == 0 { self.migrated } else { 0 };
-        let mut stats = ArrayStats {
-            buckets: array.buckets(),
-            len: 0,
-            overflow_buckets: 0,
-            chain_len_max: 0,
-            chains_by_len: [0; CHAIN_CLASSES],
-        };
-        stats.chains_by_len[0] = first;
-        for index in first..array.buckets() {
-            let head = array.bucket(index);
-            let chain_len = self.chain(head).count();
-            stats.len += chain_len;
-            stats.overflow_buckets += self.chain_buckets(head).count().saturating_sub(1);
-            stats.chain_len_max = stats.chain_len_max.max(chain_len);
-            stats.chains_by_len[chain_len.min(CHAIN_CLASSES - 1)] += 1;
-        }
-        stats
-    }
-
     /// The first bucket of the one chain that an element with `hash` can be in, or null.
     #[inline]
     fn head(&self, hash: u64) -> *mut Bucket<E> {
@@ -1003,56 +939,6 @@ impl<E: Element> Table<E> {
         if self.len < 64 && self.arrays[0].bits <= 6 && self.arrays[1].bits <= 6 {
             self.assert_valid();
         }
-    }
-
-    /// Panics when an invariant of this module does not hold. Walks the whole table.
-    pub fn assert_valid(&self) {
-        let (mut len, mut overflow) = (0, 0);
-        assert!(
-            self.rehashing || (self.migrated == 0 && self.arrays[1].block.is_null()),
-            "invariant 1: idle rehash"
-        );
-        for (which, array) in self.arrays.iter().enumerate() {
-            let mut chunks = 0;
-            for index in 0..array.buckets() {
-                let head = array.bucket(index);
-                if index % CHUNK == 0 && !head.is_null() {
-                    chunks += 1;
-                    assert!(
-                        which == 1 || index + CHUNK > self.migrated,
-                        "invariant 5: chunk below `migrated`"
-                    );
-                }
-                for (depth, bucket) in self.chain_buckets(head).enumerate() {
-                    let count = bucket.count();
-                    assert_eq!(bucket.meta & PRESENCE, (1 << count) - 1, "invariant 2: gap");
-                    assert!(
-                        !bucket.is_chained() || count == LINK,
-                        "invariant 4: chained but not full"
-                    );
-                    assert!(
-                        depth == 0 || bucket.is_chained() || count >= 2,
-                        "invariant 4: sparse overflow bucket"
-                    );
-                    overflow += usize::from(depth > 0);
-                    for slot in 0..count {
-                        // SAFETY: invariant 2, as checked above.
-                        let hash = self.seed.hash(unsafe { bucket.element(slot) }.key());
-                        assert_eq!(bucket.tag(slot), tag_of(hash), "invariant 2: hash byte");
-                        assert_eq!(array.index(hash), index, "invariant 1: chain");
-                        let in_first = self.arrays[0].index(hash) >= self.migrated;
-                        assert_eq!(in_first, which == 0, "invariant 1: array");
-                        len += 1;
-                    }
-                }
-            }
-            assert_eq!(chunks, array.chunks, "invariant 6: chunks");
-        }
-        assert_eq!(
-            (len, overflow),
-            (self.len, self.overflow),
-            "invariant 6: counts"
-        );
     }
 }
 

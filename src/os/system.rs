@@ -61,7 +61,7 @@ fn read_score() -> io::Result<i64> {
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Keeps the server's thread on the CPUs of a list such as `0,2-5:2`; an empty list leaves it where it is.
+/// Keeps the calling thread on the CPUs of a list such as `0,2-5:2`; an empty list leaves it where it is.
 pub fn pin_to_cpus(list: &[u8]) -> Result<(), String> {
     let list = String::from_utf8_lossy(list);
     if list.is_empty() {

@@ -23,7 +23,6 @@ pub struct Deferred {
 }
 
 /// One client's pending output, and the writer of replies into it.
-#[derive(Default)]
 pub struct Reply {
     buf: Vec<u8>,
     /// Large values and the position in `buf` before which each belongs.
@@ -33,6 +32,24 @@ pub struct Reply {
     sent: usize,
     resp3: bool,
     muted: bool,
+    /// Beyond this length of `buf` replies vanish, because more is pending than may be.
+    buf_len_max: usize,
+    is_cut: bool,
+}
+
+impl Default for Reply {
+    fn default() -> Reply {
+        Reply {
+            buf: Vec::new(),
+            shared: Vec::new(),
+            shared_bytes: 0,
+            sent: 0,
+            resp3: false,
+            muted: false,
+            buf_len_max: usize::MAX,
+            is_cut: false,
+        }
+    }
 }
 
 impl Reply {
@@ -57,6 +74,32 @@ impl Reply {
         self.muted
     }
 
+    /// Replies vanish from where on more than `pending_max` bytes are pending, until this is set again.
+    #[inline]
+    pub fn set_pending_max(&mut self, pending_max: usize) {
+        self.buf_len_max = pending_max
+            .saturating_add(self.sent)
+            .saturating_sub(self.shared_bytes);
+    }
+
+    /// Whether a part of a reply has vanished, so that the connection has to end: a loop that replies may as well.
+    #[inline]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Whether what is to be written vanishes.
+    #[inline]
+    fn drops(&mut self) -> bool {
+        (self.muted || self.buf.len() > self.buf_len_max) && self.drop_one()
+    }
+
+    #[cold]
+    fn drop_one(&mut self) -> bool {
+        self.is_cut |= !self.muted;
+        true
+    }
+
     /// A status line; `text` holds no line end.
     #[inline]
     pub fn simple(&mut self, text: &str) {
@@ -73,7 +116,7 @@ impl Reply {
 
     /// An error line. Line ends in the text become spaces, since they would end the reply.
     pub fn error(&mut self, error: &dyn Display) {
-        if self.muted {
+        if self.drops() {
             return;
         }
         let start = self.buf.len();
@@ -93,7 +136,7 @@ impl Reply {
 
     /// An error line given as bytes, which need not be text.
     pub fn error_bytes(&mut self, text: &[u8]) {
-        if self.muted {
+        if self.drops() {
             return;
         }
         self.buf.push(b'-');
@@ -107,7 +150,7 @@ impl Reply {
     /// An integer.
     #[inline]
     pub fn int(&mut self, value: i64) {
-        if self.muted {
+        if self.drops() {
             return;
         }
         if let 0..=9 = value {
@@ -127,7 +170,7 @@ impl Reply {
     /// A bulk string, copied.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        if self.muted {
+        if self.drops() {
             return;
         }
         let len = bytes.len();
@@ -145,7 +188,7 @@ impl Reply {
 
     /// A bulk string whose buffer is shared when that is worth it.
     pub fn bulk_shared(&mut self, bytes: Bytes) {
-        if self.muted {
+        if self.drops() {
             return;
         }
         if bytes.len() < SHARE_MIN {
@@ -153,6 +196,7 @@ impl Reply {
         }
         self.header(b'$', bytes.len() as i64);
         self.shared_bytes += bytes.len();
+        self.buf_len_max = self.buf_len_max.saturating_sub(bytes.len());
         self.shared.push((self.buf.len(), bytes));
         self.buf.extend_from_slice(b"\r\n");
     }
@@ -207,7 +251,7 @@ impl Reply {
     #[inline]
     pub fn double(&mut self, value: f64) {
         if let Some(whole) = as_whole(value)
-            && !self.muted
+            && !self.drops()
         {
             return if self.resp3 {
                 self.header(b',', whole);
@@ -291,7 +335,7 @@ impl Reply {
     }
 
     fn aggregate_end(&mut self, at: Deferred, mark: u8, len: usize) {
-        if self.muted {
+        if self.drops() {
             return;
         }
         let mut digits = itoa::Buffer::new();
@@ -317,7 +361,7 @@ impl Reply {
     /// Bytes that are in the protocol's form already.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
-        if !self.muted {
+        if !self.drops() {
             self.buf.extend_from_slice(bytes);
         }
     }
@@ -354,7 +398,7 @@ impl Reply {
     }
 
     fn header_unless_muted(&mut self, mark: u8, value: i64) {
-        if !self.muted {
+        if !self.drops() {
             self.header(mark, value);
         }
     }

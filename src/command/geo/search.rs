@@ -436,6 +436,9 @@ fn search(ctx: &mut Ctx<'_>, args: Args<'_>, form: Form) -> Result<(), CommandEr
     let extras = extras.iter().filter(|on| **on).count();
     reply.array(found.len());
     for one in &found {
+        if reply.is_cut() {
+            break;
+        }
         if extras > 0 {
             reply.array(extras + 1);
         }

@@ -164,11 +164,12 @@ impl<'a> Pool<'a> {
             if count.with_values {
                 reply_item(reply, value);
             }
+            !reply.is_cut()
         };
         if count.number < 0 {
             for _ in 0..returned {
-                if let Some(pair) = self.pick(rng) {
-                    show(pair);
+                if !self.pick(rng).is_some_and(&mut show) {
+                    break;
                 }
             }
             return;
@@ -179,8 +180,9 @@ impl<'a> Pool<'a> {
                 while seen.len() < wanted
                     && let Some(field) = table.random_fair(&mut |bound| rng.below(bound))
                 {
-                    if seen.insert(field.key()) {
-                        show((Item::Str(field.key()), Item::Str(field.value())));
+                    let pair = (Item::Str(field.key()), Item::Str(field.value()));
+                    if seen.insert(field.key()) && !show(pair) {
+                        break;
                     }
                 }
             }
@@ -188,10 +190,10 @@ impl<'a> Pool<'a> {
                 let fields = table
                     .iter()
                     .map(|field| (Item::Str(field.key()), Item::Str(field.value())));
-                choose(fields, len, returned, rng).for_each(show);
+                choose(fields, len, returned, rng).all(show);
             }
             Pool::Few(fields) => {
-                choose(fields.iter().copied(), len, returned, rng).for_each(show);
+                choose(fields.iter().copied(), len, returned, rng).all(show);
             }
         }
     }

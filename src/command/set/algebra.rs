@@ -57,6 +57,9 @@ fn operands<'a>(
 fn reply_set(reply: &mut Reply, set: &Set) {
     reply.set(set.len());
     for item in set.iter() {
+        if reply.is_cut() {
+            break;
+        }
         reply_item(reply, item);
     }
 }
@@ -173,6 +176,9 @@ fn sinter(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     for item in common(&sets) {
         reply_item(reply, item);
         len += 1;
+        if reply.is_cut() {
+            break;
+        }
     }
     reply.set_end(start, len);
     Ok(())
@@ -466,7 +472,7 @@ fn sdiff(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     Difference::plan(&sets).for_each(scratch(&sets, &limits), &limits, |item| {
         reply_item(reply, item);
         len += 1;
-        true
+        !reply.is_cut()
     });
     reply.set_end(start, len);
     Ok(())

@@ -246,8 +246,9 @@ fn reply_repeating(reply: &mut Reply, set: &Set, count: usize, rand: &mut dyn Fn
     reply.array(count);
     if let SetRef::Table(_) | SetRef::Intset(_) = set.view() {
         for _ in 0..count {
-            if let Some(item) = set.random(rand) {
-                reply_item(reply, item);
+            match set.random(rand) {
+                Some(item) if !reply.is_cut() => reply_item(reply, item),
+                _ => break,
             }
         }
         return;
@@ -255,6 +256,9 @@ fn reply_repeating(reply: &mut Reply, set: &Set, count: usize, rand: &mut dyn Fn
     // A place in a listpack is found by walking there, so it is walked once.
     let items: Vec<Item<'_>> = set.iter().collect();
     for _ in 0..count {
+        if reply.is_cut() {
+            break;
+        }
         reply_item(reply, items[rand(items.len() as u64) as usize]);
     }
 }
@@ -267,7 +271,7 @@ fn reply_different(reply: &mut Reply, set: &Set, count: usize, rand: &mut dyn Fn
         && count.saturating_mul(MEMBERS_PER_PICK) <= set.len()
     {
         let mut picked = Table::with_capacity(*table.seed(), count);
-        while picked.len() < count {
+        while picked.len() < count && !reply.is_cut() {
             let Some(member) = table.random_fair(rand) else {
                 break;
             };

@@ -126,11 +126,17 @@ fn range(ctx: &mut Ctx<'_>, args: Args<'_>, is_reverse: bool) -> Result<(), Comm
         for entry in log.range_back(start, end).take(limit) {
             reply_entry(reply, entry);
             len += 1;
+            if reply.is_cut() {
+                break;
+            }
         }
     } else {
         for entry in log.range(start, end).take(limit) {
             reply_entry(reply, entry);
             len += 1;
+            if reply.is_cut() {
+                break;
+            }
         }
     }
     reply.array_end(begin, len);

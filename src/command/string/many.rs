@@ -38,7 +38,7 @@ fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
             Some(entry) => reply_value(&mut ctx.client.reply, entry),
             None => ctx.client.reply.null(),
         }
-        true
+        !ctx.client.reply.is_cut()
     });
     Ok(())
 }

@@ -361,6 +361,9 @@ fn reply_range(ctx: &mut Ctx<'_>, args: Args<'_>, form: Form) -> Result<(), Comm
     let is_flat = request.with_scores && !reply.is_resp3();
     reply.array(if is_flat { count * 2 } else { count });
     for (name, score) in zset.range(start, count, request.reverse) {
+        if reply.is_cut() {
+            break;
+        }
         if request.with_scores {
             reply_pair(reply, name, score);
         } else {

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use crate::border::LogLevel;
+use crate::config::OutputBufferLimit;
 use crate::resp::Reply;
 use crate::state::client::{Client, ClientFlags, ClientKind};
 use crate::state::{ConnId, Server};
@@ -204,16 +205,31 @@ impl Server {
         }
     }
 
+    /// What `client-output-buffer-limit` allows the client's kind.
+    fn output_limit(&self, client: &Client) -> OutputBufferLimit {
+        let limits = &self.config.client_output_buffer_limit;
+        match client.kind() {
+            ClientKind::PubSub => limits.pubsub,
+            ClientKind::Replica => limits.replica,
+            ClientKind::Normal | ClientKind::Master => limits.normal,
+        }
+    }
+
+    /// The most bytes that may be pending for a client: with more it is closed, so its replies need not be written to
+    /// their end.
+    #[inline]
+    pub fn pending_max(&self, client: &Client) -> usize {
+        match usize::try_from(self.output_limit(client).hard) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(hard) => hard.max(UNCOUNTED_OUTPUT),
+        }
+    }
+
     /// Closes a client that lets more output pile up than `client-output-buffer-limit` allows its kind.
     pub fn check_output_limit(&mut self, client: &mut Client) {
         let pending = client.reply.pending();
         let now = self.now;
-        let limits = &self.config.client_output_buffer_limit;
-        let limit = match client.kind() {
-            ClientKind::PubSub => limits.pubsub,
-            ClientKind::Replica => limits.replica,
-            ClientKind::Normal | ClientKind::Master => limits.normal,
-        };
+        let limit = self.output_limit(client);
         let piled_up = if pending > UNCOUNTED_OUTPUT {
             pending
         } else {
@@ -231,7 +247,7 @@ impl Server {
         let is_over_soft = client
             .soft_limit_since
             .is_some_and(|since| now.since(since) > soft_us);
-        let is_over_hard = above(limit.hard);
+        let is_over_hard = above(limit.hard) || client.reply.is_cut();
         let is_stranger = pending > UNAUTHENTICATED_OUTPUT_MAX && self.needs_auth(client);
         if client.flags.has(ClientFlags::CLOSE_ASAP)
             || !(is_over_soft || is_over_hard || is_stranger)

@@ -35,8 +35,10 @@ pub enum Asked {
     /// Nothing: it has run for long, and others look after what they have to do.
     #[default]
     Nothing,
-    /// A reading of the process, for a command that reports one and runs then.
+    /// A reading of the process or the clock, for a command that runs then.
     Reading,
+    /// The clock that times a command which has run, and whose reply is there already.
+    Timing,
     /// A clock reading of its own.
     Clock,
     /// What the shell is to do about a command that has run, and whose reply is there already.
@@ -72,6 +74,8 @@ pub struct Running {
     pub is_heavy: bool,
     /// What it has asked for that stands still.
     pub asked: Asked,
+    /// A clock was read for the command that comes next.
+    pub has_clock: bool,
     /// What it has caused up to then, which is not the server's to send until the script has ended.
     pub effects: Queue,
     pub is_killed: bool,
