@@ -33,7 +33,7 @@ enum Noted {
     Start,
     Time(UnixMicros),
     TurnEnd(UnixMicros),
-    Accept(Peer),
+    Accept(ConnId, Peer),
     Read(ConnId, Vec<u8>),
     Closed(ConnId, CloseReason),
     Clock(UnixMicros),
@@ -357,20 +357,20 @@ impl World {
     }
 
     fn accept(&mut self, port: usize) -> ConnId {
-        let before: Vec<ConnId> = self.conns();
-        self.feed(Noted::Accept(Peer {
+        // The lowest number that nobody has: the shell's table of connections gives them so.
+        let taken = self.conns();
+        let conn = (0..).map(ConnId).find(|conn| !taken.contains(conn));
+        let conn = conn.expect("there is one");
+        let peer = Peer {
             addr: format!("127.0.0.1:{port}"),
             local_addr: "127.0.0.1:6379".into(),
             is_unix: false,
             is_local: true,
             fd: port as i32,
-        }));
+        };
+        self.feed(Noted::Accept(conn, peer));
         self.settle();
-        // The lowest number that nobody has.
-        (0..)
-            .map(ConnId)
-            .find(|conn| !before.contains(conn))
-            .expect("there is one")
+        conn
     }
 
     fn conns(&self) -> Vec<ConnId> {
@@ -799,7 +799,10 @@ fn apply(engine: &mut Engine, noted: &Noted) {
         }
         Noted::Time(now) => Input::Time(*now),
         Noted::TurnEnd(now) => Input::TurnEnd(*now),
-        Noted::Accept(peer) => Input::Accept(peer.clone()),
+        Noted::Accept(conn, peer) => Input::Accept {
+            conn: *conn,
+            peer: peer.clone(),
+        },
         Noted::Read(conn, bytes) => Input::Read { conn: *conn, bytes },
         Noted::Closed(conn, reason) => Input::Closed {
             conn: *conn,
