@@ -110,8 +110,11 @@ pub enum Input<'a> {
     Time(UnixMicros),
     /// The clock at the end of a loop turn in which commands ran whose time is still to be shared out.
     TurnEnd(UnixMicros),
-    /// A connection was accepted. The engine gives it the lowest free [`ConnId`].
-    Accept(Peer),
+    /// A connection was accepted. Its number is one that no other has, see [`ConnId`].
+    Accept {
+        conn: ConnId,
+        peer: Peer,
+    },
     /// Bytes arrived.
     Read {
         conn: ConnId,

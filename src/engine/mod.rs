@@ -125,9 +125,7 @@ impl Engine {
         match input {
             Input::Time(now) => self.handle_time(*now),
             Input::TurnEnd(now) => self.handle_turn_end(*now),
-            Input::Accept(peer) => {
-                self.handle_accept(peer.clone());
-            }
+            Input::Accept { conn, peer } => self.handle_accept(*conn, peer.clone()),
             Input::Read { conn, bytes } => {
                 let mut rest = *bytes;
                 if rest.is_empty() {
@@ -301,9 +299,13 @@ impl Engine {
         }
     }
 
-    /// A connection was accepted. One that is refused gets its error and is closed at the next flush.
-    pub fn handle_accept(&mut self, peer: Peer) -> ConnId {
-        let conn = self.server.clients.vacant();
+    /// Whether a connection of this number can come: the shell gives only such ones, but a journal may say anything.
+    pub fn can_accept(&self, conn: ConnId) -> bool {
+        self.server.clients.is_free(conn)
+    }
+
+    /// A connection was accepted, and its number is free. One that is refused gets its error and is closed at the next flush.
+    pub fn handle_accept(&mut self, conn: ConnId, peer: Peer) {
         let id = self.server.next_client_id;
         self.server.next_client_id += 1;
         let mut client = Box::new(Client::new(conn, id, self.server.now));
@@ -330,7 +332,11 @@ impl Engine {
             }
         }
         self.server.clients.insert(client);
-        conn
+    }
+
+    /// The next connection whose number can be used again: nothing of it is left.
+    pub fn poll_left(&mut self) -> Option<ConnId> {
+        self.server.clients.poll_left()
     }
 
     fn refusal(&self, peer: &Peer) -> Option<&'static str> {

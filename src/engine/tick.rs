@@ -403,7 +403,7 @@ impl Engine {
 
     /// Idle timeouts and buffers that became too large, for a share of the clients.
     fn look_after_clients(&mut self) {
-        let count = self.server.clients.slot_count();
+        let count = self.server.clients.place_count();
         let hz = self.server.hz() as usize;
         let share = (count / hz).max(CLIENTS_MIN).min(count);
         for _ in 0..share {
@@ -666,7 +666,7 @@ mod tests {
     fn what_is_changed_before_a_new_file_is_open_goes_there() {
         let mut engine = appending();
         engine.handle_start();
-        let conn = engine.handle_accept(local_peer());
+        let conn = engine.accept(local_peer());
         let set = |engine: &mut Engine, key: &str| {
             let bytes = format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n$1\r\n1\r\n");
             let bytes = bytes.as_bytes();
@@ -715,7 +715,7 @@ mod tests {
     fn a_server_that_stops_appending_before_it_began_is_ready_as_well() {
         let mut engine = appending();
         engine.handle_start();
-        let conn = engine.handle_accept(local_peer());
+        let conn = engine.accept(local_peer());
         let bytes = b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$10\r\nappendonly\r\n$2\r\nno\r\n";
         let mut ready = 0;
         while let Some(order) = engine.poll_order() {
@@ -746,10 +746,7 @@ mod tests {
             let mut engine = Engine::new(boot.clone()).expect("no command is renamed");
             engine.handle_start();
             obey(&mut engine, &Ok(Vec::new()));
-            let (one, other) = (
-                engine.handle_accept(local_peer()),
-                engine.handle_accept(local_peer()),
-            );
+            let (one, other) = (engine.accept(local_peer()), engine.accept(local_peer()));
             for (conn, bytes) in [
                 (one, &b"BGREWRITEAOF\r\n"[..]),
                 (other, b"DEBUG RELOAD NOSAVE\r\n"),
@@ -779,7 +776,7 @@ mod tests {
         let failed: Outcome = Err(FileStep::Sync.failed("Input/output error"));
         engine.handle_start();
         obey(&mut engine, &synced);
-        let conn = engine.handle_accept(local_peer());
+        let conn = engine.accept(local_peer());
         let ask = |engine: &mut Engine, request: &[u8]| {
             engine.handle(&Input::Read {
                 conn,

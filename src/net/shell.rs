@@ -22,6 +22,7 @@ use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
+use slab::Slab;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +54,8 @@ pub struct Shell {
     /// Counts the listeners there ever were: the token of a closed one is not given to another.
     listeners_made: usize,
     listener_tokens: Vec<Token>,
-    conns: Vec<Option<Conn>>,
+    /// By [`ConnId`]. A connection that is closed keeps its place until the engine has let it go.
+    conns: Slab<Option<Conn>>,
     /// Clients whose last read filled its space.
     ready: Vec<ConnId>,
     ready_spare: Vec<ConnId>,
@@ -95,7 +97,7 @@ impl Shell {
             listeners: Vec::new(),
             listeners_made: 0,
             listener_tokens: Vec::new(),
-            conns: Vec::new(),
+            conns: Slab::new(),
             ready: Vec::new(),
             ready_spare: Vec::new(),
             unflushed: Vec::new(),
@@ -378,7 +380,14 @@ impl Shell {
 
     fn close(&mut self, conn: ConnId, reason: CloseReason) {
         self.driver.closed(conn, reason);
-        self.conns[conn.0 as usize] = None;
+        self.disconnect(conn);
+    }
+
+    /// Closes the socket.
+    fn disconnect(&mut self, conn: ConnId) {
+        if let Some(state) = self.conns.get_mut(conn.0 as usize) {
+            *state = None;
+        }
     }
 
     /// Offers every client its replies.
@@ -408,7 +417,7 @@ impl Shell {
         };
         if state.full {
             if self.driver.blocked(conn) == Flush::Close {
-                self.conns[conn.0 as usize] = None;
+                self.disconnect(conn);
             }
             return;
         }
@@ -416,10 +425,7 @@ impl Shell {
             match self.driver.write(conn, &mut state.stream) {
                 Ok(result) => match result.flush {
                     Flush::Drained => return,
-                    Flush::Close => {
-                        self.conns[conn.0 as usize] = None;
-                        return;
-                    }
+                    Flush::Close => return self.disconnect(conn),
                     Flush::Pending if result.is_full => {
                         state.full = true;
                         return;
@@ -486,14 +492,16 @@ impl Shell {
     }
 
     fn welcome(&mut self, stream: Stream, peer: Peer) {
-        let conn = self.driver.accept(peer);
-        let index = conn.0 as usize;
-        if index >= self.conns.len() {
-            self.conns.resize_with(index + 1, || None);
+        while let Some(left) = self.driver.poll_left() {
+            self.conns.try_remove(left.0 as usize);
         }
         let mut state = Conn::new(stream);
-        let registered = state.stream.register(self.poll.registry(), Token(index));
-        self.conns[index] = Some(state);
+        let place = self.conns.vacant_entry();
+        let token = Token(place.key());
+        let conn = ConnId(token.0 as u32);
+        let registered = state.stream.register(self.poll.registry(), token);
+        place.insert(Some(state));
+        self.driver.accept(conn, peer);
         if let Err(error) = registered {
             warn!("Error registering a client's socket: {}", plain(&error));
             self.close(conn, CloseReason::Error);

@@ -7,6 +7,7 @@
 
 pub mod blocking;
 pub mod client;
+pub mod clients;
 pub mod debug;
 pub mod effects;
 pub mod error;
@@ -25,7 +26,8 @@ pub mod subscriptions;
 pub mod waiter;
 pub mod waiting;
 
-pub use client::{Client, ClientFlags, Clients};
+pub use client::{Client, ClientFlags};
+pub use clients::Clients;
 pub use effects::{Event, EventClass};
 pub use error::CommandError;
 pub use rng::Rng;
