@@ -1,7 +1,7 @@
 //! Waiting: how a client comes to a stand, and how it goes on.
 //!
 //! ```text
-//!            runs                                   cannot go on, for one reason (state/waiting.rs)
+//!            runs                                   cannot go on, for one reason (state/client/waiting.rs)
 //!   +--------------------+    Client::wait_for    +--------------------------------------------------+
 //!   | process: begun     | ---------------------> | Want    Answer    Keys    Turn    Pause  Others  |
 //!   | (script, EXEC,     |                        |                                   Save    Output |

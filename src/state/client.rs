@@ -1,5 +1,7 @@
 //! Clients: what the server knows of each connection.
 
+pub mod waiting;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;

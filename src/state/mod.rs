@@ -24,9 +24,8 @@ pub mod slowlog;
 pub mod stats;
 pub mod subscriptions;
 pub mod waiter;
-pub mod waiting;
 
-pub use client::{Client, ClientFlags};
+pub use client::{Client, ClientFlags, waiting};
 pub use clients::Clients;
 pub use effects::{Event, EventClass};
 pub use error::CommandError;
