@@ -3,6 +3,8 @@
 
 #[path = "../tests/sim/mod.rs"]
 mod sim;
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 use std::process::ExitCode;
 

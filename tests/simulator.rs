@@ -1,6 +1,7 @@
 //! Seeds of the simulator, and the faults that are planted to see that it finds them.
 
 mod sim;
+mod support;
 
 use sim::{Plan, report, run};
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Rng;
+use crate::support::Rng;
 
 /// One command's arguments.
 pub type Args = Vec<String>;

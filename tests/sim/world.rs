@@ -14,9 +14,10 @@ use retrace::config::{Appendfsync, Config};
 use retrace::engine::Engine;
 use retrace::state::{ConnId, UnixMicros};
 
+use super::Plan;
 use super::disk::Disk;
 use super::model::{self, Args, Model};
-use super::{Plan, Rng};
+use crate::support::Rng;
 
 /// Clients that send what is drawn.
 const CLIENTS: usize = 5;
