@@ -37,17 +37,22 @@ fn main() {
         pid: 1,
         executable: String::new(),
         os: String::new(),
+        is_recorded: false,
         replaying: false,
         ..Boot::default()
     })
     .expect("the default configuration is sound");
-    let conn = engine.handle_accept(Peer {
-        addr: "127.0.0.1:1".into(),
-        local_addr: "127.0.0.1:2".into(),
-        is_unix: false,
-        is_local: true,
-        fd: 5,
-    });
+    let conn = ConnId(0);
+    engine.handle_accept(
+        conn,
+        Peer {
+            addr: "127.0.0.1:1".into(),
+            local_addr: "127.0.0.1:2".into(),
+            is_unix: false,
+            is_local: true,
+            fd: 5,
+        },
+    );
     let mut rng = Rng::new(7);
     let all: Vec<u64> = (0..keys).collect();
     let fill = requests(all.iter().copied(), 64, set);

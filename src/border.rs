@@ -123,8 +123,11 @@ pub enum Input<'a> {
     Time(UnixMicros),
     /// The clock at the end of a loop turn in which commands ran whose time is still to be shared out.
     TurnEnd(UnixMicros),
-    /// A connection was accepted. The engine gives it the lowest free [`ConnId`].
-    Accept(Peer),
+    /// A connection was accepted. Its number is one that no other has, see [`ConnId`].
+    Accept {
+        conn: ConnId,
+        peer: Peer,
+    },
     /// Bytes arrived.
     Read {
         conn: ConnId,
@@ -271,6 +274,8 @@ pub enum Order {
     RetryAof,
     /// The data is loaded: say that clients are served now.
     Ready,
+    /// The server has begun to end.
+    Stopping,
     /// End the process with this exit code; replies still pending are written first, as far as sockets take them.
     Exit { code: i32 },
 }
@@ -310,6 +315,8 @@ pub struct Boot {
     pub executable: String,
     /// Kernel name, release and machine.
     pub os: String,
+    /// The run is recorded, as every run is that is repeated.
+    pub is_recorded: bool,
     /// This engine repeats a recorded run: it keeps a trace of commands for the report of a difference.
     pub replaying: bool,
 }

@@ -2,7 +2,8 @@
 //!
 //! May not: know what they name.
 
-/// Names a connection: the engine's slot for it, reused after it is closed.
+/// Names a connection. The shell chooses it, as low as its list of connections allows, and uses it again once the engine has
+/// let it go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u32);
 

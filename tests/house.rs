@@ -198,11 +198,6 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
         "what is read, claimed and propagated shares the group, the reply and the list of commands",
     ),
     (
-        "src/engine/exec.rs",
-        "execute",
-        "it is the order of its steps, and becomes a list of them with the one way to wait",
-    ),
-    (
         "src/net/shell.rs",
         "obey_orders",
         "a branch for each order; it becomes a table when the loop is split",
@@ -388,8 +383,6 @@ const UNREAD: &[(&str, &[&str])] = &[
             "bind-source-addr",
             "masterauth",
             "masteruser",
-            "min-replicas-max-lag",
-            "min-replicas-to-write",
             "propagation-error-behavior",
             "rdb-del-sync-files",
             "repl-backlog-ttl",

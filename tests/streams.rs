@@ -39,10 +39,10 @@ const TWO_GROUPS: &str = "
 #[test]
 fn entries_are_deleted_with_what_refers_to_them() {
     check(&format!(
-        "XDELEX nokey IDS 2 1-0 2-0 => [-1 -1]
+        "XDELEX nokey IDS 2 1-0 x => [-1 -1]
         {TWO_GROUPS}
         XREADGROUP GROUP g c COUNT 2 STREAMS s >
-        XDELEX s ACKED IDS 2 1-0 9-0 => [2 -1]
+        XDELEX s ACKED IDS 2 1-0 9-0 => [2 2]
         XDELEX s KEEPREF IDS 1 1-0 => [1]
         XPENDING s g => [2 \"1-0\" \"2-0\" [[\"c\" \"2\"]]]
         XDELEX s DELREF IDS 3 1-0 2-0 2-0 => [-1 1 -1]
@@ -66,7 +66,8 @@ fn entries_are_acknowledged_and_deleted_at_once() {
     check(&format!(
         "XACKDEL nokey g IDS 1 1-0 => [-1]
         {TWO_GROUPS}
-        XACKDEL s nosuch IDS 1 1-0 => [-1]
+        XACKDEL s nosuch IDS 1 x => [-1]
+        XACKDEL s g IDS 1 x => -ERR Invalid stream ID specified as stream command argument
         XREADGROUP GROUP g c STREAMS s >
         XREADGROUP GROUP h c STREAMS s >
         XACKDEL s g ACKED IDS 2 1-0 2-0 => [2 2]
@@ -94,6 +95,7 @@ fn trims_mind_what_refers_to_entries() {
         XTRIM s MINID 3 DELREF => 1
         XPENDING s g => [0 (nil) (nil) (nil)]
         XTRIM s MAXLEN 1 KEEPREF ACKED => -ERR syntax error
+        XADD s MAXLEN 1 KEEPREF ACKED 9-9 f v => -ERR Invalid stream ID specified as stream command argument
         XTRIM s MAXLEN 0 KEEPREF => 2"
     ));
 }

@@ -15,7 +15,7 @@ use retrace::persist::reader::Reader;
 use retrace::persist::value::{self, Value};
 use retrace::resp::parser::QueryView;
 use retrace::resp::{Args, Limits, Parsed, Parser, ProtocolError};
-use retrace::state::UnixMicros;
+use retrace::state::{ConnId, UnixMicros};
 use retrace::state::aof::{OPENED, WRITE_TICKET};
 
 /// The commands, made once: that takes longer than most inputs.
@@ -390,7 +390,8 @@ fn load_aof(parts: &[&[u8]], len: usize) -> String {
         is_local: true,
         fd: 5,
     };
-    let conn = engine.handle_accept(peer);
+    let conn = ConnId(0);
+    engine.handle_accept(conn, peer);
     engine.handle(&Input::Read {
         conn,
         bytes: b"DEBUG DIGEST\r\n",

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::user::User;
+use slab::Slab;
 
 /// Names a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +20,7 @@ impl UserId {
 /// All users.
 #[derive(Clone, Debug)]
 pub struct Users {
-    slots: Vec<Option<User>>,
+    users: Slab<User>,
     by_name: BTreeMap<Vec<u8>, UserId>,
     /// Stands for a number that nobody has: it may do nothing.
     nobody: User,
@@ -29,7 +30,7 @@ impl Users {
     /// The default user alone.
     pub fn new(default: User) -> Users {
         let mut users = Users {
-            slots: Vec::new(),
+            users: Slab::new(),
             by_name: BTreeMap::new(),
             nobody: User::new(b"", false),
         };
@@ -40,10 +41,7 @@ impl Users {
     /// The user with this number.
     #[inline]
     pub fn get(&self, id: UserId) -> &User {
-        match self.slots.get(id.0 as usize) {
-            Some(Some(user)) => user,
-            _ => &self.nobody,
-        }
+        self.users.get(id.0 as usize).unwrap_or(&self.nobody)
     }
 
     /// The default user.
@@ -58,7 +56,7 @@ impl Users {
 
     /// Whether some user has this number.
     pub fn is_used(&self, id: UserId) -> bool {
-        matches!(self.slots.get(id.0 as usize), Some(Some(_)))
+        self.users.contains(id.0 as usize)
     }
 
     /// The user with this name.
@@ -68,23 +66,22 @@ impl Users {
 
     /// Adds a user, or puts it in the place of the one with its name.
     pub fn put(&mut self, user: User) -> UserId {
-        let id = self.find(user.name()).unwrap_or_else(|| {
-            let free = self.slots.iter().position(Option::is_none);
-            UserId(free.unwrap_or(self.slots.len()) as u32)
-        });
-        self.by_name.insert(user.name().to_vec(), id);
-        let at = id.0 as usize;
-        if at >= self.slots.len() {
-            self.slots.resize(at + 1, None);
+        if let Some(id) = self.find(user.name())
+            && let Some(known) = self.users.get_mut(id.0 as usize)
+        {
+            *known = user;
+            return id;
         }
-        self.slots[at] = Some(user);
+        let name = user.name().to_vec();
+        let id = UserId(self.users.insert(user) as u32);
+        self.by_name.insert(name, id);
         id
     }
 
     /// Removes a user, which must not be the default one.
     pub fn remove(&mut self, id: UserId) {
         debug_assert!(id != UserId::DEFAULT, "the default user is always there");
-        if let Some(user) = self.slots.get_mut(id.0 as usize).and_then(Option::take) {
+        if let Some(user) = self.users.try_remove(id.0 as usize) {
             self.by_name.remove(user.name());
         }
     }

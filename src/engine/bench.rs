@@ -12,6 +12,17 @@ pub struct Bench {
     pub now_us: i64,
 }
 
+impl Engine {
+    /// Accepts a connection at the lowest place that is free.
+    pub fn accept(&mut self, peer: Peer) -> ConnId {
+        let conns = (0..).map(ConnId);
+        let conn = conns.into_iter().find(|conn| self.can_accept(*conn));
+        let conn = conn.expect("there is always one more");
+        self.handle_accept(conn, peer);
+        conn
+    }
+}
+
 impl Bench {
     pub fn new(config: Config) -> Bench {
         let mut engine = Engine::new(Boot {
@@ -21,7 +32,7 @@ impl Bench {
             ..Boot::default()
         })
         .expect("no command is renamed");
-        let conn = engine.handle_accept(Peer {
+        let conn = engine.accept(Peer {
             addr: "/s:0".into(),
             local_addr: "/s:0".into(),
             is_unix: true,

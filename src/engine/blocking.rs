@@ -7,7 +7,6 @@ use crate::acl::log::Context;
 use crate::command::CommandError;
 use crate::command::permission::permit;
 use crate::engine::Engine;
-use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::blocking::Wait;
@@ -114,7 +113,7 @@ impl Engine {
             if let Some(id) = id {
                 self.settle_call(&mut client, id, error.map_or(Ok(()), Err));
             }
-            settle_reply_mode(&mut client);
+            client.settle_reply_mode();
             if let Some(parked) = parked {
                 let bytes = &client.query[client.query_pos..client.query_end];
                 let args = Args::new(bytes, &parked.argv, &parked.big);

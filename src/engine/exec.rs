@@ -7,7 +7,6 @@ use crate::command::spec::Flags;
 use crate::command::tracking::track_reads;
 use crate::command::{CommandError, CommandId, Ctx};
 use crate::engine::Engine;
-use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::{gate, is_http};
 use crate::engine::report::Seated;
 use crate::resp::{Args, OwnedArgs};
@@ -115,6 +114,11 @@ impl Engine {
         }
         if self.server.config.maxmemory > 0 {
             self.find_room(client, id, args)?;
+        }
+        if self.server.lacks_replicas()
+            && self.flags_with_script(client, id, args).has(Flags::WRITE)
+        {
+            self.server.refuse_unreplicated()?;
         }
         if self.server.tracks_too_much() {
             self.server.shrink_tracking();
@@ -456,7 +460,7 @@ impl Engine {
         if client.flags.has_any(passing) || client.reply.is_muted() {
             match client.blocked().is_some() || client.awaits_answer() {
                 true => client.reply.set_muted(false),
-                false => settle_reply_mode(client),
+                false => client.settle_reply_mode(),
             }
             self.settle_caching(client, client.last_command);
         }
@@ -573,7 +577,7 @@ mod tests {
     fn strangers_are_let_in_once_the_default_user_has_a_password() {
         let mut bench = Bench::new(Config::default());
         let greeting = |bench: &mut Bench| {
-            let conn = bench.engine.handle_accept(Peer {
+            let conn = bench.engine.accept(Peer {
                 addr: "10.0.0.1:1".into(),
                 local_addr: "10.0.0.2:2".into(),
                 is_unix: false,

@@ -6,7 +6,7 @@ use crate::border::Flush;
 use crate::engine::Engine;
 use crate::engine::waiting::RESUME_BELOW;
 use crate::state::client::REPLY_KEEP_MIN;
-use crate::state::{Client, ClientFlags, ConnId, Waiting};
+use crate::state::{ClientFlags, ConnId, Waiting};
 
 /// The most pieces that one write is given.
 const SLICES_MAX: usize = 64;
@@ -96,12 +96,4 @@ impl Engine {
             Flush::Pending
         }
     }
-}
-
-/// CLIENT REPLY SKIP concerns the next command alone.
-pub(super) fn settle_reply_mode(client: &mut Client) {
-    let skip_next = client.flags.has(ClientFlags::REPLY_SKIP_NEXT);
-    client.flags.set(ClientFlags::REPLY_SKIP, skip_next);
-    client.flags.set(ClientFlags::REPLY_SKIP_NEXT, false);
-    client.reply.set_muted(false);
 }

@@ -14,7 +14,6 @@ use crate::command::registry::Command;
 use crate::command::spec::Flags;
 use crate::command::{CommandError, CommandId, Registry, pubsub, scripting, transaction};
 use crate::engine::Engine;
-use crate::engine::flush::settle_reply_mode;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::eviction::Room;
@@ -163,7 +162,7 @@ impl Engine {
             client.reply.error_bytes(&line);
         }
         if client.flags.has_any(skips.or(ClientFlags::REPLY_SKIP_NEXT)) {
-            settle_reply_mode(client);
+            client.settle_reply_mode();
         }
         if client.flags.has(ClientFlags::CACHING) {
             self.settle_caching(client, id);

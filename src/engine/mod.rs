@@ -34,7 +34,7 @@ use crate::resp::{ArgPos, OwnedArgs};
 use crate::state::aof::Batch;
 use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
-use crate::state::server::Process;
+use crate::state::server::{Process, Recording};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
 /// Space offered for one read.
@@ -75,13 +75,11 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has seen nothing yet. Fails when a command cannot be renamed as configured, its users are not
-    /// sound, or it is to speak TLS.
+    /// sound, or it is to be what it is not yet.
     pub fn new(boot: Boot) -> Result<Engine, String> {
         let registry = Registry::new(&boot.rename_commands)?;
-        if let Some(name) = boot.config.wants_tls() {
-            return Err(format!(
-                "Failed to configure TLS: this server speaks none, so {name} has to stay off."
-            ));
+        if let Some(text) = boot.config.wants_absent() {
+            return Err(text);
         }
         let process = Process {
             pid: boot.pid,
@@ -89,6 +87,10 @@ impl Engine {
             os: boot.os,
             config_file: boot.config_file,
             secret: boot.secret,
+            recording: match boot.is_recorded {
+                true => Recording::On,
+                false => Recording::Off,
+            },
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
         acl::begin(
@@ -125,9 +127,7 @@ impl Engine {
         match input {
             Input::Time(now) => self.handle_time(*now),
             Input::TurnEnd(now) => self.handle_turn_end(*now),
-            Input::Accept(peer) => {
-                self.handle_accept(peer.clone());
-            }
+            Input::Accept { conn, peer } => self.handle_accept(*conn, peer.clone()),
             Input::Read { conn, bytes } => {
                 let mut rest = *bytes;
                 if rest.is_empty() {
@@ -160,6 +160,11 @@ impl Engine {
                 bytes,
             } => self.handle_chunk(*ticket, *size, bytes),
         }
+    }
+
+    /// The journal has ended: it could not be written any more. INFO shows it; no other answer depends on it.
+    pub fn handle_journal_lost(&mut self) {
+        self.server.process.recording = Recording::Lost;
     }
 
     /// The server starts: it loads what it left behind. Only then do clients get what they ask for.
@@ -301,9 +306,13 @@ impl Engine {
         }
     }
 
-    /// A connection was accepted. One that is refused gets its error and is closed at the next flush.
-    pub fn handle_accept(&mut self, peer: Peer) -> ConnId {
-        let conn = self.server.clients.vacant();
+    /// Whether a connection of this number can come: the shell gives only such ones, but a journal may say anything.
+    pub fn can_accept(&self, conn: ConnId) -> bool {
+        self.server.clients.is_free(conn)
+    }
+
+    /// A connection was accepted, and its number is free. One that is refused gets its error and is closed at the next flush.
+    pub fn handle_accept(&mut self, conn: ConnId, peer: Peer) {
         let id = self.server.next_client_id;
         self.server.next_client_id += 1;
         let mut client = Box::new(Client::new(conn, id, self.server.now));
@@ -330,7 +339,11 @@ impl Engine {
             }
         }
         self.server.clients.insert(client);
-        conn
+    }
+
+    /// The next connection whose number can be used again: nothing of it is left.
+    pub fn poll_left(&mut self) -> Option<ConnId> {
+        self.server.clients.poll_left()
     }
 
     fn refusal(&self, peer: &Peer) -> Option<&'static str> {

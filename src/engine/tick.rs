@@ -11,6 +11,8 @@ use crate::state::{ClientFlags, ConnId, UnixMicros};
 /// A cycle that left expired keys behind is followed by another after this time. Together with the limits
 /// below it bounds both how long a tick takes and what share of the time goes into expiry.
 const BACKLOG_INTERVAL_US: i64 = 1000;
+/// The longest time between two ticks, at one a second.
+const TICK_INTERVAL_US_MAX: u64 = 1_000_000;
 
 /// Per step of effort: what one cycle removes and looks at, all databases together. Measured on a million keys,
 /// removing one takes 0.2 microseconds, 1.6 while each removal carries a rehash on as well; looking at a bucket
@@ -127,7 +129,10 @@ impl Engine {
         if self.server.scripting.busy.is_some() {
             return Some(self.server.now); // it goes on at once
         }
-        let mut at = self.cron.next;
+        let mut at = match self.is_set_back() {
+            true => self.server.now,
+            false => self.cron.next,
+        };
         if self.expiry.has_backlog || !self.server.garbage.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
         }
@@ -158,6 +163,11 @@ impl Engine {
         Some(at)
     }
 
+    /// Whether the clock was set back since the last tick: the next would not come before it had caught up.
+    fn is_set_back(&self) -> bool {
+        self.cron.next.since(self.server.now) > TICK_INTERVAL_US_MAX
+    }
+
     pub(super) fn tick(&mut self) {
         let now = self.server.now;
         self.end_shared_waits();
@@ -168,7 +178,7 @@ impl Engine {
             self.wake_waits();
         }
         self.run_ready();
-        let is_due = now >= self.cron.next;
+        let is_due = now >= self.cron.next || self.is_set_back();
         let cron = is_due && !self.server.debug.cron_paused && !self.server.is_midway();
         if is_due {
             self.cron.next = UnixMicros(now.0 + 1_000_000 / self.server.hz());
@@ -403,7 +413,7 @@ impl Engine {
 
     /// Idle timeouts and buffers that became too large, for a share of the clients.
     fn look_after_clients(&mut self) {
-        let count = self.server.clients.slot_count();
+        let count = self.server.clients.place_count();
         let hz = self.server.hz() as usize;
         let share = (count / hz).max(CLIENTS_MIN).min(count);
         for _ in 0..share {
@@ -666,7 +676,7 @@ mod tests {
     fn what_is_changed_before_a_new_file_is_open_goes_there() {
         let mut engine = appending();
         engine.handle_start();
-        let conn = engine.handle_accept(local_peer());
+        let conn = engine.accept(local_peer());
         let set = |engine: &mut Engine, key: &str| {
             let bytes = format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n$1\r\n1\r\n");
             let bytes = bytes.as_bytes();
@@ -715,7 +725,7 @@ mod tests {
     fn a_server_that_stops_appending_before_it_began_is_ready_as_well() {
         let mut engine = appending();
         engine.handle_start();
-        let conn = engine.handle_accept(local_peer());
+        let conn = engine.accept(local_peer());
         let bytes = b"*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$10\r\nappendonly\r\n$2\r\nno\r\n";
         let mut ready = 0;
         while let Some(order) = engine.poll_order() {
@@ -746,10 +756,7 @@ mod tests {
             let mut engine = Engine::new(boot.clone()).expect("no command is renamed");
             engine.handle_start();
             obey(&mut engine, &Ok(Vec::new()));
-            let (one, other) = (
-                engine.handle_accept(local_peer()),
-                engine.handle_accept(local_peer()),
-            );
+            let (one, other) = (engine.accept(local_peer()), engine.accept(local_peer()));
             for (conn, bytes) in [
                 (one, &b"BGREWRITEAOF\r\n"[..]),
                 (other, b"DEBUG RELOAD NOSAVE\r\n"),
@@ -779,7 +786,7 @@ mod tests {
         let failed: Outcome = Err(FileStep::Sync.failed("Input/output error"));
         engine.handle_start();
         obey(&mut engine, &synced);
-        let conn = engine.handle_accept(local_peer());
+        let conn = engine.accept(local_peer());
         let ask = |engine: &mut Engine, request: &[u8]| {
             engine.handle(&Input::Read {
                 conn,

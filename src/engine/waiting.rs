@@ -1,7 +1,7 @@
 //! Waiting: how a client comes to a stand, and how it goes on.
 //!
 //! ```text
-//!            runs                                   cannot go on, for one reason (state/waiting.rs)
+//!            runs                                   cannot go on, for one reason (state/client/waiting.rs)
 //!   +--------------------+    Client::wait_for    +--------------------------------------------------+
 //!   | process: begun     | ---------------------> | Want    Answer    Keys    Turn    Pause  Others  |
 //!   | (script, EXEC,     |                        |                                   Save    Output |
@@ -35,7 +35,6 @@ use std::collections::VecDeque;
 use crate::border::{Outcome, Want};
 use crate::command::{CommandError, acl, config, persistence};
 use crate::engine::Engine;
-use crate::engine::flush::settle_reply_mode;
 use crate::engine::loaded::LOADER;
 use crate::state::server::{Awaiting, Continuation};
 use crate::state::waiter::{Answer, Waiter};
@@ -332,7 +331,7 @@ impl Engine {
                 reply(&mut self.server, &mut client);
                 // In a transaction, the reply that is skipped has more to come.
                 if client.begun.exec.is_none() {
-                    settle_reply_mode(&mut client);
+                    client.settle_reply_mode();
                 }
                 self.deliver_pushes(&mut client);
             }

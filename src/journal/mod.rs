@@ -33,7 +33,7 @@ pub use writer::Recorder;
 pub const MAGIC: &[u8; 8] = b"RETRACEJ";
 
 /// Raised with every change of the format; a reader knows its own version only.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// So many reply bytes of a flush are kept as they are; a longer flush adds a digest of all its bytes.
 pub const HEAD_BYTES_MAX: usize = 256;

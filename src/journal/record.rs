@@ -29,7 +29,7 @@ const APPENDED: u8 = 15;
 pub enum Record<'a> {
     Time(UnixMicros),
     TurnEnd(UnixMicros),
-    /// `conn` is the number that the engine gave the connection.
+    /// `conn` is the number that the connection has from now on.
     Accept {
         conn: ConnId,
         peer: Peer,

@@ -169,12 +169,11 @@ impl Replay {
             }
             Record::TurnEnd(now) => self.engine.handle_turn_end(now),
             Record::Accept { conn, peer } => {
-                let got = self.engine.handle_accept(peer);
-                if got != conn {
-                    return Ok(Some(
-                        self.disagree(format!("client {} became client {}", conn.0, got.0)),
-                    ));
+                if !self.engine.can_accept(conn) {
+                    let what = format!("client {} cannot come, its place is not free", conn.0);
+                    return Ok(Some(self.disagree(what)));
                 }
+                self.engine.handle_accept(conn, peer);
                 let index = conn.0 as usize;
                 if index >= self.replied.len() {
                     self.replied.resize(index + 1, None);
@@ -275,6 +274,7 @@ impl Replay {
     /// Takes what the shell would have been told. Nothing depends on it here; who is still to be flushed is another
     /// matter, since CLIENT LIST shows it: the journal has a record for each one who was.
     fn drain(&mut self) {
+        while self.engine.poll_left().is_some() {}
         while self.engine.poll_resumed().is_some() {}
         while self.engine.poll_order().is_some() {}
         while self.engine.take_aof_batch().is_some() {}
@@ -387,6 +387,7 @@ mod tests {
             pid: 1,
             executable: "retrace".into(),
             os: "Linux".into(),
+            is_recorded: true,
             replaying: false,
             ..Boot::default()
         };
@@ -444,6 +445,31 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_client_whose_place_is_not_free_is_a_difference() {
+        let peer = Peer {
+            addr: "/s:0".into(),
+            local_addr: "/s:0".into(),
+            is_unix: true,
+            is_local: true,
+            fd: 9,
+        };
+        for place in [0, 2, u32::MAX - 1, u32::MAX] {
+            let report = replay_ping(b"+PONG\r\n", |to| to.accept(ConnId(place), &peer));
+            match report.expect("replays").difference {
+                Some(Difference::Disagree { what, .. }) => {
+                    assert_eq!(
+                        what,
+                        format!("client {place} cannot come, its place is not free")
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let report = replay_ping(b"+PONG\r\n", |to| to.accept(ConnId(1), &peer));
+        assert_eq!(report.expect("replays").difference, None);
     }
 
     #[test]

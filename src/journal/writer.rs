@@ -64,7 +64,7 @@ impl Recorder {
         self.encoder.time(&mut self.block, now);
     }
 
-    /// A connection that the engine calls `conn`.
+    /// A connection, which is called `conn` from now on.
     pub fn accept(&mut self, conn: ConnId, peer: &Peer) {
         self.begin_record();
         record::put_accept(&mut self.block, conn, peer);

@@ -76,6 +76,12 @@ impl Db {
         self.table.len() == 0
     }
 
+    /// Whether there is no key, nor memory or a snapshot's note of keys that there were.
+    #[inline]
+    pub fn is_untouched(&self) -> bool {
+        self.is_empty() && self.saving.is_none() && self.table.memory_bytes() == 0
+    }
+
     /// How many keys have a deadline.
     #[inline]
     pub fn volatile_len(&self) -> usize {

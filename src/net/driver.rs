@@ -91,15 +91,16 @@ impl Driver {
         }
     }
 
-    pub fn accept(&mut self, peer: Peer) -> ConnId {
-        let noted = self.recorder.is_some().then(|| peer.clone());
-        let conn = self.engine.handle_accept(peer);
-        // The only record behind its Input: the connection's number is the engine's answer.
-        if let (Some(recorder), Some(peer)) = (&mut self.recorder, noted) {
+    pub fn accept(&mut self, conn: ConnId, peer: Peer) {
+        if let Some(recorder) = &mut self.recorder {
             recorder.accept(conn, &peer);
         }
+        self.engine.handle_accept(conn, peer);
         self.serve_wants();
-        conn
+    }
+
+    pub fn poll_left(&mut self) -> Option<ConnId> {
+        self.engine.poll_left()
     }
 
     /// One read from the socket straight into the client's query buffer.
@@ -240,7 +241,10 @@ impl Driver {
 
     /// Why recording ended, once.
     pub fn take_journal_error(&mut self) -> Option<io::Error> {
-        self.recorder.as_mut()?.take_error()
+        let error = self.recorder.as_mut()?.take_error()?;
+        // A journal that has ended needs no record of it.
+        self.engine.handle_journal_lost();
+        Some(error)
     }
 
     #[inline]

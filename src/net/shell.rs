@@ -8,6 +8,7 @@ use super::listen::{self, ListenError, ListenSocket, Listener};
 use super::settings::{self, Listening};
 use super::signals::Signals;
 use super::stream::{Conn, Stream, set_options, tcp_peer, unix_peer};
+use super::thrift::{Step, Thrift};
 use super::title::Title;
 use super::{crash, log as server_log};
 use crate::border::{Appended, CloseReason, FileStep, Flush, Order, Outcome, Peer};
@@ -22,6 +23,7 @@ use crate::state::{ConnId, UnixMicros};
 use log::{error, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Token, Waker};
+use slab::Slab;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +55,8 @@ pub struct Shell {
     /// Counts the listeners there ever were: the token of a closed one is not given to another.
     listeners_made: usize,
     listener_tokens: Vec<Token>,
-    conns: Vec<Option<Conn>>,
+    /// By [`ConnId`]. A connection that is closed keeps its place until the engine has let it go.
+    conns: Slab<Option<Conn>>,
     /// Clients whose last read filled its space.
     ready: Vec<ConnId>,
     ready_spare: Vec<ConnId>,
@@ -74,7 +77,12 @@ pub struct Shell {
     aof: AofFile,
     /// An order to read that waits for the next turn, so that clients have theirs between two chunks.
     read_next: Option<Order>,
+    thrift: Thrift,
     on_ready: Option<OnReady>,
+    /// What is said when the server begins to end.
+    on_stop: Option<Box<dyn FnOnce()>>,
+    /// The port that was chosen because any will do.
+    auto_port: Option<u16>,
 }
 
 /// What is said when clients are served.
@@ -95,7 +103,7 @@ impl Shell {
             listeners: Vec::new(),
             listeners_made: 0,
             listener_tokens: Vec::new(),
-            conns: Vec::new(),
+            conns: Slab::new(),
             ready: Vec::new(),
             ready_spare: Vec::new(),
             unflushed: Vec::new(),
@@ -112,7 +120,10 @@ impl Shell {
             chunks: ChunkReader::default(),
             aof: AofFile::default(),
             read_next: None,
+            thrift: Thrift::default(),
             on_ready: None,
+            on_stop: None,
+            auto_port: None,
         };
         shell.adopt(listeners)?;
         // The log says why it failed; the server starts all the same.
@@ -128,6 +139,16 @@ impl Shell {
     /// What to say once the data is loaded.
     pub fn set_on_ready(&mut self, say: OnReady) {
         self.on_ready = Some(say);
+    }
+
+    /// What to say when the server begins to end.
+    pub fn set_on_stop(&mut self, say: Box<dyn FnOnce()>) {
+        self.on_stop = Some(say);
+    }
+
+    /// The configuration says that any port will do, and this one was chosen.
+    pub fn set_auto_port(&mut self, port: u16) {
+        self.auto_port = Some(port);
     }
 
     pub fn listeners(&self) -> &[Listener] {
@@ -207,10 +228,26 @@ impl Shell {
         while let Some(conn) = self.driver.poll_resumed() {
             self.read_next_turn(conn);
         }
-        if self.now.0.wrapping_sub(self.cared_at.0) >= CARE_INTERVAL_US {
+        if !(0..CARE_INTERVAL_US).contains(&self.now.0.wrapping_sub(self.cared_at.0)) {
             self.care();
         }
+        if self.thrift.is_due(self.now) {
+            self.return_memory(events.is_empty());
+        }
         Ok(exit)
+    }
+
+    /// Gives memory back to the system that is not in use any more.
+    fn return_memory(&mut self, is_idle: bool) {
+        let used = alloc::used_memory() as u64;
+        match self
+            .thrift
+            .look(self.now, used, process::rss_bytes(), is_idle)
+        {
+            None => {}
+            Some(Step::Aside) => self.order_file(Job::ReturnMemory),
+            Some(Step::Here) => alloc::purge(),
+        }
     }
 
     /// Until the engine's next tick; none at all when something is left to do.
@@ -378,7 +415,14 @@ impl Shell {
 
     fn close(&mut self, conn: ConnId, reason: CloseReason) {
         self.driver.closed(conn, reason);
-        self.conns[conn.0 as usize] = None;
+        self.disconnect(conn);
+    }
+
+    /// Closes the socket.
+    fn disconnect(&mut self, conn: ConnId) {
+        if let Some(state) = self.conns.get_mut(conn.0 as usize) {
+            *state = None;
+        }
     }
 
     /// Offers every client its replies.
@@ -408,7 +452,7 @@ impl Shell {
         };
         if state.full {
             if self.driver.blocked(conn) == Flush::Close {
-                self.conns[conn.0 as usize] = None;
+                self.disconnect(conn);
             }
             return;
         }
@@ -416,10 +460,7 @@ impl Shell {
             match self.driver.write(conn, &mut state.stream) {
                 Ok(result) => match result.flush {
                     Flush::Drained => return,
-                    Flush::Close => {
-                        self.conns[conn.0 as usize] = None;
-                        return;
-                    }
+                    Flush::Close => return self.disconnect(conn),
                     Flush::Pending if result.is_full => {
                         state.full = true;
                         return;
@@ -477,7 +518,8 @@ impl Shell {
                 // Without an edge to come: stay "waiting" when files may become free again.
                 self.out_of_files = is_out_of_files;
                 self.listeners[index].waiting = is_out_of_files;
-                if self.now.0.wrapping_sub(self.out_of_files_logged.0) >= ACCEPT_LOG_INTERVAL_US {
+                let age = self.now.0.wrapping_sub(self.out_of_files_logged.0);
+                if !(0..ACCEPT_LOG_INTERVAL_US).contains(&age) {
                     self.out_of_files_logged = self.now;
                     warn!("Accepting client connection: {}", plain(error));
                 }
@@ -486,14 +528,16 @@ impl Shell {
     }
 
     fn welcome(&mut self, stream: Stream, peer: Peer) {
-        let conn = self.driver.accept(peer);
-        let index = conn.0 as usize;
-        if index >= self.conns.len() {
-            self.conns.resize_with(index + 1, || None);
+        while let Some(left) = self.driver.poll_left() {
+            self.conns.try_remove(left.0 as usize);
         }
         let mut state = Conn::new(stream);
-        let registered = state.stream.register(self.poll.registry(), Token(index));
-        self.conns[index] = Some(state);
+        let place = self.conns.vacant_entry();
+        let token = Token(place.key());
+        let conn = ConnId(token.0 as u32);
+        let registered = state.stream.register(self.poll.registry(), token);
+        place.insert(Some(state));
+        self.driver.accept(conn, peer);
         if let Err(error) = registered {
             warn!("Error registering a client's socket: {}", plain(&error));
             self.close(conn, CloseReason::Error);
@@ -571,7 +615,7 @@ impl Shell {
             match order {
                 Order::Log { level, text } => server_log::write(level, &text),
                 Order::RewriteConfig { ticket, all } => {
-                    let outcome = disk::rewrite_config(self.driver.engine(), all);
+                    let outcome = disk::rewrite_config(self.driver.engine(), all, self.auto_port);
                     match &outcome {
                         Ok(()) => info!("CONFIG REWRITE executed with success."),
                         Err(why) => warn!("CONFIG REWRITE failed: {why}"),
@@ -705,6 +749,11 @@ impl Shell {
                 Order::Ready => {
                     if let Some(say) = self.on_ready.take() {
                         say(&self.listeners);
+                    }
+                }
+                Order::Stopping => {
+                    if let Some(say) = self.on_stop.take() {
+                        say();
                     }
                 }
                 Order::Exit { code } => exit = Some(code),

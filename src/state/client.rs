@@ -1,5 +1,7 @@
 //! Clients: what the server knows of each connection.
 
+pub mod waiting;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -425,144 +427,17 @@ impl Client {
         self.begun.exec.is_some() || self.awaits_answer()
     }
 
+    /// CLIENT REPLY SKIP concerns the next command alone: one has run.
+    pub fn settle_reply_mode(&mut self) {
+        let skip_next = self.flags.has(ClientFlags::REPLY_SKIP_NEXT);
+        self.flags.set(ClientFlags::REPLY_SKIP, skip_next);
+        self.flags.set(ClientFlags::REPLY_SKIP_NEXT, false);
+        self.reply.set_muted(false);
+    }
+
     /// Whether the connection is about to be closed, so that no further command of it runs.
     pub fn is_closing(&self) -> bool {
         self.flags
             .has_any(ClientFlags::CLOSE_AFTER_REPLY.or(ClientFlags::CLOSE_ASAP))
-    }
-}
-
-/// All clients by connection. The one whose command runs is taken out meanwhile.
-#[derive(Default)]
-pub struct Clients {
-    slots: Vec<Option<Box<Client>>>,
-    /// Whether the slot is in use, even while its client is taken out.
-    used: Vec<bool>,
-    /// By slot, the number that CLIENT ID shows of the client that is or was there.
-    ids: Vec<u64>,
-    /// No slot below this one is free.
-    first_free: usize,
-    len: usize,
-}
-
-impl Clients {
-    /// The lowest slot that is free.
-    pub fn vacant(&self) -> ConnId {
-        let rest = self.used.get(self.first_free..).unwrap_or_default();
-        let free = rest.iter().position(|used| !used);
-        ConnId((self.first_free + free.unwrap_or(rest.len())) as u32)
-    }
-
-    /// Puts a new client into its slot.
-    pub fn insert(&mut self, client: Box<Client>) {
-        let at = client.conn.0 as usize;
-        if at >= self.slots.len() {
-            self.slots.resize_with(at + 1, || None);
-            self.used.resize(at + 1, false);
-            self.ids.resize(at + 1, 0);
-        }
-        self.used[at] = true;
-        self.ids[at] = client.id;
-        self.first_free = self.first_free.max(at + 1);
-        self.slots[at] = Some(client);
-        self.len += 1;
-    }
-
-    /// Takes the client out for a while; its slot stays in use.
-    #[inline]
-    pub fn take(&mut self, conn: ConnId) -> Option<Box<Client>> {
-        self.slots.get_mut(conn.0 as usize)?.take()
-    }
-
-    /// Puts a client back that was taken out.
-    #[inline]
-    pub fn put_back(&mut self, client: Box<Client>) {
-        let at = client.conn.0 as usize;
-        if let Some(slot) = self.slots.get_mut(at) {
-            *slot = Some(client);
-        }
-    }
-
-    /// Forgets the client; its slot is free again.
-    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Client>> {
-        let at = conn.0 as usize;
-        let used = self.used.get_mut(at)?;
-        if !*used {
-            return None;
-        }
-        *used = false;
-        self.first_free = self.first_free.min(at);
-        let client = self.slots.get_mut(at)?.take();
-        let is_gone = client
-            .as_ref()
-            .is_some_and(|client| client.flags.has(ClientFlags::GONE));
-        self.len -= usize::from(!is_gone);
-        client
-    }
-
-    /// The client is gone, but keeps its slot until what it had begun has come to its end.
-    pub fn retire(&mut self, conn: ConnId) {
-        if let Some(client) = self.get_mut(conn)
-            && !client.flags.has(ClientFlags::GONE)
-        {
-            let flags = ClientFlags::GONE.or(ClientFlags::CLOSE_ASAP);
-            client.flags.set(flags, true);
-            self.len -= 1;
-        }
-    }
-
-    /// Whether there is such a client, taken out or not.
-    pub fn is_used(&self, conn: ConnId) -> bool {
-        self.used.get(conn.0 as usize) == Some(&true)
-    }
-
-    /// Whether the client that had this connection is there still, taken out or not.
-    pub fn is_connected(&self, conn: ConnId, id: u64) -> bool {
-        self.is_used(conn) && self.ids.get(conn.0 as usize) == Some(&id)
-    }
-
-    /// The connection of a client, taken out or not, by the number that CLIENT ID shows.
-    pub fn conn_of(&self, id: u64) -> Option<ConnId> {
-        let mut slots = self.used.iter().zip(&self.ids);
-        let at = slots.position(|(used, of)| *used && *of == id)?;
-        Some(ConnId(at as u32))
-    }
-
-    /// A client that is not taken out.
-    #[inline]
-    pub fn get(&self, conn: ConnId) -> Option<&Client> {
-        self.slots.get(conn.0 as usize)?.as_deref()
-    }
-
-    /// A client that is not taken out.
-    #[inline]
-    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
-        self.slots.get_mut(conn.0 as usize)?.as_deref_mut()
-    }
-
-    /// How many are connected, those taken out included.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nobody is connected.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// How many slots there are, used or not: the bound for walking them by number.
-    pub fn slot_count(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// All that are connected and not taken out, by slot.
-    pub fn iter(&self) -> impl Iterator<Item = &Client> {
-        let clients = self.slots.iter().filter_map(|slot| slot.as_deref());
-        clients.filter(|client| !client.flags.has(ClientFlags::GONE))
-    }
-
-    /// All that are not taken out, by slot, those that are gone included.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
-        self.slots.iter_mut().filter_map(|slot| slot.as_deref_mut())
     }
 }

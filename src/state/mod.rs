@@ -7,6 +7,7 @@
 
 pub mod blocking;
 pub mod client;
+pub mod clients;
 pub mod debug;
 pub mod effects;
 pub mod error;
@@ -23,9 +24,9 @@ pub mod slowlog;
 pub mod stats;
 pub mod subscriptions;
 pub mod waiter;
-pub mod waiting;
 
-pub use client::{Client, ClientFlags, Clients};
+pub use client::{Client, ClientFlags, waiting};
+pub use clients::Clients;
 pub use effects::{Event, EventClass};
 pub use error::CommandError;
 pub use rng::Rng;

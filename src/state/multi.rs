@@ -57,7 +57,7 @@ pub fn watch_bytes(key: &[u8]) -> usize {
 /// Who watches which keys, and for whom one of them has changed.
 #[derive(Default)]
 pub struct Watchers {
-    watched: BTreeMap<(u32, Vec<u8>), Vec<ConnId>>,
+    watched: BTreeMap<(u32, Vec<u8>), BTreeSet<ConnId>>,
     dirty: BTreeSet<ConnId>,
     clients: usize,
 }
@@ -88,11 +88,10 @@ impl Watchers {
         others: &mut Vec<(u32, Vec<u8>)>,
     ) -> bool {
         let place = (dbid, key.to_vec());
-        if others.contains(&place) {
+        if !self.watched.entry(place.clone()).or_default().insert(conn) {
             return false;
         }
         self.clients += usize::from(others.is_empty());
-        self.watched.entry(place.clone()).or_default().push(conn);
         others.push(place);
         true
     }
@@ -102,7 +101,7 @@ impl Watchers {
         self.clients -= usize::from(!keys.is_empty());
         for place in keys.drain(..) {
             if let Some(conns) = self.watched.get_mut(&place) {
-                conns.retain(|of| *of != conn);
+                conns.remove(&conn);
                 if conns.is_empty() {
                     self.watched.remove(&place);
                 }

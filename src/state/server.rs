@@ -27,7 +27,8 @@ use crate::keyspace::table::HashSeed;
 use crate::keyspace::usage::{Usage, UsageClock};
 use crate::state::aof::Aof;
 use crate::state::blocking::Waiters;
-use crate::state::client::{Client, Clients};
+use crate::state::client::Client;
+use crate::state::clients::Clients;
 use crate::state::debug::Switches;
 use crate::state::effects::Effects;
 use crate::state::eviction::Eviction;
@@ -69,6 +70,17 @@ pub struct Process {
     pub config_file: Option<String>,
     /// What secrets are made from.
     pub secret: [u8; 32],
+    pub recording: Recording,
+}
+
+/// Whether the run is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recording {
+    #[default]
+    Off,
+    On,
+    /// The journal could not be written any more, and has ended.
+    Lost,
 }
 
 /// A command that sleeps until the shell answers: what its handler still has to do then.

@@ -65,8 +65,11 @@ impl Options {
             if is_add && args.bytes(index) == b"*" {
                 break;
             }
-            if let Some(references) = references_at(args, index) {
-                options.trim.set_references(references)?;
+            let references = references_at(args, index);
+            // A second one is taken for what may follow.
+            if let Some(references) = references.filter(|_| !options.trim.has_references) {
+                options.trim.references = references;
+                options.trim.has_references = true;
             } else if is_add && args.is(index, "NOMKSTREAM") {
                 options.no_create = true;
             } else if is_add && args.is(index, "IDMPAUTO") && behind > 0 {
@@ -131,15 +134,6 @@ pub(super) fn references_at(args: Args<'_>, index: usize) -> Option<References> 
 }
 
 impl Trim {
-    fn set_references(&mut self, references: References) -> Result<(), CommandError> {
-        if self.has_references {
-            return Err(CommandError::Syntax);
-        }
-        self.references = references;
-        self.has_references = true;
-        Ok(())
-    }
-
     /// Reads the option at argument `index`, if it is one about trimming; says how many arguments it has.
     fn parse_at(&mut self, args: Args<'_>, index: usize) -> Result<Option<usize>, CommandError> {
         let behind = args.len() - 1 - index;

@@ -1,5 +1,7 @@
 //! XDEL, XDELEX, XACKDEL.
 
+use std::ops::Range;
+
 use super::add::references_at;
 use super::{find, id_args};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Spec};
@@ -57,8 +59,9 @@ fn report(ctx: &mut Ctx<'_>, key: &[u8], deleted: usize) {
     }
 }
 
-/// The options of XDELEX and XACKDEL, in any order: which IDs, and what becomes of references to them.
-fn parse(args: Args<'_>, start: usize) -> Result<(Vec<StreamId>, References), CommandError> {
+/// The options of XDELEX and XACKDEL, in any order: the arguments that are IDs, which nobody reads where there is
+/// nothing to delete, and what becomes of references to them.
+fn parse(args: Args<'_>, start: usize) -> Result<(Range<usize>, References), CommandError> {
     let (mut ids, mut references) = (None, None);
     let mut index = start;
     while index < args.len() {
@@ -78,7 +81,7 @@ fn parse(args: Args<'_>, start: usize) -> Result<(Vec<StreamId>, References), Co
                     "ERR The `numids` parameter must match the number of arguments",
                 ));
             }
-            ids = Some(id_args(args, first..first + count)?);
+            ids = Some(first..first + count);
             index = first + count;
         } else {
             return Err(CommandError::Syntax);
@@ -100,7 +103,8 @@ fn delete_one(stream: &mut Stream, id: StreamId, references: References) -> (i64
             stream.remove_references(id);
         }
         References::Respect => {
-            if stream.log.contains(id) && stream.is_referenced(id) {
+            // So is one that is still to come, or gone, as long as a group may be given it or has it.
+            if stream.is_referenced(id) {
                 return (REFERENCED, false);
             }
         }
@@ -154,6 +158,7 @@ fn xdelex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut outcomes = vec![MISSING; ids.len()];
     let (mut deleted, mut dropped) = (0, 0);
     if let Some(stream) = find(ctx, key, Access::Peek)? {
+        let ids = id_args(args, ids)?;
         for (outcome, id) in outcomes.iter_mut().zip(&ids) {
             let (result, has_changed) = delete_one(stream, *id, references);
             *outcome = result;
@@ -219,7 +224,9 @@ fn xackdel(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (ids, references) = parse(args, 3)?;
     let mut outcomes = vec![MISSING; ids.len()];
     let (mut deleted, mut acknowledged) = (0, 0);
-    if let Some(stream) = find(ctx, key, Access::Peek)? {
+    let stream = find(ctx, key, Access::Peek)?;
+    if let Some(stream) = stream.filter(|stream| stream.groups.contains_key(name)) {
+        let ids = id_args(args, ids)?;
         for (outcome, id) in outcomes.iter_mut().zip(&ids) {
             // Only what the group was given is acknowledged, and only that is removed.
             if !stream

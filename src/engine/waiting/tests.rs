@@ -130,7 +130,7 @@ impl Model {
     }
 
     fn accept(&mut self) -> ConnId {
-        self.bench.engine.handle_accept(Peer {
+        self.bench.engine.accept(Peer {
             addr: "/s:0".into(),
             local_addr: "/s:0".into(),
             is_unix: true,

@@ -279,7 +279,7 @@ impl Server {
     /// The limit on clients' memory has changed: all that are not taken out are counted anew.
     fn recount_clients(&mut self) {
         let is_on = self.clients_limit().is_some();
-        for slot in 0..self.clients.slot_count() {
+        for slot in 0..self.clients.place_count() {
             let conn = ConnId(slot as u32);
             if is_on {
                 self.count_client_at(conn);
