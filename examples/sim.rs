@@ -1,10 +1,10 @@
 //! Runs the simulator for long: `cargo run --release --example sim -- --seeds 10000`, or one seed again with
 //! `--seed N --steps N`. The exit code says whether a run went wrong.
 
+#[path = "../tests/support/rng.rs"]
+mod rng;
 #[path = "../tests/sim/mod.rs"]
 mod sim;
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::process::ExitCode;
 

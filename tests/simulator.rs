@@ -1,7 +1,8 @@
 //! Seeds of the simulator, and the faults that are planted to see that it finds them.
 
+#[path = "support/rng.rs"]
+mod rng;
 mod sim;
-mod support;
 
 use sim::{Plan, report, run};
 

@@ -10,7 +10,7 @@ use retrace::border::{FileStep, Order, Outcome};
 use retrace::persist::payload;
 use retrace::state::aof::{Batch, OPENED, OPENED_BEHIND_GAP, WRITE_TICKET};
 
-use crate::support::Rng;
+use crate::rng::Rng;
 
 /// What the disk does wrong at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

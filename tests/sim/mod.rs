@@ -12,7 +12,7 @@ mod world;
 
 pub use world::{Violation, World};
 
-use crate::support::Rng;
+use crate::rng::Rng;
 
 /// What one run is to be.
 #[derive(Clone, Copy, Debug)]

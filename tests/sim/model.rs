@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::Rng;
+use crate::rng::Rng;
 
 /// One command's arguments.
 pub type Args = Vec<String>;

@@ -17,7 +17,7 @@ use retrace::state::{ConnId, UnixMicros};
 use super::Plan;
 use super::disk::Disk;
 use super::model::{self, Args, Model};
-use crate::support::Rng;
+use crate::rng::Rng;
 
 /// Clients that send what is drawn.
 const CLIENTS: usize = 5;

@@ -14,6 +14,7 @@ pub mod durable;
 pub mod grammar;
 pub mod pair;
 pub mod picture;
+pub mod rng;
 pub mod samples;
 pub mod variety;
 
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+pub use rng::Rng;
 
 /// How long anything that must happen may take, on the slowest of machines.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -592,41 +595,5 @@ pub fn count_from_env(name: &str, default: usize) -> usize {
             .parse()
             .unwrap_or_else(|_| panic!("{name} is a number")),
         Err(_) => default,
-    }
-}
-
-/// SplitMix64: small, and the same everywhere.
-#[derive(Clone)]
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    /// True once in `n` times.
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
     }
 }
