@@ -37,6 +37,7 @@ fn main() {
         pid: 1,
         executable: String::new(),
         os: String::new(),
+        is_recorded: false,
         replaying: false,
         ..Boot::default()
     })

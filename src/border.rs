@@ -261,6 +261,8 @@ pub enum Order {
     RetryAof,
     /// The data is loaded: say that clients are served now.
     Ready,
+    /// The server has begun to end.
+    Stopping,
     /// End the process with this exit code; replies still pending are written first, as far as sockets take them.
     Exit { code: i32 },
 }
@@ -300,6 +302,8 @@ pub struct Boot {
     pub executable: String,
     /// Kernel name, release and machine.
     pub os: String,
+    /// The run is recorded, as every run is that is repeated.
+    pub is_recorded: bool,
     /// This engine repeats a recorded run: it keeps a trace of commands for the report of a difference.
     pub replaying: bool,
 }

@@ -6,8 +6,10 @@
 )]
 
 use retrace::config::{Command, REDIS_VERSION};
+use retrace::journal::JournalError;
 use retrace::journal::reader::Tail;
-use retrace::journal::replay;
+use retrace::journal::replay::{self, ReplayError};
+use retrace::net::checkup;
 use retrace::net::serve::{read_command_line, serve};
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
@@ -25,11 +27,13 @@ usage: retrace [FILE] [--DIRECTIVE VALUE ...] [-]   run the server
        retrace replay JOURNAL                       repeat a recorded run and compare every reply
        retrace check [--fix] FILE                   say what is in an RDB file, an append-only file or a journal,
                                                     and whether it is sound; --fix cuts off a torn append-only file
+       retrace --test-memory MEGABYTES              look for bad memory
+       retrace --check-system                       look for settings of the system that slow a server down
        retrace -v | --version
        retrace -h | --help
 
-FILE is a configuration file as for Redis; - reads more of it from standard input; every directive of it
-can be given as an option, which wins. Beside them:
+FILE is a configuration file as for Redis; - in front or at the end reads more of it from standard input; every
+directive of it can be given as an option, which wins. Beside them, in files too (\"record run.journal\"):
        --port auto        listen on a free port, named in the \"Ready to accept connections\" line
        --port-file PATH   write the port to PATH once clients can connect
        --record JOURNAL   record the run
@@ -47,14 +51,20 @@ fn main() -> ExitCode {
         .map(OsStringExt::into_vec)
         .collect();
     match args.first().map(Vec::as_slice) {
-        Some(b"replay") => match args.get(1).filter(|_| args.len() == 2) {
-            Some(journal) => replay_file(&String::from_utf8_lossy(journal)),
-            None => {
-                eprintln!("usage: retrace replay JOURNAL");
+        Some(b"replay") => match &args[1..] {
+            [help] if asks_for_help(help) => print(REPLAY_HELP),
+            [journal] => replay_file(&String::from_utf8_lossy(journal)),
+            _ => {
+                eprint!("{REPLAY_HELP}");
                 ExitCode::from(2)
             }
         },
-        Some(b"check") => ExitCode::from(retrace::check::run(&args[1..])),
+        Some(b"check") => match &args[1..] {
+            [help] if asks_for_help(help) => print(retrace::check::HELP),
+            rest => ExitCode::from(retrace::check::run(rest)),
+        },
+        Some(b"--test-memory") => ExitCode::from(checkup::test_memory(&args[1..])),
+        Some(b"--check-system") => ExitCode::from(checkup::check_system()),
         _ => run(&args),
     }
 }
@@ -83,17 +93,43 @@ fn run(args: &[Vec<u8>]) -> ExitCode {
     }
 }
 
-/// Exit code 0: identical, 1: a difference, 2: not readable.
+/// Whether a sub-command is asked what it does.
+fn asks_for_help(arg: &[u8]) -> bool {
+    matches!(arg, b"-h" | b"--help")
+}
+
+fn print(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+const REPLAY_HELP: &str = "\
+usage: retrace replay JOURNAL
+
+Repeats a run that was recorded with --record, without a socket, and compares every reply byte with what was sent.
+
+exit code  0  identical, to the end
+           1  a reply differs: the first difference is printed
+           2  the file cannot be read, or is no journal of this version
+           3  the journal is cut off, damaged or empty: what is sound of it is identical
+";
+
+/// The exit codes are those of [`REPLAY_HELP`].
+const CUT_OFF: u8 = 3;
+
 fn replay_file(path: &str) -> ExitCode {
     let started = Instant::now();
     let report = match File::open(path)
-        .map_err(|error| error.to_string())
-        .and_then(|file| replay::replay(file).map_err(|error| error.to_string()))
+        .map_err(|error| ReplayError::Journal(JournalError::Io(error)))
+        .and_then(replay::replay)
     {
         Ok(report) => report,
-        Err(text) => {
-            eprintln!("retrace: {path}: {text}");
-            return ExitCode::from(2);
+        Err(error) => {
+            eprintln!("retrace: {path}: {error}");
+            return match error {
+                ReplayError::Journal(JournalError::Empty) => ExitCode::from(CUT_OFF),
+                _ => ExitCode::from(2),
+            };
         }
     };
     let seconds = started.elapsed().as_secs_f64();
@@ -104,6 +140,7 @@ fn replay_file(path: &str) -> ExitCode {
         report.records,
         report.reply_bytes
     );
+    let is_whole = report.tail == Tail::Clean;
     match report.tail {
         Tail::Clean => {}
         Tail::Torn { sound_bytes } => println!("the journal is cut off behind byte {sound_bytes}"),
@@ -112,9 +149,13 @@ fn replay_file(path: &str) -> ExitCode {
         }
     }
     match report.difference {
-        None => {
+        None if is_whole => {
             println!("identical");
             ExitCode::SUCCESS
+        }
+        None => {
+            println!("identical up to there");
+            ExitCode::from(CUT_OFF)
         }
         Some(difference) => {
             println!("{difference}");

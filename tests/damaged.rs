@@ -15,7 +15,9 @@ use retrace::persist::rdb::{self, Decoder, FileError, Item};
 use retrace::persist::value::Limits;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use support::durable::log_of_refusal;
-use support::{Rng, count_from_env, samples, seed};
+use support::{
+    RETRACE, Rng, Server, Value, count_from_env, real_server_in, samples, seed, wait_for,
+};
 
 /// More than this the whole process may not reserve: a length that is believed without its bytes ends the test.
 const MEMORY_MAX: u64 = 2 << 30;
@@ -140,5 +142,81 @@ fn a_server_refuses_a_damaged_file_in_one_line_and_leaves_it() {
                 "{last}"
             );
         }
+    }
+}
+
+/// A stream as a file has it that a server before the first release of 5.0 wrote: what is said of it is not what it holds.
+/// A real server takes it, so its owner has to be able to start this one as well.
+#[test]
+fn what_a_real_server_loads_is_put_right_and_told() {
+    let args = ["--save", "", "--rdbchecksum", "no"];
+    let server = Server::start(&args);
+    let mut client = server.connect();
+    for id in 1..=3 {
+        client.run(&format!("XADD s {id}-1 field value"));
+    }
+    client.run("SAVE");
+    client.send(b"SHUTDOWN\r\n");
+    let dir = server.into_dir();
+    let path = dir.path().join("dump.rdb");
+    let good = std::fs::read(&path).expect("saved");
+    // Length, last ID, first ID, greatest removed ID, entries ever added, groups.
+    let facts = [3, 3, 1, 1, 1, 0, 0, 3, 0];
+    let at = good.windows(facts.len()).position(|window| window == facts);
+    let at = at.expect("the stream's facts");
+    // The first of the block's two counts follows the listpack's own header.
+    let count_at = (0..at)
+        .rev()
+        .find(|&at| good[at..].starts_with(&[3, 1, 0, 1, 1, 1]));
+    let count_at = count_at.expect("the block's counts");
+    let changed = |at: usize, instead: &[u8]| [&good[..at], instead, &good[at + 1..]].concat();
+    for (bytes, what) in [
+        (
+            changed(at, &[0x40, 120]),
+            "its length was said to be 120, and it has 3 entries",
+        ),
+        (
+            changed(at + 1, &[2]),
+            "its last ID was said to be 2-1, and an entry has 3-1",
+        ),
+        (
+            changed(count_at, &[2]),
+            "a block's counts were not those of its entries",
+        ),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("dump.rdb");
+        std::fs::write(&path, &bytes).expect("written");
+        let check = std::process::Command::new(RETRACE)
+            .arg("check")
+            .arg(&path)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(check.status.success(), "{said}");
+        assert!(
+            said.contains(&format!("repairable: key 's' of database 0: {what}")),
+            "{said}"
+        );
+        let server = Server::start_in(dir, &args);
+        let mut client = server.connect();
+        wait_for("the key", || {
+            (client.run("XLEN s") == Value::Int(3)).then_some(())
+        });
+        let line = format!("Key s of database 0 was put right: {what}");
+        assert!(server.log().contains(&line), "{}", server.log());
+        assert_eq!(client.run("XADD s * field value").error(), None);
+        assert_eq!(client.run("XLEN s"), Value::Int(4));
+        assert!(!format!("{:?}", client.run("XRANGE s - +")).is_empty());
+
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("dump.rdb"), &bytes).expect("written");
+        let Some(real) = real_server_in("redis-server", dir, &args) else {
+            continue;
+        };
+        let mut client = real.connect();
+        wait_for("the key", || {
+            (client.run("EXISTS s") == Value::Int(1)).then_some(())
+        });
     }
 }

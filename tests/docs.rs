@@ -195,12 +195,31 @@ fn the_compatibility_table_agrees_with_the_registry() {
     check("compatibility.md", &out);
 }
 
+/// What a file and the command line may have beside parameters and the directives of a real server.
+const OWN_OPTIONS: &str = "
+A name that nobody knows ends the start: the message says where it stands, and which one was probably meant. So does what
+is not there yet: `cluster-enabled yes`, `replicaof`, `loadmodule`, TLS. Parameters for what this server has none of by
+design (I/O threads, child processes) are taken, and the log names those that are set.
+
+## Beside the parameters
+
+Four options of Retrace's own, in a file (`record run.journal`) or on the command line (`--record run.journal`):
+
+- `port auto`: listen on any free port. The log names it (`Ready to accept connections tcp port=`), and CONFIG REWRITE keeps the word.
+- `port-file PATH`: write the port to PATH once clients can connect. The file of a server that was before is removed at the
+  start, and this one's at the end. What is no port file is never written over.
+- `record PATH`: record the run, for `retrace replay`. What lies at PATH is never written over: beside an older recording
+  the new one is PATH.1, or the next that is free, and anything else there ends the start.
+- `seed N`: start the random numbers here instead of anywhere.
+";
+
 #[test]
 fn the_configuration_page_agrees_with_the_parameters() {
     let config = Config::default();
     let mut out = String::from(
         "# Configuration\n\nMade from the parameter table by `tests/docs.rs`; do not edit. Each parameter can stand in a configuration file\n(`name value`), on the command line (`--name value`), and, if it says *at run time*, in `CONFIG SET name value`.\n",
     );
+    out.push_str(OWN_OPTIONS);
     let set_when = |param: &Param| {
         let when = match param.flags {
             flags if flags.contains(Flags::IMMUTABLE) => "at the start only",

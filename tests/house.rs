@@ -376,8 +376,6 @@ const UNREAD: &[(&str, &[&str])] = &[
             "bind-source-addr",
             "masterauth",
             "masteruser",
-            "min-replicas-max-lag",
-            "min-replicas-to-write",
             "propagation-error-behavior",
             "rdb-del-sync-files",
             "repl-backlog-ttl",

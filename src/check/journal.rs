@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
 use super::{Flaw, Report, Verdict, counted, shown};
+use crate::config::{Flags, Param};
 use crate::journal::{JournalError, JournalReader, Record, Tail};
+
+/// In place of passwords and of rules, which hold some.
+const HIDDEN: &str = "(not shown)";
 
 /// Reads a journal to its end.
 pub fn check(source: &mut impl BufRead) -> io::Result<Report> {
@@ -31,7 +35,18 @@ pub fn check(source: &mut impl BufRead) -> io::Result<Report> {
         format!("seed {}", header.seed),
     ];
     for (name, value) in &header.config {
-        lines.push(format!("{} {}", shown(name.as_bytes()), shown(value)));
+        // An unknown name is another version's, and may be anything.
+        let is_secret =
+            Param::find(name.as_bytes()).is_none_or(|param| param.flags.contains(Flags::SENSITIVE));
+        let value = match is_secret && !value.is_empty() {
+            true => HIDDEN.to_owned(),
+            false => shown(value),
+        };
+        lines.push(format!("{} {value}", shown(name.as_bytes())));
+    }
+    for user in &header.users {
+        let name = user.first().map_or("".into(), |name| shown(name));
+        lines.push(format!("user {name} {HIDDEN}"));
     }
     let (first_us, mut last_us) = (header.now_us, header.now_us);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();

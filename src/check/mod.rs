@@ -34,7 +34,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use progress::{Progress, Watched};
 
-const USAGE: &str = "usage: retrace check [--fix] FILE";
+/// What `retrace check` is.
+pub const HELP: &str = "\
+usage: retrace check [--fix] FILE
+
+Says what is in an RDB file, an append-only file, its manifest (then of every part) or a journal of --record, whether
+it is sound, and where it is not. Nothing is changed, but with --fix a torn append-only file is cut off where it is
+sound, after a question.
+
+exit code  0  sound
+           1  anything else
+";
 /// So much is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The first bytes of a file, which say what it is.
@@ -88,7 +98,7 @@ pub fn run(args: &[Vec<u8>]) -> u8 {
         [path] if !path.starts_with(b"--") => (path, false),
         [option, path] | [path, option] if option == b"--fix" => (path, true),
         _ => {
-            eprintln!("{USAGE}");
+            eprint!("{HELP}");
             return 1;
         }
     };

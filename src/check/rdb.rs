@@ -28,6 +28,7 @@ struct Contents {
     tallies: BTreeMap<(u32, &'static str), Tally>,
     empty_keys: u64,
     largest: Option<Largest>,
+    repairs: Vec<String>,
     last: Option<(u32, Vec<u8>)>,
 }
 
@@ -57,7 +58,9 @@ pub fn check(source: &mut impl BufRead, size: u64, now_ms: i64) -> io::Result<Re
     decoder.push(b"", left);
     loop {
         let pos = decoder.pos();
-        let item = match decoder.next(&limits) {
+        let item = decoder.next(&limits);
+        let repairs = limits.take_repairs();
+        let item = match item {
             Ok(item) => item,
             Err(error) => {
                 let flaw = Flaw {
@@ -79,6 +82,7 @@ pub fn check(source: &mut impl BufRead, size: u64, now_ms: i64) -> io::Result<Re
             }
             Some(Item::End) => break,
             Some(item) => {
+                contents.note_repairs(&item, repairs);
                 let end = contents.note(item, now_ms);
                 let bytes = decoder.pos() - pos;
                 contents.measure(end, bytes);
@@ -111,6 +115,16 @@ pub fn check(source: &mut impl BufRead, size: u64, now_ms: i64) -> io::Result<Re
 }
 
 impl Contents {
+    /// Takes note of what is wrong with a key and does not keep it from being loaded.
+    fn note_repairs(&mut self, item: &Item<'_>, repairs: Vec<String>) {
+        if let Item::Key(key) = item {
+            let (name, dbid) = (shown(&key.name), self.dbid);
+            self.repairs.extend(repairs.iter().map(|what| {
+                format!("repairable: key '{name}' of database {dbid}: {what}; a server puts it right when it loads it")
+            }));
+        }
+    }
+
     /// Takes note of an item; returns the key that it was, with its type.
     fn note(&mut self, item: Item<'_>, now_ms: i64) -> Noted {
         match item {
@@ -194,6 +208,7 @@ impl Contents {
             let keys = counted(self.empty_keys, "key holds", "keys hold");
             lines.push(format!("{keys} nothing and will not be loaded"));
         }
+        lines.extend(self.repairs);
         if let Some(Largest { bytes, dbid, name }) = &self.largest {
             let name = shown(name);
             lines.push(format!(

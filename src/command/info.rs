@@ -14,6 +14,7 @@ use crate::keyspace::object::ObjectRef;
 use crate::resp::Args;
 use crate::state::aof::AofState;
 use crate::state::restraint::Restraint;
+use crate::state::server::Recording;
 use crate::state::subscriptions::Scope;
 use crate::state::{Client, Server, UnixMicros};
 
@@ -420,6 +421,7 @@ fn persistence(out: &mut Report<'_, '_>, _: bool) {
         out.line("aof_pending_bio_fsync", u8::from(aof.is_syncing()));
         out.line("aof_delayed_fsync", aof.delayed_syncs);
     }
+    recording(out);
     if let Some(loading) = &state.loading {
         let (total, done) = (loading.file_bytes, loading.loaded_bytes());
         let elapsed = secs_since(loading.started);
@@ -435,6 +437,16 @@ fn persistence(out: &mut Report<'_, '_>, _: bool) {
         out.line("loading_loaded_perc", format_args!("{share:.2}"));
         out.line("loading_eta_seconds", left);
     }
+}
+
+fn recording(out: &mut Report<'_, '_>) {
+    let recording = out.server().process.recording;
+    let status = match recording {
+        Recording::Lost => "err",
+        Recording::On | Recording::Off => "ok",
+    };
+    out.line("journal_enabled", u8::from(recording == Recording::On));
+    out.line("journal_last_write_status", status);
 }
 
 fn threads(out: &mut Report<'_, '_>, _: bool) {
@@ -541,11 +553,11 @@ fn stats(out: &mut Report<'_, '_>, _: bool) {
 
 /// What is true of a primary without replicas.
 fn replication(out: &mut Report<'_, '_>, _: bool) {
-    out.lines(&[
-        ("role", "master"),
-        ("connected_slaves", "0"),
-        ("master_failover_state", "no-failover"),
-    ]);
+    out.lines(&[("role", "master"), ("connected_slaves", "0")]);
+    if out.server().lacks_replicas() {
+        out.line("min_slaves_good_slaves", 0);
+    }
+    out.line("master_failover_state", "no-failover");
     out.line("master_replid", &out.server().replid);
     out.line("master_replid2", "0".repeat(40));
     out.line("master_repl_offset", out.server().aof.repl_offset);

@@ -248,6 +248,7 @@ pub fn prepare(
     }
     if !is_compat && !flags.has(ScriptFlags::NO_WRITES) {
         ctx.server.refuse_unsaved()?;
+        ctx.server.refuse_unreplicated()?;
     }
     let is_oom = ctx.server.config.maxmemory > 0 && ctx.server.scripting.is_oom;
     let is_exempt = flags.has(ScriptFlags::ALLOW_OOM) || flags.has(ScriptFlags::NO_WRITES);

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::kinds::{parse_integer, quote};
+use super::suggest::{DIRECTIVES, OWN_OPTIONS, WITHDRAWN, is_named, nearest};
 use super::{Config, Param, Stage, ValueError};
 
 /// The version of Redis whose configuration and messages these are.
@@ -25,12 +26,17 @@ const INCLUDE_DEPTH_MAX: usize = 64;
 /// Judges the words of a `user` directive.
 pub type CheckUser<'a> = dyn Fn(&[Vec<u8>]) -> Result<(), String> + 'a;
 
+/// Enters a folder; the error is the system's text.
+pub type EnterDir<'a> = dyn FnMut(&[u8]) -> Result<Vec<u8>, String> + 'a;
+
 /// What reading a configuration needs of the world.
 pub struct Host<'a> {
     /// The text of a file, or of all files that a pattern finds, one after the other; the error is the system's text.
     pub read: &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
     /// The whole of standard input; asked for only when the command line says `-`.
     pub stdin: &'a mut dyn FnMut() -> Result<Vec<u8>, String>,
+    /// Makes a folder the working directory; answers with its absolute path.
+    pub enter_dir: &'a mut EnterDir<'a>,
     /// Whether a command has this name, in any case.
     pub is_command: &'a dyn Fn(&[u8]) -> bool,
     /// What is wrong with the name and the rules of a `user` directive, apart from commands that are unknown.
@@ -52,17 +58,17 @@ pub struct Loaded {
     pub options: Options,
     /// The configuration file as named on the command line.
     pub file: Option<Vec<u8>>,
+    /// Standard input was read.
+    pub reads_stdin: bool,
+    /// Something was configured: there was a file, or a parameter on the command line.
+    pub is_configured: bool,
     /// `rename-command OLD NEW`, in order; an empty `NEW` removes the command.
     pub renames: Vec<(Vec<u8>, Vec<u8>)>,
     /// `user NAME rule...`: name and rules, in order; commands in them may be unknown.
     pub users: Vec<Vec<Vec<u8>>>,
-    /// `loadmodule PATH arg...`: path and arguments, in order.
-    pub modules: Vec<Vec<Vec<u8>>>,
-    /// Unknown directives with their arguments: a module might know them, without one the start fails.
-    pub unresolved: Vec<Vec<Vec<u8>>>,
 }
 
-/// Options of ours that are no parameters; only the command line takes them.
+/// Options of ours that are no parameters, in files and on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// `--port auto`: take any free port.
@@ -81,6 +87,12 @@ pub enum ConfigFileError {
     /// For standard error.
     #[error("\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n{place}{why}")]
     Bad { place: Place, why: DirectiveError },
+    /// All names that nobody knows, for standard error.
+    #[error(
+        "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n{}",
+        .0.iter().map(Unknown::to_string).collect::<Vec<_>>().join("\n")
+    )]
+    Unknown(Vec<Unknown>),
     /// For the log.
     #[error("Fatal error, can't open config file '{path}': {why}")]
     Open { path: String, why: String },
@@ -97,6 +109,55 @@ impl std::fmt::Display for Place {
                 f,
                 "Reading the configuration file, at line {number}\n>>> '{line}'"
             ),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a line comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    CommandLine,
+    Stdin,
+    File(String),
+}
+
+/// A directive that nobody knows. Its value is not told: it may be a password with a mistyped name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    pub name: String,
+    pub origin: Origin,
+    /// Within its origin, from 1.
+    pub line: usize,
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Unknown { name, line, .. } = self;
+        let meant = nearest(name);
+        let dashes = match &self.origin {
+            Origin::CommandLine if name.starts_with('-') => {
+                write!(f, "Unknown option '{name}' on the command line.")?;
+                "--"
+            }
+            Origin::CommandLine => {
+                write!(f, "Unknown option '--{name}' on the command line.")?;
+                "--"
+            }
+            Origin::Stdin => {
+                write!(
+                    f,
+                    "Unknown directive '{name}' at line {line} of standard input."
+                )?;
+                ""
+            }
+            Origin::File(path) => {
+                write!(f, "Unknown directive '{name}' at line {line} of '{path}'.")?;
+                ""
+            }
+        };
+        match meant {
+            Some(meant) => write!(f, " Did you mean {dashes}{meant}?"),
             None => Ok(()),
         }
     }
@@ -121,6 +182,11 @@ pub enum DirectiveError {
     ReplicaInCluster,
     #[error("include directives are nested too deeply")]
     IncludeDepth,
+    #[error("Modules cannot be loaded: this server takes none")]
+    NoModules,
+    /// A folder that cannot be entered; the system says why.
+    #[error("{0}")]
+    Dir(String),
     #[error(transparent)]
     Value(#[from] ValueError),
 }
@@ -133,46 +199,59 @@ pub fn load(args: &[Vec<u8>], host: &mut Host) -> Result<Command, ConfigFileErro
         _ => {}
     }
     let line = CommandLine::parse(args);
-    let mut text = Vec::new();
+    let mut text = Text::default();
     if let Some(path) = &line.file {
-        text.extend(read_file(host, path)?);
+        let origin = Origin::File(String::from_utf8_lossy(path).into_owned());
+        text.push(origin, &read_file(host, path)?);
     }
     if line.stdin {
         let read = (host.stdin)().map_err(|why| ConfigFileError::Open {
             path: "-".into(),
             why,
         })?;
-        text.extend(read);
+        text.push(Origin::Stdin, &as_c_text(&read));
+    }
+    if !line.options.is_empty() {
+        text.bytes.push(b'\n');
+        text.push(Origin::CommandLine, &line.options);
     }
     let mut loader = Loader {
         seen: BTreeSet::new(),
+        unknown: Vec::new(),
         loaded: Loaded {
+            is_configured: line.file.is_some() || line.stdin,
             file: line.file,
+            reads_stdin: line.stdin,
             ..Loaded::default()
         },
         host,
     };
-    let options_from = if line.options.is_empty() {
-        usize::MAX
-    } else {
-        text.push(b'\n');
-        text.iter().filter(|byte| **byte == b'\n').count()
-    };
-    text.extend(line.options);
-    loader.load_text(&text, options_from, 0)?;
+    loader.load_text(&text, 0)?;
+    loader.finish().map(|loaded| Command::Run(Box::new(loaded)))
+}
 
-    let mut loaded = loader.loaded;
-    if loaded.config.cluster_enabled && loaded.config.replicaof.is_some() {
-        return Err(ConfigFileError::Bad {
-            place: Place(None),
-            why: DirectiveError::ReplicaInCluster,
-        });
+/// Lines, and where they come from.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    /// Which line is the first of each origin, from 0.
+    origins: Vec<(usize, Origin)>,
+}
+
+impl Text {
+    fn push(&mut self, origin: Origin, bytes: &[u8]) {
+        let lines = self.bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.origins.push((lines, origin));
+        self.bytes.extend(bytes);
     }
-    if loaded.config.cluster_enabled {
-        loaded.config.databases = 1;
+
+    /// Where a line comes from, and its number there, from 1.
+    fn origin(&self, index: usize) -> (&Origin, usize) {
+        let origins = self.origins.iter().rev();
+        let mut behind = origins.filter(|(first, _)| *first <= index);
+        let (first, origin) = behind.next().expect("the first origin begins with line 0");
+        (origin, index - first + 1)
     }
-    loaded.config.hz = loaded.config.hz.clamp(1, 500);
-    Ok(Command::Run(Box::new(loaded)))
 }
 
 /// The command line, its options turned into configuration lines.
@@ -199,7 +278,8 @@ impl CommandLine {
         let mut name_may_follow = true; // false behind a name that still lacks its value
         while let Some((arg, tail)) = rest.split_first() {
             rest = tail;
-            if arg == b"-" && tail.is_empty() {
+            let is_first = tail.len() + 1 == args.len();
+            if arg == b"-" && (is_first || tail.is_empty()) {
                 line.stdin = true;
             } else if let Some(name) = arg.strip_prefix(b"--").filter(|_| name_may_follow) {
                 name_may_follow = line.push_name(name, tail.first());
@@ -235,22 +315,41 @@ struct Loader<'a, 'h> {
     loaded: Loaded,
     /// Parameters that had a line already.
     seen: BTreeSet<&'static str>,
+    /// Names that nobody knows are told all at once.
+    unknown: Vec<Unknown>,
 }
 
 impl Loader<'_, '_> {
-    /// Lines from `options_from` on (from 0) come from the command line.
-    fn load_text(
-        &mut self,
-        text: &[u8],
-        options_from: usize,
-        depth: usize,
-    ) -> Result<(), ConfigFileError> {
-        for (index, raw) in text.split(|byte| *byte == b'\n').enumerate() {
+    /// What was read, when nothing is wrong with the whole of it.
+    fn finish(mut self) -> Result<Loaded, ConfigFileError> {
+        let bad = |why| ConfigFileError::Bad {
+            place: Place(None),
+            why,
+        };
+        if !self.unknown.is_empty() {
+            return Err(ConfigFileError::Unknown(self.unknown));
+        }
+        if !self.seen.contains("dir") {
+            self.enter_dir().map_err(bad)?;
+        }
+        let config = &mut self.loaded.config;
+        if config.cluster_enabled && config.replicaof.is_some() {
+            return Err(bad(DirectiveError::ReplicaInCluster));
+        }
+        if config.cluster_enabled {
+            config.databases = 1;
+        }
+        config.hz = config.hz.clamp(1, 500);
+        Ok(self.loaded)
+    }
+
+    fn load_text(&mut self, text: &Text, depth: usize) -> Result<(), ConfigFileError> {
+        for (index, raw) in text.bytes.split(|byte| *byte == b'\n').enumerate() {
             let line = trim(raw);
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
-            self.load_line(line, index >= options_from, depth)
+            self.load_line(line, text.origin(index), depth)
                 .map_err(|error| match error {
                     LineError::Directive(why) => {
                         let place = Place(Some((
@@ -265,32 +364,65 @@ impl Loader<'_, '_> {
         Ok(())
     }
 
-    fn load_line(&mut self, line: &[u8], is_option: bool, depth: usize) -> Result<(), LineError> {
+    fn load_line(
+        &mut self,
+        line: &[u8],
+        (origin, number): (&Origin, usize),
+        depth: usize,
+    ) -> Result<(), LineError> {
         let words = split_args(line).ok_or(DirectiveError::Quotes)?;
         let Some((name, args)) = words.split_first() else {
             return Ok(());
         };
-        if is_option && self.take_option(name, args)? {
+        if *origin == Origin::CommandLine && name.eq_ignore_ascii_case(b"sentinel") {
+            return Err(DirectiveError::Sentinel.into()); // `--sentinel` asks for another program
+        }
+        if self.take_option(name, args)? {
             return Ok(());
         }
         if let Some(param) = Param::find(name) {
-            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            let first = self.seen.insert(param.name);
-            if param.name == "port" {
-                self.loaded.options.port_auto = false;
-            }
-            param
-                .set(&mut self.loaded.config, &args, Stage::Startup { first })
-                .map_err(DirectiveError::from)?;
+            return Ok(self.set_param(param, args)?);
+        }
+        if is_named(name, &WITHDRAWN) && args.len() == 1 {
             return Ok(());
         }
-        self.directive(name, args, depth)
+        if is_named(name, &DIRECTIVES) || is_named(name, &WITHDRAWN) {
+            return self.directive(name, args, depth);
+        }
+        self.unknown.push(Unknown {
+            name: String::from_utf8_lossy(name).into_owned(),
+            origin: origin.clone(),
+            line: number,
+        });
+        Ok(())
+    }
+
+    fn set_param(&mut self, param: &'static Param, args: &[Vec<u8>]) -> Result<(), DirectiveError> {
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let first = self.seen.insert(param.name);
+        self.loaded.is_configured = true;
+        if param.name == "port" {
+            self.loaded.options.port_auto = false;
+        }
+        param.set(&mut self.loaded.config, &args, Stage::Startup { first })?;
+        match param.name {
+            "dir" => self.enter_dir(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes to the working directory as it is configured by now: the next one may be told from there.
+    fn enter_dir(&mut self) -> Result<(), DirectiveError> {
+        let entered = (self.host.enter_dir)(&self.loaded.config.dir);
+        self.loaded.config.dir = entered.map_err(DirectiveError::Dir)?;
+        Ok(())
     }
 
     /// Takes one of our own options; says whether it was one.
     fn take_option(&mut self, name: &[u8], args: &[Vec<u8>]) -> Result<bool, DirectiveError> {
         let options = &mut self.loaded.options;
-        match (name.to_ascii_lowercase().as_slice(), args) {
+        let name = name.to_ascii_lowercase();
+        match (name.as_slice(), args) {
             (b"port", [auto]) if auto.eq_ignore_ascii_case(b"auto") => options.port_auto = true,
             (b"port-file", [path]) => options.port_file = Some(path.clone()),
             (b"record", [path]) => options.record = Some(path.clone()),
@@ -298,8 +430,7 @@ impl Loader<'_, '_> {
                 let seed = parse_integer(seed).and_then(|seed| u64::try_from(seed).ok());
                 options.seed = Some(seed.ok_or(ValueError::NotInteger)?);
             }
-            (b"sentinel", []) => return Err(DirectiveError::Sentinel), // `--sentinel` asks for another program
-            (b"port-file" | b"record" | b"seed", _) => return Err(ValueError::ArgCount.into()),
+            (name, _) if is_named(name, &OWN_OPTIONS) => return Err(ValueError::ArgCount.into()),
             _ => return Ok(false),
         }
         Ok(true)
@@ -308,12 +439,6 @@ impl Loader<'_, '_> {
     /// A directive that is no parameter.
     fn directive(&mut self, name: &[u8], args: &[Vec<u8>], depth: usize) -> Result<(), LineError> {
         match (name.to_ascii_lowercase().as_slice(), args) {
-            // Withdrawn long ago, still in old files.
-            (
-                b"list-max-ziplist-entries" | b"list-max-ziplist-value" | b"lua-replicate-commands",
-                [_],
-            ) => {}
-            (b"io-threads-do-reads", [_]) => {}
             (b"include", [path]) => return self.include(path, depth),
             (b"rename-command", [old, new]) => self.rename(old, new)?,
             (b"user", [user, ..]) => {
@@ -328,14 +453,10 @@ impl Loader<'_, '_> {
                 })?;
                 self.loaded.users.push(args.to_vec());
             }
-            (b"loadmodule", [_, ..]) => self.loaded.modules.push(args.to_vec()),
+            (b"loadmodule", [_, ..]) => return Err(DirectiveError::NoModules.into()),
             (b"sentinel", []) => {}
             (b"sentinel", _) => return Err(DirectiveError::Sentinel.into()),
-            (_, []) => return Err(DirectiveError::Directive.into()),
-            _ => {
-                let words = std::iter::once(name.to_vec()).chain(args.iter().cloned());
-                self.loaded.unresolved.push(words.collect());
-            }
+            _ => return Err(DirectiveError::Directive.into()),
         }
         Ok(())
     }
@@ -344,8 +465,13 @@ impl Loader<'_, '_> {
         if depth == INCLUDE_DEPTH_MAX {
             return Err(DirectiveError::IncludeDepth.into());
         }
-        let text = read_file(self.host, path).map_err(LineError::Included)?;
-        self.load_text(&text, usize::MAX, depth + 1)
+        let mut text = Text::default();
+        let read = read_file(self.host, path).map_err(LineError::Included)?;
+        text.push(
+            Origin::File(String::from_utf8_lossy(path).into_owned()),
+            &read,
+        );
+        self.load_text(&text, depth + 1)
             .map_err(LineError::Included)
     }
 
@@ -388,10 +514,24 @@ impl From<DirectiveError> for LineError {
 
 fn read_file(host: &mut Host, path: &[u8]) -> Result<Vec<u8>, ConfigFileError> {
     let path = String::from_utf8_lossy(path);
-    (host.read)(&path).map_err(|why| ConfigFileError::Open {
+    let read = (host.read)(&path).map_err(|why| ConfigFileError::Open {
         path: path.into_owned(),
         why,
-    })
+    })?;
+    Ok(as_c_text(&read))
+}
+
+/// A text as C reads it, line by line into a buffer: what stands behind a NUL is lost up to the end of its line, the
+/// end included, or of the buffer.
+pub(super) fn as_c_text(text: &[u8]) -> Vec<u8> {
+    const BUFFER_BYTES: usize = 1024;
+    if !text.contains(&0) {
+        return text.to_vec();
+    }
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    let reads = lines.flat_map(|line| line.chunks(BUFFER_BYTES));
+    let strings = reads.map(|read| read.split(|byte| *byte == 0).next().unwrap_or_default());
+    strings.collect::<Vec<_>>().concat()
 }
 
 pub(super) fn trim(line: &[u8]) -> &[u8] {

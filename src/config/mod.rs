@@ -4,6 +4,7 @@
 //! - `kinds.rs`, `values.rs`: how values of each kind are read, checked, printed.
 //! - `file.rs`: configuration files and the command line.
 //! - `rewrite.rs`: CONFIG REWRITE.
+//! - `suggest.rs`: names that are no parameters, and which one a mistyped name was meant to be.
 //!
 //! May not: open files, read the environment, or make a change take effect; callers do that.
 
@@ -11,6 +12,7 @@ mod file;
 mod kinds;
 mod params;
 mod rewrite;
+mod suggest;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +57,18 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 }
+
+/// Parameters that are about what there is none of here: I/O threads, child processes, another allocator, modules. Their
+/// rows say so.
+const WITHOUT_EFFECT: [&str; 7] = [
+    "aof-rewrite-cpulist",
+    "bgsave-cpulist",
+    "crash-memcheck-enabled",
+    "enable-module-command",
+    "ignore-warnings",
+    "io-threads",
+    "jemalloc-bg-thread",
+];
 
 type ParseFn = fn(&mut Config, &[&[u8]], Stage) -> Result<(), ValueError>;
 
@@ -221,6 +235,34 @@ impl Config {
         let differing: Vec<&'static Param> = params.into_iter().filter(differs).collect();
         *self = changed;
         Ok(differing)
+    }
+
+    /// What is asked for that this server does not do yet, in the words with which it refuses to start.
+    pub fn wants_absent(&self) -> Option<String> {
+        if let Some(name) = self.wants_tls() {
+            return Some(format!(
+                "Failed to configure TLS: this server speaks none, so {name} has to stay off."
+            ));
+        }
+        let text = match () {
+            _ if self.cluster_enabled => {
+                "Failed to become a cluster node: this server is none yet, so cluster-enabled has to stay off."
+            }
+            _ if self.replicaof.is_some() => {
+                "Failed to follow a primary: this server does not replicate yet, so replicaof has to stay unset."
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Parameters that have another value than by default although nothing comes of that here, by design.
+    pub fn set_in_vain(&self) -> Vec<&'static str> {
+        let default = Config::default();
+        let in_vain = PARAMS.iter().filter(|param| {
+            WITHOUT_EFFECT.contains(&param.name) && param.get(self) != param.get(&default)
+        });
+        in_vain.map(|param| param.name).collect()
     }
 
     /// The parameter that asks for connections by TLS, which there are none of.

@@ -161,7 +161,7 @@ params! {
     cluster_compatibility_sample_ratio: i64 = 0, Int(0, 100), MUTABLE;
     /// File in which the node keeps its view of the cluster; one for each node.
     cluster_config_file: Vec<u8> = b"nodes.conf".to_vec(), TEXT, IMMUTABLE;
-    /// Run as a cluster node.
+    /// Run as a cluster node. Here only `no` is taken: this server is none yet.
     cluster_enabled: bool = false, YesNo, IMMUTABLE;
     /// Most memory for messages waiting on one cluster link; 0 is no limit.
     cluster_link_sendbuf_limit: u64 = 0, WideMemory, MUTABLE;
@@ -200,7 +200,7 @@ params! {
     dynamic_hz: bool = true, YesNo, MUTABLE;
     /// Who may use DEBUG; no outside of tests.
     enable_debug_command: Guard = Guard::No, Choice, IMMUTABLE;
-    /// Who may use MODULE; no unless you load modules at run time.
+    /// Who may use MODULE LOAD, which is not there, so it has no effect.
     enable_module_command: Guard = Guard::No, Choice, IMMUTABLE;
     /// Who may set protected parameters; no, as they name files that are written.
     enable_protected_configs: Guard = Guard::No, Choice, IMMUTABLE + PROTECTED;
@@ -218,7 +218,7 @@ params! {
     ignore_warnings: Vec<u8> = Vec::new(), TEXT, MUTABLE;
     /// I/O threads; this server has one thread by design, so it has no effect.
     io_threads: i64 = 1, Int(1, 128), IMMUTABLE;
-    /// Return memory in the background; this allocator is another one, so it has no effect.
+    /// Return memory in the background; this server returns it while it is idle, whatever this says, so it has no effect.
     jemalloc_bg_thread: bool = true, YesNo, MUTABLE;
     /// Microseconds to wait for each key while loading; negative: keys for each microsecond. For tests.
     key_load_delay: i64 = 0, Int(-I32_MAX - 1, I32_MAX), HIDDEN;
@@ -352,7 +352,7 @@ params! {
     replica_read_only: bool = true, YesNo, MUTABLE alias "slave-read-only";
     /// Answer while the link to the primary is down; no refuses most commands instead.
     replica_serve_stale_data: bool = true, YesNo, MUTABLE alias "slave-serve-stale-data";
-    /// The primary to follow.
+    /// The primary to follow. Here none is taken: this server does not replicate yet.
     replicaof: Option<Primary> = None, HostPort, IMMUTABLE + MULTI_ARG alias "slaveof";
     /// Password of the default user; choose a long one, as guessing is fast.
     requirepass: Vec<u8> = Vec::new(), OPTIONAL, SENSITIVE;

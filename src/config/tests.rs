@@ -36,6 +36,10 @@ fn load_all(args: &[&str], files: &[(&str, &str)]) -> Result<Command, ConfigFile
         &args,
         &mut Host {
             read: &mut read,
+            enter_dir: &mut |dir| match dir {
+                b"nowhere" => Err("No such file or directory".into()),
+                _ => Ok(dir.to_vec()),
+            },
             stdin: &mut stdin,
             is_command: &is_command,
             check_user: &|_| Ok(()),
@@ -235,7 +239,15 @@ fn a_file_says_where_it_is_wrong() {
             "appenddirname a/b\n",
             "appenddirname can't be a path, just a dirname",
         ),
-        ("a.b\n", "Bad directive or wrong number of arguments"),
+        (
+            "rename-command a\n",
+            "Bad directive or wrong number of arguments",
+        ),
+        ("dir nowhere\n", "No such file or directory"),
+        (
+            "loadmodule m.so\n",
+            "Modules cannot be loaded: this server takes none",
+        ),
         ("include f\n", "include directives are nested too deeply"),
     ] {
         assert_eq!(
@@ -314,6 +326,24 @@ fn the_command_line_follows_the_file() {
             record: Some(b"r".into())
         }
     );
+    let file = "seed 1\nport auto\nport-file a\nrecord b\n";
+    let both = loaded(&["f", "--seed", "2"], &[("f", file)]);
+    assert_eq!(
+        both.options,
+        Options {
+            port_auto: true,
+            port_file: Some(b"a".into()),
+            seed: Some(2),
+            record: Some(b"b".into())
+        }
+    );
+    let is_configured = |args: &[&str]| loaded(args, &[("f", "")]).is_configured;
+    assert!(!is_configured(&["--seed", "1"]));
+    assert!(
+        ["f", "-", "--hz 10"]
+            .iter()
+            .all(|&arg| is_configured(&[arg]))
+    );
     assert_eq!(load_all(&["--version"], &[]), Ok(Command::Version));
     assert_eq!(load_all(&["-h"], &[]), Ok(Command::Help));
     assert_eq!(
@@ -329,6 +359,97 @@ fn the_command_line_follows_the_file() {
             .unwrap(),
         b"900 1 100 100"
     );
+}
+
+#[test]
+fn a_dash_reads_standard_input_where_a_real_server_does() {
+    for (args, hz) in [
+        (&["-"][..], 77),
+        (&["-", "--hz", "20"], 20),
+        (&["--hz", "20", "-"], 20),
+        (&["f", "-"], 77),
+        (&["f", "-", "--port", "1"], 10),
+    ] {
+        match load_all(args, &[("f", "")]) {
+            Ok(Command::Run(loaded)) => {
+                assert_eq!(
+                    (loaded.config.hz, loaded.reads_stdin),
+                    (hz, true),
+                    "{args:?}"
+                );
+            }
+            // In the middle it is a value without a name.
+            other => assert!(hz == 10 && other.is_err(), "{args:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn unknown_names_are_told_at_once_and_with_what_was_meant() {
+    let error = load_all(
+        &["f", "--prot", "1", "--nothing-like-it"],
+        &[
+            ("f", "hz 20\nincldue x\ninclude i\n"),
+            ("i", "\nrequirepas secret\n"),
+        ],
+    );
+    let error = error.expect_err("unknown").to_string();
+    assert!(!error.contains("secret"), "{error}");
+    insta::assert_snapshot!(error.trim(), @r"
+    *** FATAL CONFIG FILE ERROR (Redis 8.0.6) ***
+    Unknown directive 'incldue' at line 2 of 'f'. Did you mean include?
+    Unknown directive 'requirepas' at line 2 of 'i'. Did you mean requirepass?
+    Unknown option '--prot' on the command line. Did you mean --port?
+    Unknown option '--nothing-like-it' on the command line.
+    ");
+}
+
+#[test]
+fn the_last_folder_wins_and_each_is_entered() {
+    let mut entered = Vec::new();
+    let mut enter = |dir: &[u8]| {
+        entered.push(String::from_utf8_lossy(dir).into_owned());
+        Ok(b"/there".to_vec())
+    };
+    let args = [b"f".to_vec(), b"--dir".to_vec(), b"b".to_vec()];
+    let command = load(
+        &args,
+        &mut Host {
+            read: &mut |_| Ok(b"dir a\nport 1\n".to_vec()),
+            enter_dir: &mut enter,
+            stdin: &mut || Ok(Vec::new()),
+            is_command: &|_| false,
+            check_user: &|_| Ok(()),
+        },
+    );
+    assert!(matches!(command, Ok(Command::Run(loaded)) if loaded.config.dir == b"/there"));
+    assert_eq!(entered, ["a", "b"]);
+}
+
+#[test]
+fn a_nul_takes_the_rest_of_its_line_with_it() {
+    let config = loaded(&["f"], &[("f", "port 1\0x\n2\nhz 20\0\n")]).config;
+    assert_eq!((config.port, config.hz), (12, 20));
+}
+
+#[test]
+fn a_chosen_port_stays_one_when_the_file_is_written() {
+    let old = b"port auto\nrecord r\n# \xff\n";
+    let rewritten = |port: i64| {
+        let config = Config {
+            port,
+            ..Config::default()
+        };
+        let new = Rewrite {
+            config: &config,
+            users: &[],
+            auto_port: Some(4711),
+            force_all: false,
+        };
+        rewrite(old, &new)
+    };
+    assert!(rewritten(4711).starts_with(old));
+    assert!(rewritten(7000).starts_with(b"port 7000\nrecord r\n# \xff\n"));
 }
 
 #[test]
@@ -353,15 +474,16 @@ fn rewritten(old: &str, pairs: &[(&str, &str)]) -> String {
     for (name, value) in pairs {
         set(&mut config, name, value);
     }
-    rewrite(
-        Some(old),
+    let text = rewrite(
+        old.as_bytes(),
         &Rewrite {
             config: &config,
             users: &["user default on".into()],
-            modules: &[],
+            auto_port: None,
             force_all: false,
         },
-    )
+    );
+    String::from_utf8(text).expect("as it was")
 }
 
 #[test]
@@ -391,7 +513,7 @@ fn rewrite_keeps_what_it_can() {
 #[test]
 fn rewrite_uses_proper_names_and_drops_what_is_unset() {
     let old = "port 17103\nsave \"\"\nclient-output-buffer-limit normal 1 2 3\nrename-command get g\nslave-read-only no\n\
-               hash-max-ziplist-entries 20\nhash-max-listpack-entries 21\ninclude i\nnotify-keyspace-events KEA\nmasterauth x\nmodule-thing 1\n";
+               hash-max-ziplist-entries 20\nhash-max-listpack-entries 21\ninclude i\nnotify-keyspace-events KEA\nmasterauth x\nio-threads-do-reads 1\n";
     let pairs = [
         ("client-output-buffer-limit", "pubsub 1mb 2 3"),
         ("hash-max-listpack-entries", "100"),
@@ -408,7 +530,7 @@ fn rewrite_uses_proper_names_and_drops_what_is_unset() {
     include i
     notify-keyspace-events "AKE"
 
-    # ??? module-thing 1
+    # ??? io-threads-do-reads 1
 
     # Generated by CONFIG REWRITE
     client-output-buffer-limit pubsub 1mb 2 3
@@ -423,13 +545,14 @@ fn rewrite_uses_proper_names_and_drops_what_is_unset() {
 fn a_forced_rewrite_reads_back_the_same() {
     let config = Config::default();
     let text = rewrite(
-        None,
+        b"",
         &Rewrite {
             config: &config,
             users: &[],
-            modules: &[],
+            auto_port: None,
             force_all: true,
         },
     );
+    let text = String::from_utf8(text).expect("a text");
     assert_eq!(loaded(&["f"], &[("f", &text)]).config, config);
 }

@@ -3,6 +3,7 @@
 //! Lives here: the thread, its orders and answers. May not: know what is in a file, but for the checksum at its end.
 
 use crate::border::{FileStep, Outcome};
+use crate::keyspace::alloc;
 use crate::os::{plain, system, trap};
 use crate::persist::payload;
 use log::warn;
@@ -56,6 +57,8 @@ pub enum Job {
         paths: Vec<PathBuf>,
         ticket: u64,
     },
+    /// Gives blocks of memory back to the system that nobody uses. There is no answer to it.
+    ReturnMemory,
 }
 
 /// What the thread has done: for which ticket, and how it went.
@@ -209,6 +212,7 @@ fn work(jobs: &Receiver<Job>, answers: &Sender<Answer>, wake: impl Fn()) {
                 paths.iter().for_each(|path| super::remove(path));
                 answer(ticket, Ok(0));
             }
+            Job::ReturnMemory => alloc::purge(),
             Job::Drop { file } => {
                 if let Some(open) = files.remove(&file) {
                     super::remove(&open.path);

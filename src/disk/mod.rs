@@ -41,6 +41,39 @@ pub fn write_port_file(path: &Path, port: u16) -> io::Result<()> {
     write_whole(path, format!("{port}\n").as_bytes())
 }
 
+/// Removes the port file of a server that was; what is something else stays, and is an error.
+pub fn clear_port_file(path: &Path) -> Result<(), String> {
+    let about = match fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(plain(&error)),
+    };
+    if !about.is_file() || about.len() > PORT_TEXT_MAX || port_in(path).is_none() {
+        return Err("what lies there is no port file, and stays as it is".to_owned());
+    }
+    fs::remove_file(path).map_err(|error| plain(&error))
+}
+
+/// Removes the port file, unless it names another port by now.
+pub fn remove_port_file(path: &Path, port: u16) {
+    if port_in(path) == Some(Some(port)) {
+        remove(path);
+    }
+}
+
+/// A port with its line end.
+const PORT_TEXT_MAX: u64 = 6;
+
+/// What a port file says; it says nothing while it is empty.
+fn port_in(path: &Path) -> Option<Option<u16>> {
+    let text = fs::read(path).ok()?;
+    let text = std::str::from_utf8(&text).ok()?.trim_ascii();
+    match text {
+        "" => Some(None),
+        _ => text.parse().ok().map(Some),
+    }
+}
+
 /// Writes the process's number; readers expect it at its place at once, so it is written there.
 pub fn write_pidfile(path: &Path) -> io::Result<()> {
     fs::write(path, format!("{}\n", std::process::id()))
@@ -105,26 +138,26 @@ pub fn change_dir(dir: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// Writes the configuration back to the file it came from, defaults too if `all` is to be written.
-pub fn rewrite_config(engine: &Engine, all: bool) -> Result<(), String> {
+pub fn rewrite_config(engine: &Engine, all: bool, auto_port: Option<u16>) -> Result<(), String> {
     let Some(path) = engine.config_file() else {
         return Err("The server is running without a config file".to_owned());
     };
     let path = Path::new(path);
-    let before = match fs::read_to_string(path) {
+    let before = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(plain(&error)),
     };
     let text = config::rewrite(
-        Some(&before),
+        &before,
         &config::Rewrite {
             config: engine.config(),
             users: &engine.user_lines(),
-            modules: &[],
+            auto_port,
             force_all: all,
         },
     );
-    write_whole(path, text.as_bytes()).map_err(|error| plain(&error))
+    write_whole(path, &text).map_err(|error| plain(&error))
 }
 
 #[cfg(test)]
@@ -140,5 +173,21 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("readable"), "65535\n");
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1);
         assert!(write_port_file(&dir.path().join("no/port"), 1).is_err());
+        remove_port_file(&path, 1);
+        assert!(path.exists(), "another server's");
+        remove_port_file(&path, 65535);
+        assert!(!path.exists());
+        for (text, is_one) in [
+            ("1\n", true),
+            ("", true),
+            ("x", false),
+            ("65536\n", false),
+            ("7\n8\n9\n", false),
+        ] {
+            fs::write(&path, text).expect("writable");
+            assert_eq!(clear_port_file(&path).is_ok(), is_one, "{text:?}");
+            assert_eq!(path.exists(), !is_one, "{text:?}");
+        }
+        assert!(clear_port_file(dir.path()).is_err());
     }
 }

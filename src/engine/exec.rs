@@ -115,6 +115,11 @@ impl Engine {
         if self.server.config.maxmemory > 0 {
             self.find_room(client, id, args)?;
         }
+        if self.server.lacks_replicas()
+            && self.flags_with_script(client, id, args).has(Flags::WRITE)
+        {
+            self.server.refuse_unreplicated()?;
+        }
         if self.server.tracks_too_much() {
             self.server.shrink_tracking();
             self.deliver_pushes(client);

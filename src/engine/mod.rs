@@ -36,7 +36,7 @@ use crate::resp::{ArgPos, OwnedArgs};
 use crate::state::aof::Batch;
 use crate::state::loading::RunCommand;
 use crate::state::meter::{Finding, Meter};
-use crate::state::server::Process;
+use crate::state::server::{Process, Recording};
 use crate::state::{Client, ClientFlags, ConnId, Server, UnixMicros};
 
 /// Space offered for one read.
@@ -77,13 +77,11 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has seen nothing yet. Fails when a command cannot be renamed as configured, its users are not
-    /// sound, or it is to speak TLS.
+    /// sound, or it is to be what it is not yet.
     pub fn new(boot: Boot) -> Result<Engine, String> {
         let registry = Registry::new(&boot.rename_commands)?;
-        if let Some(name) = boot.config.wants_tls() {
-            return Err(format!(
-                "Failed to configure TLS: this server speaks none, so {name} has to stay off."
-            ));
+        if let Some(text) = boot.config.wants_absent() {
+            return Err(text);
         }
         let process = Process {
             pid: boot.pid,
@@ -91,6 +89,10 @@ impl Engine {
             os: boot.os,
             config_file: boot.config_file,
             secret: boot.secret,
+            recording: match boot.is_recorded {
+                true => Recording::On,
+                false => Recording::Off,
+            },
         };
         let mut server = Server::new(boot.config, process, boot.seed, boot.now);
         acl::begin(
@@ -160,6 +162,11 @@ impl Engine {
                 bytes,
             } => self.handle_chunk(*ticket, *size, bytes),
         }
+    }
+
+    /// The journal has ended: it could not be written any more. INFO shows it; no other answer depends on it.
+    pub fn handle_journal_lost(&mut self) {
+        self.server.process.recording = Recording::Lost;
     }
 
     /// The server starts: it loads what it left behind. Only then do clients get what they ask for.

@@ -402,6 +402,9 @@ impl Engine {
                     "ERR Write commands are not allowed from read-only scripts.",
                 ));
             }
+            if spec.flags.has(Flags::WRITE) {
+                self.server.refuse_unreplicated()?;
+            }
             // Who has begun to write may end it.
             let is_held = running.is_oom && !running.allows_oom && !running.has_written;
             if is_held && spec.flags.has(Flags::DENYOOM) {

@@ -8,6 +8,9 @@ use crate::engine::expiry::BACKLOG_INTERVAL_US;
 use crate::state::client::ClientKind;
 use crate::state::{ClientFlags, ConnId, UnixMicros};
 
+/// The longest time between two ticks, at one a second.
+const TICK_INTERVAL_US_MAX: u64 = 1_000_000;
+
 /// Buckets that a tick migrates of each table that is being resized.
 const REHASH_BUCKETS: usize = 400;
 
@@ -51,7 +54,10 @@ impl Engine {
         if self.server.scripting.busy.is_some() {
             return Some(self.server.now); // it goes on at once
         }
-        let mut at = self.cron.next;
+        let mut at = match self.is_set_back() {
+            true => self.server.now,
+            false => self.cron.next,
+        };
         if self.expiry.has_backlog() || !self.server.garbage.is_empty() {
             at = at.min(UnixMicros(self.server.now.0 + BACKLOG_INTERVAL_US));
         }
@@ -82,6 +88,11 @@ impl Engine {
         Some(at)
     }
 
+    /// Whether the clock was set back since the last tick: the next would not come before it had caught up.
+    fn is_set_back(&self) -> bool {
+        self.cron.next.since(self.server.now) > TICK_INTERVAL_US_MAX
+    }
+
     pub(super) fn tick(&mut self) {
         let now = self.server.now;
         self.end_shared_waits();
@@ -92,7 +103,7 @@ impl Engine {
             self.wake_waits();
         }
         self.run_ready();
-        let is_due = now >= self.cron.next;
+        let is_due = now >= self.cron.next || self.is_set_back();
         let cron = is_due && !self.server.debug.cron_paused && !self.server.is_midway();
         if is_due {
             self.cron.next = UnixMicros(now.0 + 1_000_000 / self.server.hz());

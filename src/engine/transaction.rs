@@ -214,7 +214,7 @@ mod tests {
     fn orders(bench: &mut Bench) -> Vec<Order> {
         let orders = std::iter::from_fn(|| bench.engine.poll_order());
         orders
-            .filter(|order| !matches!(order, Order::Log { .. }))
+            .filter(|order| !matches!(order, Order::Log { .. } | Order::Stopping))
             .collect()
     }
 

@@ -88,6 +88,7 @@ impl Header {
             pid: self.pid,
             executable: self.executable,
             os: self.os,
+            is_recorded: true,
             replaying,
         })
     }

@@ -18,6 +18,8 @@ pub enum JournalError {
     OtherVersion(u32),
     #[error("the journal's header is damaged")]
     BadHeader,
+    #[error("the journal ends before its header does: nothing of the run is in it")]
+    Empty,
 }
 
 /// How a journal ended.
@@ -45,13 +47,15 @@ pub struct JournalReader<R> {
 impl<R: Read> JournalReader<R> {
     /// Reads the header and stands before the first record.
     pub fn open(mut source: R) -> Result<(JournalReader<R>, Header), JournalError> {
-        let mut start = [0; MAGIC.len() + 4];
-        match source.read_exact(&mut start) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(JournalError::NotAJournal);
-            }
-            Err(error) => return Err(JournalError::Io(error)),
+        const START: usize = MAGIC.len() + 4;
+        let mut start = Vec::new();
+        source.by_ref().take(START as u64).read_to_end(&mut start)?;
+        if start.len() < START {
+            let begins = MAGIC.starts_with(&start) || start.starts_with(MAGIC);
+            return Err(match begins {
+                true => JournalError::Empty,
+                false => JournalError::NotAJournal,
+            });
         }
         let (magic, version) = start.split_at(MAGIC.len());
         if magic != MAGIC {
@@ -71,7 +75,10 @@ impl<R: Read> JournalReader<R> {
             tail: None,
         };
         if !reader.next_block()? {
-            return Err(JournalError::BadHeader);
+            return Err(match reader.tail {
+                Some(Tail::Corrupt { .. }) => JournalError::BadHeader,
+                _ => JournalError::Empty,
+            });
         }
         let header = Header::decode(&reader.block).map_err(|_| JournalError::BadHeader)?;
         reader.pos = reader.block.len();

@@ -387,6 +387,7 @@ mod tests {
             pid: 1,
             executable: "retrace".into(),
             os: "Linux".into(),
+            is_recorded: true,
             replaying: false,
             ..Boot::default()
         };

@@ -26,7 +26,8 @@ pub fn used_memory() -> usize {
     USED.load(Relaxed)
 }
 
-/// Gives memory that is free back to the system, as far as whole pages of it are.
+/// Gives memory that is free back to the system: what the calling thread has in pages of its own, and the blocks that no
+/// thread uses.
 pub fn purge() {
     // SAFETY: it works on the calling thread's own heap and needs nothing of the caller.
     unsafe { libmimalloc_sys::mi_collect(true) }

@@ -93,7 +93,7 @@ fn watch_over(mut ear: UnixStream) {
             if panic::catch_unwind(AssertUnwindSafe(|| tell(&incident))).is_err() {
                 cut_short();
             }
-            if matches!(incident.cause, Cause::Crash { .. }) {
+            if !matches!(incident.cause, Cause::Alarm { .. }) {
                 trap::told();
             }
         }
@@ -147,10 +147,13 @@ fn tell(incident: &Incident) {
                 true => "--- WATCHDOG TIMER EXPIRED ---",
                 false => "Received SIGALRM",
             });
-            tell_stack(&incident.frames);
+            tell_stack(incident.frames());
             server_log::urgent("--------");
         }
-        _ => report(incident),
+        Cause::End => {
+            look::look(incident, |server, _| server.end_at_once());
+        }
+        Cause::Crash { .. } => report(incident),
     }
     // What was read of the program's own file is no more needed.
     backtrace::clear_symbol_cache();
@@ -189,20 +192,23 @@ const QUESTIONS: &[Question] = &[
 
 /// The report of a crash, on the watch.
 fn report(incident: &Incident) {
+    // First what others need, and while nothing is allocated: it may be memory that there is none of.
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| {
+        look::look(incident, |server, _| server.end_at_once());
+    }));
     begin_report(&headline(&incident.cause));
-    tell_stack(&incident.frames);
+    tell_stack(incident.frames());
     if !incident.on_main {
         server_log::urgent(
             "It was not the thread that serves clients, of which there is no more to tell",
         );
     }
-    // First what others need: what comes behind it may fail.
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| {
-        look::look(incident, |server, _| server.end_crash())
-    }));
     if ended.is_err() {
         server_log::urgent("The journal lacks its end");
     }
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| {
+        look::look(incident, |server, _| server.remove_files())
+    }));
     ask(|question| look::look(incident, |server, still| question(server, Some(still)))?);
     end_report();
 }

@@ -241,7 +241,10 @@ impl Driver {
 
     /// Why recording ended, once.
     pub fn take_journal_error(&mut self) -> Option<io::Error> {
-        self.recorder.as_mut()?.take_error()
+        let error = self.recorder.as_mut()?.take_error()?;
+        // A journal that has ended needs no record of it.
+        self.engine.handle_journal_lost();
+        Some(error)
     }
 
     #[inline]

@@ -5,6 +5,7 @@
 
 use crate::border::LogLevel;
 use crate::config::SyslogFacility;
+use crate::os::process;
 use chrono::{DateTime, Local};
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Record};
@@ -95,13 +96,7 @@ pub fn init(logfile: Option<PathBuf>, level: Option<LogLevel>) {
         .format(|out, record: &Record| {
             let text = record.args().to_string();
             to_syslog(record.level(), &text);
-            let line = line(
-                std::process::id(),
-                role(),
-                Local::now(),
-                record.level(),
-                &text,
-            );
+            let line = line(std::process::id(), role(), now(), record.level(), &text);
             out.write_all(line.as_bytes())
         })
         .try_init();
@@ -141,7 +136,7 @@ pub fn urgent(text: &str) {
         let _ = logger.warning(text);
     }
     let pid = std::process::id();
-    urgent_raw(&line(pid, role(), Local::now(), Level::Warn, text));
+    urgent_raw(&line(pid, role(), now(), Level::Warn, text));
 }
 
 /// The same without what is in front of a line.
@@ -156,6 +151,12 @@ pub fn urgent_raw(text: &str) {
             return;
         }
     }
+}
+
+/// The shell's clock, which stays within what can be printed, as a local time.
+fn now() -> DateTime<Local> {
+    let now = DateTime::from_timestamp_micros(process::clock().0);
+    now.unwrap_or_default().with_timezone(&Local)
 }
 
 /// The letter of what the process is doing.

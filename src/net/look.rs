@@ -22,8 +22,11 @@ use std::sync::atomic::Ordering::SeqCst;
 pub trait Witness {
     fn driver(&mut self) -> &mut Driver;
 
-    /// Does what must not be left undone.
-    fn end_crash(&mut self);
+    /// The process is about to end, out of order: the journal gets what led to it. For that, nothing is allocated.
+    fn end_at_once(&mut self);
+
+    /// After a crash: what is not to be left in the file system is removed.
+    fn remove_files(&mut self);
 }
 
 static LOOKED_AT: AtomicPtr<*mut dyn Witness> = AtomicPtr::new(ptr::null_mut());

@@ -8,14 +8,18 @@
     reason = "this is the shell: sockets, clock and environment enter here"
 )]
 
+pub mod checkup;
 pub mod crash;
 pub mod driver;
 pub mod listen;
 pub mod log;
 mod look;
+mod recording;
 pub mod serve;
 pub mod settings;
 pub mod shell;
 pub mod signals;
 pub mod stream;
+mod supervisor;
+mod thrift;
 mod title;

@@ -5,17 +5,20 @@ use super::listen::{self, ListenSocket, Listener, Opened};
 use super::look::{self, Witness};
 use super::settings::{self, Listening};
 use super::shell::Shell;
-use super::{crash, log as server_log};
+use super::supervisor::Supervisor;
+use super::{crash, log as server_log, recording};
 use crate::acl;
 use crate::border::Boot;
 use crate::command::Registry;
-use crate::config::{self, Config, Host, Loaded, REDIS_VERSION, Supervised};
+use crate::config::{self, Config, Host, Loaded, REDIS_VERSION};
 use crate::disk;
+use crate::disk::files::path_of;
 use crate::engine::Engine;
-use crate::journal::{Header, Recorder};
+use crate::journal::Header;
+use crate::os::process::Side;
 use crate::os::{plain, process, system, trap};
 use log::{error, info, warn};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
@@ -23,20 +26,29 @@ use std::path::{Path, PathBuf};
 
 /// Runs the server; returns the exit code.
 pub fn serve(loaded: Loaded) -> i32 {
-    let is_configured = std::env::args_os().len() > 1;
-    let config_file = loaded.file.as_deref().map(absolute);
-    let unresolved = loaded.unresolved.clone();
-    let mut loaded = loaded;
-    if let Err(text) = enter_dir(&mut loaded.config) {
+    let config_file = loaded
+        .file
+        .as_deref()
+        .map(|path| String::from_utf8_lossy(path).into_owned());
+    if let Err(text) = check_paths(&loaded) {
         return fatal(&text);
     }
     let config = &loaded.config;
-    let supervisor = config.supervised;
-    let is_background = config.daemonize && supervisor == Supervised::No;
+    let supervisor = Supervisor::find(config.supervised);
+    let is_background = config.daemonize && !supervisor.is_there();
+    let mut parent = None;
     if is_background {
         match process::daemonize() {
-            Ok(true) => {}
-            Ok(false) => return 0,
+            Ok(Side::Background(told)) => parent = Some(told),
+            Ok(Side::Foreground(outcome)) => {
+                return match outcome {
+                    Ok(()) => 0,
+                    Err(text) => {
+                        eprintln!("{text}");
+                        1
+                    }
+                };
+            }
             Err(error) => {
                 eprintln!("Going to the background failed: {}", plain(&error));
                 return 1;
@@ -51,24 +63,8 @@ pub fn serve(loaded: Loaded) -> i32 {
     if let Err(error) = crash::attend() {
         warn!("Crashes leave no report: {}", plain(&error));
     }
-    info!("oO0OoO0OoO0Oo Retrace is starting oO0OoO0OoO0Oo");
-    info!(
-        "Retrace version={}, bits={}, pid={}, just started",
-        env!("CARGO_PKG_VERSION"),
-        usize::BITS,
-        std::process::id()
-    );
-    if is_configured {
-        info!("Configuration loaded");
-    } else {
-        warn!(
-            "Warning: no config file specified, using the default config. In order to specify a config file use retrace /path/to/retrace.conf"
-        );
-    }
+    say_start(&loaded, &supervisor);
     server_log::set_started();
-    if !unresolved.is_empty() {
-        return refuse_unresolved(&unresolved);
-    }
     #[cfg(target_os = "linux")]
     if loaded.config.disable_thp
         && let Err(error) = process::disable_huge_pages()
@@ -78,12 +74,16 @@ pub fn serve(loaded: Loaded) -> i32 {
     if let Err(why) = system::pin_to_cpus(&loaded.config.server_cpulist) {
         warn!("server-cpulist has no effect: {why}");
     }
-    match start(loaded, config_file, is_background) {
+    let started = start(loaded, config_file, is_background, supervisor);
+    if let Some(parent) = parent {
+        parent.tell(started.as_ref().map(|_| ()).map_err(String::as_str));
+    }
+    match started {
         Ok(server) => {
             // What has to be in order at the end is so when `run` is back. The system takes memory, files and sockets
             // back at once, and faster than a walk through all the data does.
             let mut server = ManuallyDrop::new(server);
-            server.run(supervisor)
+            server.run()
         }
         Err(text) => {
             for line in text.lines() {
@@ -94,9 +94,40 @@ pub fn serve(loaded: Loaded) -> i32 {
     }
 }
 
+/// The first lines of the log.
+fn say_start(loaded: &Loaded, supervisor: &Supervisor) {
+    if loaded.reads_stdin {
+        info!("Reading config from stdin");
+    }
+    supervisor.say();
+    info!("oO0OoO0OoO0Oo Retrace is starting oO0OoO0OoO0Oo");
+    info!(
+        "Retrace version={}, bits={}, pid={}, just started",
+        env!("CARGO_PKG_VERSION"),
+        usize::BITS,
+        std::process::id()
+    );
+    if loaded.is_configured {
+        info!("Configuration loaded");
+    } else {
+        warn!(
+            "Warning: no config file specified, using the default config. In order to specify a config file use retrace /path/to/retrace.conf"
+        );
+    }
+    let in_vain = loaded.config.set_in_vain();
+    if !in_vain.is_empty() {
+        info!(
+            "Configured, but without effect in this server: {}",
+            in_vain.join(", ")
+        );
+    }
+}
+
 /// Reads the command line and the files that it names; an error is what to print before the end.
 pub fn read_command_line(args: &[Vec<u8>]) -> Result<config::Command, String> {
     let registry = Registry::new(&[])?;
+    // Names are told from where the server is started, whatever folder it goes to.
+    let from = std::env::current_dir().unwrap_or_default();
     let mut host = Host {
         read: &mut disk::read_config_text,
         stdin: &mut || {
@@ -104,10 +135,18 @@ pub fn read_command_line(args: &[Vec<u8>]) -> Result<config::Command, String> {
             let read = io::stdin().read_to_end(&mut text);
             read.map(|_| text).map_err(|error| plain(&error))
         },
+        enter_dir: &mut disk::change_dir,
         is_command: &|name| registry.by_name(name).is_some(),
         check_user: &|words| acl::file::check_declaration(words, registry.catalogue()),
     };
-    config::load(args, &mut host).map_err(|error| error.to_string())
+    let mut command = config::load(args, &mut host).map_err(|error| error.to_string())?;
+    if let config::Command::Run(loaded) = &mut command
+        && let Some(file) = &mut loaded.file
+    {
+        let path = from.join(disk::files::path_of(file));
+        *file = path.into_os_string().into_encoded_bytes();
+    }
+    Ok(command)
 }
 
 /// The layout of every error in the configuration, for standard error.
@@ -116,39 +155,12 @@ fn fatal(text: &str) -> i32 {
     1
 }
 
-/// Directives that only a module could know, and there is none.
-fn refuse_unresolved(lines: &[Vec<Vec<u8>>]) -> i32 {
-    warn!("Unresolved Configuration(s) Detected:");
-    for line in lines {
-        let words: Vec<_> = line
-            .iter()
-            .map(|word| String::from_utf8_lossy(word))
-            .collect();
-        warn!(">>> '{}'", words.join(" "));
-    }
-    warn!(
-        "Module Configuration detected without loadmodule directive or no ApplyConfig call: aborting"
-    );
-    1
-}
-
-fn absolute(path: &[u8]) -> String {
-    let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
-    let whole = std::path::absolute(&path).unwrap_or(path);
-    whole.to_string_lossy().into_owned()
-}
-
-/// Opens the log file once, to fail early, and goes to the working directory.
-fn enter_dir(config: &mut Config) -> Result<(), String> {
-    if let Some(path) = settings::logfile(config) {
+/// Opens the log file once, to fail early, and looks whether the files that are written are different ones.
+fn check_paths(loaded: &Loaded) -> Result<(), String> {
+    recording::check_names(loaded)?;
+    if let Some(path) = settings::logfile(&loaded.config) {
         let opened = OpenOptions::new().create(true).append(true).open(path);
         opened.map_err(|error| format!("Can't open the log file: {}", plain(&error)))?;
-    }
-    let dir = PathBuf::from(String::from_utf8_lossy(&config.dir).into_owned());
-    let chdir = std::env::set_current_dir(&dir);
-    chdir.map_err(|error| format!("Can't chdir to '{}': {}", dir.display(), plain(&error)))?;
-    if let Ok(dir) = std::env::current_dir() {
-        config.dir = dir.to_string_lossy().into_owned().into_bytes(); // the engine cannot ask where it stands
     }
     Ok(())
 }
@@ -161,6 +173,7 @@ pub(super) struct Server {
     port: u16,
     port_file: Option<PathBuf>,
     names_port: bool,
+    supervisor: Supervisor,
 }
 
 /// Opens and builds everything; an error is the line that the log ends with.
@@ -168,7 +181,13 @@ fn start(
     mut loaded: Loaded,
     config_file: Option<String>,
     is_background: bool,
+    supervisor: Supervisor,
 ) -> Result<Server, String> {
+    let port_file = loaded.options.port_file.as_deref().map(path_of);
+    if let Some(path) = &port_file {
+        disk::clear_port_file(path)
+            .map_err(|why| format!("Can't use the port file {}: {why}", path.display()))?;
+    }
     let config = &mut loaded.config;
     let limit = process::raise_file_limit(settings::max_clients(config))?;
     for (is_warning, line) in &limit.lines {
@@ -193,28 +212,46 @@ fn start(
     let opened = listen::open(&wanted, &mut Vec::new(), &mut warnings);
     let port = opened.as_ref().map_or(wanted.port, |opened| opened.port);
     print_banner(config, port);
-    for warning in &warnings {
-        warn!("{warning}");
-    }
     warn_about_backlog(wanted.backlog);
     let opened = opened.map_err(|error| {
         pidfile.as_deref().into_iter().for_each(disk::remove);
-        error.to_string()
+        warnings.push(error.to_string());
+        warnings.join("\n")
     })?;
+    for warning in &warnings {
+        warn!("{warning}");
+    }
     config.port = i64::from(port);
-    start_engine(loaded, config_file, opened, pidfile, is_background)
+    let (port, names_port) = (opened.port, loaded.options.port_auto);
+    let shell = start_engine(loaded, config_file, opened)?;
+    let server = Server {
+        shell,
+        pidfile,
+        is_background,
+        port,
+        port_file,
+        names_port,
+        supervisor,
+    };
+    if let Some(path) = &server.port_file {
+        disk::write_port_file(path, port).map_err(|error| {
+            format!(
+                "Can't write the port file {}: {}",
+                path.display(),
+                plain(&error)
+            )
+        })?;
+    }
+    Ok(server)
 }
 
 fn start_engine(
     loaded: Loaded,
     config_file: Option<String>,
     opened: Opened,
-    pidfile: Option<PathBuf>,
-    is_background: bool,
-) -> Result<Server, String> {
+) -> Result<Shell, String> {
     let options = &loaded.options;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let path = |bytes: &Vec<u8>| PathBuf::from(text(bytes));
     let acl_file = read_acl_file(&loaded)?;
     let boot = Boot {
         config: loaded.config,
@@ -237,30 +274,23 @@ fn start_engine(
             .to_string_lossy()
             .into_owned(),
         os: process::os(),
+        is_recorded: options.record.is_some(),
         replaying: false,
     };
-    let recorder = match options.record.as_ref().map(path) {
-        None => None,
-        Some(path) => Some(
-            File::create(&path)
-                .and_then(|file| Recorder::start(Box::new(file), &Header::of(&boot)))
-                .map_err(|error| {
-                    format!("Can't record to {}: {}", path.display(), plain(&error))
-                })?,
-        ),
-    };
+    let header = Header::of(&boot);
+    // What the engine refuses to start with needs no recording.
     let engine = Engine::new(boot)?;
-    let shell = Shell::new(Driver::new(engine, recorder), opened.listeners)
+    let recorder = match options.record.as_deref().map(path_of) {
+        None => None,
+        Some(path) => Some(recording::begin(&path, &header)?),
+    };
+    let mut shell = Shell::new(Driver::new(engine, recorder), opened.listeners)
         .map_err(|error| format!("Can't start the poll loop: {}", plain(&error)))?;
+    if options.port_auto {
+        shell.set_auto_port(opened.port);
+    }
     info!("Server initialized");
-    Ok(Server {
-        shell,
-        pidfile,
-        is_background,
-        port: opened.port,
-        port_file: options.port_file.as_ref().map(path),
-        names_port: options.port_auto,
-    })
+    Ok(shell)
 }
 
 /// A run that repeats another one's chance makes the same passwords.
@@ -289,9 +319,9 @@ fn read_acl_file(loaded: &Loaded) -> Result<Option<Vec<u8>>, String> {
 }
 
 impl Server {
-    fn run(&mut self, supervisor: Supervised) -> i32 {
+    fn run(&mut self) -> i32 {
         let ended = panic::catch_unwind(AssertUnwindSafe(|| {
-            look::shown(self, |server| server.serve_clients(supervisor))
+            look::shown(self, |server| server.serve_clients())
         }));
         match ended {
             Ok(ended) => {
@@ -304,7 +334,8 @@ impl Server {
             }
             Err(_) => {
                 let exits = self.shell.driver().engine().config().use_exit_on_panic;
-                self.end_crash();
+                self.end_at_once();
+                self.remove_files();
                 crash::tell_rest(self);
                 if exits {
                     return 1;
@@ -316,22 +347,17 @@ impl Server {
         }
     }
 
-    /// From telling where the port is to the end; the exit code.
-    fn serve_clients(&mut self, supervisor: Supervised) -> io::Result<i32> {
-        if let Some(path) = &self.port_file
-            && let Err(error) = disk::write_port_file(path, self.port)
-        {
-            warn!(
-                "Can't write the port file {}: {}",
-                path.display(),
-                plain(&error)
-            );
-            return Ok(1);
-        }
+    /// From loading to the end; the exit code.
+    fn serve_clients(&mut self) -> io::Result<i32> {
         let (port, names_port) = (self.port, self.names_port);
+        let supervisor = self.supervisor;
         self.shell.set_on_ready(Box::new(move |listeners| {
-            say_ready(listeners, port, names_port, supervisor)
+            say_ready(listeners, port, names_port);
+            supervisor.tell("STATUS=Ready to accept connections\n");
+            supervisor.tell("READY=1\n");
         }));
+        self.shell
+            .set_on_stop(Box::new(move || supervisor.tell("STOPPING=1\n")));
         self.shell.run()
     }
 
@@ -353,12 +379,28 @@ impl Server {
             info!("Removing the pid file.");
             disk::remove(path);
         }
+        self.remove_port_file();
+    }
+}
+
+impl Server {
+    /// Nobody is to look for a server where there is none, but where another one has written meanwhile, it may be.
+    fn remove_port_file(&self) {
+        if let Some(path) = &self.port_file {
+            disk::remove_port_file(path, self.port);
+        }
     }
 }
 
 impl Witness for Server {
-    /// After a crash: what is left in the file system is removed, and the journal gets what led to it.
-    fn end_crash(&mut self) {
+    fn end_at_once(&mut self) {
+        if let Some(error) = self.shell.driver().flush_journal() {
+            server_log::urgent(&format!("The journal cannot be written: {}", plain(&error)));
+        }
+        self.remove_port_file();
+    }
+
+    fn remove_files(&mut self) {
         self.shell
             .listeners()
             .iter()
@@ -367,9 +409,6 @@ impl Witness for Server {
         if let Some(path) = self.pidfile.as_ref().filter(|_| self.is_background) {
             disk::remove(path);
         }
-        if let Some(error) = self.shell.driver().flush_journal() {
-            server_log::urgent(&format!("The journal cannot be written: {}", plain(&error)));
-        }
     }
 
     fn driver(&mut self) -> &mut Driver {
@@ -377,8 +416,8 @@ impl Witness for Server {
     }
 }
 
-/// Says that clients are served now: in the log, and to who started us.
-fn say_ready(listeners: &[Listener], port: u16, names_port: bool, supervisor: Supervised) {
+/// Says in the log that clients are served now.
+fn say_ready(listeners: &[Listener], port: u16, names_port: bool) {
     if listeners
         .iter()
         .any(|listener| matches!(listener.socket, ListenSocket::Tcp { .. }))
@@ -390,12 +429,6 @@ fn say_ready(listeners: &[Listener], port: u16, names_port: bool, supervisor: Su
     }
     if listeners.iter().any(|listener| listener.path().is_some()) {
         info!("Ready to accept connections unix");
-    }
-    if matches!(supervisor, Supervised::Systemd | Supervised::Auto)
-        && let Err(error) =
-            process::notify_supervisor("STATUS=Ready to accept connections\nREADY=1\n")
-    {
-        warn!("The service manager cannot be told: {}", plain(&error));
     }
 }
 

@@ -33,7 +33,7 @@ impl Listening {
             auto_port: false,
             backlog: i32::try_from(config.tcp_backlog).unwrap_or(511),
             mark: u32::try_from(config.socket_mark_id).unwrap_or(0),
-            unix_socket: path(&config.unixsocket),
+            unix_socket: unix_socket(config),
             unix_socket_mode: u32::try_from(config.unixsocketperm).unwrap_or(0),
         }
     }
@@ -55,6 +55,10 @@ pub fn accepts_max(config: &Config) -> usize {
 
 pub fn pidfile(config: &Config) -> Option<PathBuf> {
     path(&config.pidfile)
+}
+
+pub fn unix_socket(config: &Config) -> Option<PathBuf> {
+    path(&config.unixsocket)
 }
 
 pub fn logfile(config: &Config) -> Option<PathBuf> {

@@ -14,11 +14,13 @@ use super::listen::Listener;
 use super::settings;
 use super::signals::Signals;
 use super::stream::Conn;
+use super::thrift::{Step, Thrift};
 use super::title::Title;
 use super::{crash, log as server_log};
 use crate::border::{Appended, Order};
 use crate::disk::aof::AofFile;
-use crate::disk::files::{ChunkReader, Writer};
+use crate::disk::files::{ChunkReader, Job, Writer};
+use crate::keyspace::alloc;
 use crate::os::system::OomScore;
 use crate::os::{plain, process, trap};
 use crate::state::{ConnId, UnixMicros};
@@ -74,7 +76,12 @@ pub struct Shell {
     aof: AofFile,
     /// An order to read that waits for the next turn, so that clients have theirs between two chunks.
     read_next: Option<Order>,
+    thrift: Thrift,
     on_ready: Option<OnReady>,
+    /// What is said when the server begins to end.
+    on_stop: Option<Box<dyn FnOnce()>>,
+    /// The port that was chosen because any will do.
+    auto_port: Option<u16>,
 }
 
 /// What is said when clients are served.
@@ -112,7 +119,10 @@ impl Shell {
             chunks: ChunkReader::default(),
             aof: AofFile::default(),
             read_next: None,
+            thrift: Thrift::default(),
             on_ready: None,
+            on_stop: None,
+            auto_port: None,
         };
         shell.adopt(listeners)?;
         // The log says why it failed; the server starts all the same.
@@ -128,6 +138,16 @@ impl Shell {
     /// What to say once the data is loaded.
     pub fn set_on_ready(&mut self, say: OnReady) {
         self.on_ready = Some(say);
+    }
+
+    /// What to say when the server begins to end.
+    pub fn set_on_stop(&mut self, say: Box<dyn FnOnce()>) {
+        self.on_stop = Some(say);
+    }
+
+    /// The configuration says that any port will do, and this one was chosen.
+    pub fn set_auto_port(&mut self, port: u16) {
+        self.auto_port = Some(port);
     }
 
     pub fn listeners(&self) -> &[Listener] {
@@ -207,10 +227,26 @@ impl Shell {
         while let Some(conn) = self.driver.poll_resumed() {
             self.read_next_turn(conn);
         }
-        if self.now.0.wrapping_sub(self.cared_at.0) >= CARE_INTERVAL_US {
+        if !(0..CARE_INTERVAL_US).contains(&self.now.0.wrapping_sub(self.cared_at.0)) {
             self.care();
         }
+        if self.thrift.is_due(self.now) {
+            self.return_memory(events.is_empty());
+        }
         Ok(exit)
+    }
+
+    /// Gives memory back to the system that is not in use any more.
+    fn return_memory(&mut self, is_idle: bool) {
+        let used = alloc::used_memory() as u64;
+        match self
+            .thrift
+            .look(self.now, used, process::rss_bytes(), is_idle)
+        {
+            None => {}
+            Some(Step::Aside) => self.order_file(Job::ReturnMemory),
+            Some(Step::Here) => alloc::purge(),
+        }
     }
 
     /// Until the engine's next tick; none at all when something is left to do.

@@ -5,17 +5,31 @@ use crate::keyspace::alloc;
 use crate::state::UnixMicros;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Microseconds since the epoch.
+/// Microseconds since the epoch. A clock that stands before it is taken for one that was set to it when that was first
+/// seen, so that time goes on.
 #[inline]
 pub fn clock() -> UnixMicros {
-    let us = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_micros());
-    UnixMicros(i64::try_from(us).unwrap_or(i64::MAX))
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => whole_us(since),
+        Err(_) => clock_before_epoch(),
+    }
+}
+
+/// What can be added to without an overflow.
+fn whole_us(since: Duration) -> UnixMicros {
+    const CLOCK_MAX: i64 = i64::MAX / 2;
+    UnixMicros(i64::try_from(since.as_micros()).map_or(CLOCK_MAX, |us| us.min(CLOCK_MAX)))
+}
+
+#[cold]
+fn clock_before_epoch() -> UnixMicros {
+    static SEEN: OnceLock<Instant> = OnceLock::new();
+    whole_us(SEEN.get_or_init(Instant::now).elapsed())
 }
 
 /// A number that no one can foretell, from the system's randomness.
@@ -52,7 +66,7 @@ pub fn reading() -> Reading {
     let main_thread = cpu_times("/proc/thread-self/stat");
     Reading {
         used_memory: alloc::used_memory() as u64,
-        rss_bytes: rss_bytes().unwrap_or(0),
+        rss_bytes: rss_bytes(),
         system_memory_bytes: system_memory_bytes(),
         cpu_user_us: process[0],
         cpu_sys_us: process[1],
@@ -63,10 +77,11 @@ pub fn reading() -> Reading {
     }
 }
 
-fn rss_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+/// What the process takes of the machine's memory; 0 where the system does not tell.
+pub fn rss_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0u64) * rustix::param::page_size() as u64
 }
 
 fn system_memory_bytes() -> u64 {
@@ -170,29 +185,45 @@ pub fn raise_file_limit(max_clients: usize) -> Result<FileLimit, String> {
     })
 }
 
-/// Goes to the background. True in the process that goes on as the server; the other one must end.
-pub fn daemonize() -> io::Result<bool> {
-    if let fork::Fork::Parent(_) = fork::fork()? {
-        return Ok(false);
-    }
-    fork::setsid()?;
-    fork::redirect_stdio()?;
-    Ok(true)
+/// Which of the two processes goes on.
+pub enum Side {
+    /// The one that was started, and how the server's start in the background went: nothing is left to do here.
+    Foreground(Result<(), String>),
+    /// The server. The other one waits to be told.
+    Background(Parent),
 }
 
-/// Tells the service manager named in the environment how far the start is. Does nothing without one.
-pub fn notify_supervisor(text: &str) -> io::Result<()> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return Ok(());
-    };
-    let socket = std::os::unix::net::UnixDatagram::unbound()?;
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::linux::net::SocketAddrExt;
-        if let Some(name) = path.to_string_lossy().strip_prefix('@') {
-            let addr = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
-            return socket.send_to_addr(text.as_bytes(), &addr).map(|_| ());
-        }
+/// The process that was started, which ends as soon as it is told how the start went.
+pub struct Parent(UnixStream);
+
+impl Parent {
+    /// Says how the start went.
+    pub fn tell(mut self, outcome: Result<(), &str>) {
+        // Who is gone need not be told.
+        let _ = self
+            .0
+            .write_all(outcome.err().unwrap_or(STARTED).as_bytes());
     }
-    socket.send_to(text.as_bytes(), path).map(|_| ())
+}
+
+/// What the process that was started hears when all is well.
+const STARTED: &str = "started";
+
+/// Goes to the background.
+pub fn daemonize() -> io::Result<Side> {
+    let (mut hears, tells) = UnixStream::pair()?;
+    if let fork::Fork::Parent(_) = fork::fork()? {
+        drop(tells);
+        let mut text = String::new();
+        hears.read_to_string(&mut text)?;
+        return Ok(Side::Foreground(match text.as_str() {
+            STARTED => Ok(()),
+            "" => Err("The server has ended before it was ready.".to_owned()),
+            _ => Err(text),
+        }));
+    }
+    drop(hears);
+    fork::setsid()?;
+    fork::redirect_stdio()?;
+    Ok(Side::Background(Parent(tells)))
 }

@@ -39,6 +39,18 @@ const FATAL: [Signal; 5] = [
     Signal::SIGABRT,
 ];
 
+/// Signals that end the process without a report, as they do any. The journal gets its last records first.
+const ENDING: [Signal; 8] = [
+    Signal::SIGQUIT,
+    Signal::SIGTRAP,
+    Signal::SIGUSR1,
+    Signal::SIGXCPU,
+    Signal::SIGXFSZ,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGSYS,
+];
+
 /// Frames of a stack that are kept, from its top on.
 const FRAMES_MAX: usize = 128;
 
@@ -116,16 +128,25 @@ pub enum Cause {
         /// The process sent it to itself.
         is_own: bool,
     },
+    /// The process is about to end by a signal that tells of no crash.
+    End,
 }
 
 /// What happened, and where.
 #[derive(Clone, Debug)]
 pub struct Incident {
     pub cause: Cause,
-    /// Addresses of the calls under way, the innermost first.
-    pub frames: Vec<usize>,
+    frames: [usize; FRAMES_MAX],
+    depth: usize,
     /// It happened on the main thread.
     pub on_main: bool,
+}
+
+impl Incident {
+    /// Addresses of the calls under way, the innermost first.
+    pub fn frames(&self) -> &[usize] {
+        &self.frames[..self.depth]
+    }
 }
 
 /// Takes the signals over, on the main thread. From now on `bell` gets a byte for each incident. `cut_short` runs in a
@@ -142,6 +163,13 @@ pub fn arm(bell: UnixStream, cut_short: fn()) -> io::Result<()> {
         let _ = before.set(handle(*signal, SigHandler::SigAction(on_crash))?);
     }
     handle(Signal::SIGALRM, SigHandler::SigAction(on_alarm))?;
+    for signal in ENDING {
+        // What whoever started the server has switched off stays so.
+        let before = handle(signal, SigHandler::SigAction(on_end))?;
+        if matches!(before, SigHandler::SigIgn) {
+            handle(signal, SigHandler::SigIgn)?;
+        }
+    }
     Ok(())
 }
 
@@ -196,6 +224,11 @@ pub fn take() -> Option<Incident> {
     take_from(&CRASH, READ).or_else(|| take_from(&ALARM, FREE))
 }
 
+/// Whether a signal, by its number, tells of no crash.
+fn is_ending(signal: c_int) -> bool {
+    ENDING.iter().any(|ending| *ending as c_int == signal)
+}
+
 /// What a note has, which gets the state `next` when everything is copied.
 fn take_from(note: &Note, next: u8) -> Option<Incident> {
     if note.state.load(Acquire) != FULL {
@@ -203,22 +236,23 @@ fn take_from(note: &Note, next: u8) -> Option<Incident> {
     }
     let (signal, code) = (note.signal.load(Relaxed), note.code.load(Relaxed));
     let (pid, uid) = (note.pid.load(Relaxed), note.uid.load(Relaxed));
-    let cause = match signal == Signal::SIGALRM as c_int {
-        true => Cause::Alarm {
+    let cause = match signal {
+        _ if signal == Signal::SIGALRM as c_int => Cause::Alarm {
             is_own: pid == own_pid(),
         },
-        false => Cause::Crash {
+        _ if is_ending(signal) => Cause::End,
+        _ => Cause::Crash {
             signal,
             code,
             sender: is_sent(code).then_some((pid, uid)),
             address: note.address.load(Relaxed),
         },
     };
-    let depth = note.depth.load(Relaxed).min(FRAMES_MAX);
-    let frames = note.frames[..depth].iter();
+    // Nothing is allocated: there may be no memory left, and the journal is to get its end.
     let incident = Incident {
         cause,
-        frames: frames.map(|frame| frame.load(Relaxed)).collect(),
+        frames: std::array::from_fn(|at| note.frames[at].load(Relaxed)),
+        depth: note.depth.load(Relaxed).min(FRAMES_MAX),
         on_main: note.thread.load(Relaxed) == MAIN.load(Relaxed),
     };
     note.state.store(next, Release);
@@ -275,6 +309,25 @@ extern "C" fn on_crash(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     if is_sent {
         let _ = raise(signal);
     }
+}
+
+/// A signal that ends the process, and tells of no crash.
+extern "C" fn on_end(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
+    let Ok(signal) = Signal::try_from(signal) else {
+        return; // none of ours
+    };
+    // A file that the watch cannot make longer is an error that it sees.
+    if is_watch() {
+        return;
+    }
+    if !is_main() {
+        return forward(signal);
+    }
+    if BELL.get().is_some() {
+        have_told(signal, &facts(info));
+    }
+    let _ = handle(signal, SigHandler::SigDfl);
+    let _ = raise(signal);
 }
 
 /// Has the watch write the report, and waits for it.

@@ -102,6 +102,7 @@ pub struct Limits {
     /// in it: that does no harm, and real servers take it. What would do harm is never taken.
     pub is_strict: bool,
     looked_at: Cell<u64>,
+    repairs: Cell<Vec<String>>,
 }
 
 impl Limits {
@@ -132,6 +133,7 @@ impl Limits {
             },
             is_strict: config.sanitize_dump_payload == SanitizePayload::Yes,
             looked_at: Cell::new(0),
+            repairs: Cell::default(),
         }
     }
 
@@ -140,6 +142,18 @@ impl Limits {
     pub(super) fn look_at_packed(&self) {
         let looked_at = self.looked_at.get() + u64::from(self.is_strict);
         self.looked_at.set(looked_at);
+    }
+
+    /// Something does not agree that real servers take as it is: it was put right, and this was wrong with it.
+    pub(super) fn note_repair(&self, what: String) {
+        let mut repairs = self.repairs.take();
+        repairs.push(what);
+        self.repairs.set(repairs);
+    }
+
+    /// What was put right since this was asked.
+    pub fn take_repairs(&self) -> Vec<String> {
+        self.repairs.take()
     }
 
     /// How many were looked at in full since this was asked.

@@ -75,6 +75,8 @@ pub enum CommandError {
          details about the RDB error."
     )]
     NotSaved,
+    #[error("NOREPLICAS Not enough good replicas to write.")]
+    NoReplicas,
     #[error("NOPROTO unsupported protocol version")]
     NoProto,
     #[error(

@@ -70,6 +70,17 @@ pub struct Process {
     pub config_file: Option<String>,
     /// What secrets are made from.
     pub secret: [u8; 32],
+    pub recording: Recording,
+}
+
+/// Whether the run is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recording {
+    #[default]
+    Off,
+    On,
+    /// The journal could not be written any more, and has ended.
+    Lost,
 }
 
 /// A command that sleeps until the shell answers: what its handler still has to do then.

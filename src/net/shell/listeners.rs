@@ -59,7 +59,8 @@ impl Shell {
                 // Without an edge to come: stay "waiting" when files may become free again.
                 self.out_of_files = is_out_of_files;
                 self.listeners[index].waiting = is_out_of_files;
-                if self.now.0.wrapping_sub(self.out_of_files_logged.0) >= ACCEPT_LOG_INTERVAL_US {
+                let age = self.now.0.wrapping_sub(self.out_of_files_logged.0);
+                if !(0..ACCEPT_LOG_INTERVAL_US).contains(&age) {
                     self.out_of_files_logged = self.now;
                     warn!("Accepting client connection: {}", plain(error));
                 }

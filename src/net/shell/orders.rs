@@ -52,6 +52,11 @@ impl Shell {
                     say(&self.listeners);
                 }
             }
+            Order::Stopping => {
+                if let Some(say) = self.on_stop.take() {
+                    say();
+                }
+            }
             Order::Exit { code } => return Obeyed::Exit(code),
             Order::RewriteConfig { ticket, all } => {
                 let outcome = self.rewrite_config(all);
@@ -134,7 +139,7 @@ impl Shell {
     }
 
     fn rewrite_config(&self, all: bool) -> Outcome {
-        let outcome = disk::rewrite_config(self.driver.engine(), all);
+        let outcome = disk::rewrite_config(self.driver.engine(), all, self.auto_port);
         match &outcome {
             Ok(()) => info!("CONFIG REWRITE executed with success."),
             Err(why) => warn!("CONFIG REWRITE failed: {why}"),

@@ -86,22 +86,18 @@ fn id_of(reader: &mut Reader<'_>) -> Result<StreamId, RdbError> {
 /// Reads a stream of any of its types.
 pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<Stream, RdbError> {
     let mut stream = stream::Stream::default();
-    for _ in 0..reader.count()? {
-        let id = reader.string()?;
-        let id = <[u8; 16]>::try_from(&id[..])
-            .map_err(|_| RdbError::Corrupt("Stream node key is no stream ID"))?;
-        let bytes = reader.string()?;
-        limits.look_at_packed();
-        let block = Block::from_bytes(StreamId::from_bytes(id), &bytes);
-        let block = block.ok_or(RdbError::Corrupt("Stream listpack integrity check failed"))?;
-        if !stream.log.push_block(block) {
-            return Err(RdbError::Corrupt("Stream nodes are out of order"));
-        }
-    }
+    decode_blocks(reader, limits, &mut stream.log)?;
     let log = &mut stream.log;
-    if reader.number()? != log.len() {
-        return Err(RdbError::Corrupt(
-            "Stream length inconsistent with its entries",
+    let said = reader.number()?;
+    if said != log.len() {
+        if log.is_empty() {
+            return Err(RdbError::Corrupt(
+                "Stream length inconsistent with its entries",
+            ));
+        }
+        let counted = log.len();
+        limits.note_repair(format!(
+            "its length was said to be {said}, and it has {counted} entries"
         ));
     }
     log.last_id = id_of(reader)?;
@@ -113,11 +109,16 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<Stre
         log.entries_added = reader.number()?;
     }
     if log.edge_id(true) > log.last_id {
-        return Err(RdbError::Corrupt("Stream entry behind the last ID"));
+        limits.note_repair(format!(
+            "its last ID was said to be {}, and an entry has {}",
+            log.last_id,
+            log.edge_id(true)
+        ));
+        log.last_id = log.edge_id(true);
     }
     for _ in 0..reader.count()? {
         let name = reader.string()?;
-        let group = decode_group(kind, reader, &stream.log)?;
+        let group = decode_group(kind, reader, &stream.log, limits)?;
         if stream.groups.insert(name[..].into(), group).is_some() {
             return Err(RdbError::Corrupt(
                 "Duplicated consumer group name loading the stream",
@@ -127,7 +128,45 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<Stre
     Ok(Stream::new(stream))
 }
 
-fn decode_group(kind: u8, reader: &mut Reader<'_>, log: &stream::Log) -> Result<Group, RdbError> {
+/// Reads the entries. Real servers sort the blocks as they come, so these are sorted as well.
+fn decode_blocks(
+    reader: &mut Reader<'_>,
+    limits: &Limits,
+    log: &mut stream::Log,
+) -> Result<(), RdbError> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for _ in 0..reader.count()? {
+        let id = reader.string()?;
+        let id = <[u8; 16]>::try_from(&id[..])
+            .map_err(|_| RdbError::Corrupt("Stream node key is no stream ID"))?;
+        let bytes = reader.string()?;
+        limits.look_at_packed();
+        let block = Block::from_bytes(StreamId::from_bytes(id), &bytes);
+        let block = block.ok_or(RdbError::Corrupt("Stream listpack integrity check failed"))?;
+        if block.as_bytes() != &bytes[..] {
+            limits.note_repair("a block's counts were not those of its entries".to_owned());
+        }
+        match block.is_empty() {
+            true => limits.note_repair("a block had removed entries alone".to_owned()),
+            false => blocks.push(block),
+        }
+    }
+    if !blocks.is_sorted_by_key(Block::first) {
+        blocks.sort_by_key(Block::first);
+        limits.note_repair("its entries were not in their order".to_owned());
+    }
+    match blocks.into_iter().all(|block| log.push_block(block)) {
+        true => Ok(()),
+        false => Err(RdbError::Corrupt("Stream nodes overlap")),
+    }
+}
+
+fn decode_group(
+    kind: u8,
+    reader: &mut Reader<'_>,
+    log: &stream::Log,
+    limits: &Limits,
+) -> Result<Group, RdbError> {
     let last_id = id_of(reader)?;
     let entries_read = match kind {
         kind::STREAM => log.position_of(last_id),
@@ -170,7 +209,10 @@ fn decode_group(kind: u8, reader: &mut Reader<'_>, log: &stream::Log) -> Result<
     }
     // Only servers that write the latest type have a command that gives an entry back.
     if kind != kind::STREAM_3 && !unowned.is_empty() {
-        return Err(RdbError::Corrupt("Stream CG PEL entry without consumer"));
+        limits.note_repair(format!(
+            "{} pending entries of a group are no consumer's: any may claim them",
+            unowned.len()
+        ));
     }
     for (id, (delivered_ms, deliveries)) in unowned {
         group.assign(id, NOBODY, delivered_ms, deliveries);

@@ -394,8 +394,8 @@ impl Server {
             return;
         }
         match (&loading.stage, loading.then) {
-            // A new server has nothing to load.
-            (Stage::Old, _) | (Stage::Rdb(_), Then::Start) => {
+            // A new server has nothing to load; who asks for an append-only file expects one.
+            (Stage::Old, Then::Start | Then::Reload(_)) | (Stage::Rdb(_), Then::Start) => {
                 let aof = loading.aof.take();
                 self.loading_is_over(loading.then, aof, Ok(()));
             }
@@ -458,8 +458,13 @@ impl Server {
         }
         match loading.then {
             Then::Start => {
+                let kind = match (&loading.stage, &loading.aof) {
+                    (Stage::Manifest(_) | Stage::Listing(_), _) => "AOF manifest",
+                    (_, Some(_)) => "AOF",
+                    (_, None) => "rdb",
+                };
                 let text = format!(
-                    "Fatal error loading the DB: {path} cannot be loaded: {why}. Terminating server after rdb file \
+                    "Fatal error loading the DB: {path} cannot be loaded: {why}. Terminating server after {kind} file \
                      reading failure. Exiting."
                 );
                 self.log(LogLevel::Warning, text);

@@ -266,6 +266,20 @@ impl Server {
         self.aof_error().map_or(Ok(()), Err)
     }
 
+    /// Whether `min-replicas-to-write` asks for replicas, of which there are none.
+    #[inline]
+    pub fn lacks_replicas(&self) -> bool {
+        self.config.min_replicas_to_write > 0 && self.config.min_replicas_max_lag > 0
+    }
+
+    /// Refuses to change data that too few replicas would get. What is loaded was let through when it was written.
+    pub fn refuse_unreplicated(&self) -> Result<(), CommandError> {
+        match self.lacks_replicas() && !self.restraint.has(Restraint::LOADING) {
+            true => Err(CommandError::NoReplicas),
+            false => Ok(()),
+        }
+    }
+
     fn follow_save(&mut self, waiter: Option<Waiter>, result: Result<(), ()>) {
         match std::mem::replace(&mut self.persistence.after, After::Reply) {
             After::ShutDown => return self.end_shutdown(result.is_ok()),
@@ -466,6 +480,7 @@ impl Server {
         };
         end.is_pending = false;
         let flags = end.flags;
+        self.orders.push_back(Order::Stopping);
         self.log(LogLevel::Notice, "User requested shutdown...");
         if self.aof.state == AofState::Starting && self.is_rewriting() {
             if !flags.contains(ShutdownFlags::FORCE) {

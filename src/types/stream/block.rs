@@ -129,16 +129,24 @@ impl Block {
         block
     }
 
-    /// A block from outside, if it is one to the last byte.
+    /// A block from outside, if it is one to the last byte. Its two counts may be wrong, and are put right; it may have
+    /// no entry that was not removed.
     pub fn from_bytes(first: StreamId, bytes: &[u8]) -> Option<Block> {
         if !is_sound(bytes) {
             return None;
         }
-        let block = Block {
+        let mut block = Block {
             first,
             bytes: bytes.to_vec(),
         };
-        block.is_valid().then_some(block)
+        let (len, deleted) = block.counted()?;
+        if (len, deleted) != (block.len(), block.deleted()) {
+            let count = |count| i64::try_from(count).ok();
+            block.replace_int(block.count_at(0), count(len)?);
+            block.replace_int(block.count_at(1), count(deleted)?);
+            block.seal_header(0);
+        }
+        Some(block)
     }
 
     /// The ID of the entry that the block was made for, by which blocks are ordered.
@@ -427,33 +435,30 @@ impl Block {
         }
     }
 
-    /// Whether the elements are of the layout: every count right, every entry in order and whole.
-    fn is_valid(&self) -> bool {
-        let Some((fields, at)) = self.head_fields() else {
-            return false;
-        };
+    /// How many entries there are, and how many that were removed, if the elements are of the layout: every entry in order
+    /// and whole.
+    fn counted(&self) -> Option<(usize, usize)> {
+        let (fields, at) = self.head_fields()?;
         let limit = self.bytes.len();
         if fields > limit {
-            return false;
+            return None;
         }
         let at = self.skip(at, fields);
         match read(&self.bytes, at) {
             Some((Item::Int(0), _)) => {}
-            _ => return false,
+            _ => return None,
         }
         let (mut len, mut deleted) = (0, 0);
         let mut at = self.begin();
         let mut last = None;
         while at < self.end() {
-            let Some(spot) = self.spot(at) else {
-                return false;
-            };
+            let spot = self.spot(at)?;
             // Flags take one byte, so that a mark moves nothing.
             let is_known = matches!(self.bytes[at], 0..=3);
             // What was removed may lie in front of an earlier ID: XSETID can bring the last ID back behind it.
             let is_later = spot.is_deleted() || last.is_none_or(|last| last < spot.id);
             if !is_known || !is_later || spot.fields > limit {
-                return false;
+                return None;
             }
             if !spot.is_deleted() {
                 last = Some(spot.id);
@@ -462,7 +467,7 @@ impl Block {
             let elements = spot.data_len() + if spot.has_same_fields() { 3 } else { 4 };
             match read(&self.bytes, back) {
                 Some((Item::Int(stored), next)) if stored == elements as i64 => at = next,
-                _ => return false,
+                _ => return None,
             }
             if spot.is_deleted() {
                 deleted += 1;
@@ -470,6 +475,6 @@ impl Block {
                 len += 1;
             }
         }
-        len > 0 && len == self.len() && deleted == self.deleted()
+        Some((len, deleted))
     }
 }

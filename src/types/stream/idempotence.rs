@@ -80,7 +80,9 @@ impl Producers {
         let kept_ms = i64::try_from(self.duration_secs.saturating_mul(1000)).unwrap_or(i64::MAX);
         let oldest = now_ms.saturating_sub(kept_ms);
         self.by_name.retain(|_, one| {
-            while let Some((_, message)) = one.order.pop_front_if(|(at, _)| *at <= oldest) {
+            while one.order.front().is_some_and(|(at, _)| *at <= oldest)
+                && let Some((_, message)) = one.order.pop_front()
+            {
                 one.known.remove(&message);
             }
             !one.known.is_empty()

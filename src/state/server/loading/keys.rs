@@ -42,9 +42,20 @@ impl Server {
         let pos = decoder.pos();
         let item = decoder.next(limits);
         self.stats.dump_payload_sanitizations += limits.take_looked_at();
+        let repairs = limits.take_repairs();
         let Some(item) = item? else {
             return Ok(Step::More);
         };
+        if let Item::Key(key) = &item {
+            for what in repairs {
+                let text = format!(
+                    "Key {} of database {} was put right: {what}",
+                    key.name.escape_ascii(),
+                    loading.dbid
+                );
+                self.log(LogLevel::Warning, text);
+            }
+        }
         if !matches!(item, Item::Key(_)) && !loading.run.is_empty() {
             // What follows is of another kind, or for another database.
             let item = self.add_run(loading).map(|()| item);
