@@ -62,6 +62,19 @@ pub enum Signal {
     Terminate,
 }
 
+impl Signal {
+    /// What the log says when it comes.
+    pub fn announcement(self) -> &'static str {
+        match self {
+            Signal::Interrupt => "Received SIGINT scheduling shutdown...",
+            Signal::Terminate => "Received SIGTERM scheduling shutdown...",
+        }
+    }
+}
+
+/// What the log says when the end is asked for again, and comes at once.
+pub const INSISTS: &str = "You insist... exiting now.";
+
 /// The shell's answer to an [`Order`] that carries a ticket: what it found (often nothing), or what went wrong.
 pub type Outcome = Result<Vec<u8>, String>;
 

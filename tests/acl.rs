@@ -763,3 +763,31 @@ fn an_option_that_stands_there_twice_hides_no_key() {
         ],
     );
 }
+
+/// Files of users for a real server name its commands, also those that are not there yet.
+#[test]
+fn rules_name_commands_that_are_absent() {
+    let server = Server::start(&["--save", ""]);
+    let mut client = server.connect();
+    for rules in [
+        "reset -@all +vadd +migrate +module|load +FAILOVER",
+        "reset +@all -migrate -module|loadex -VSIM -cluster|slots",
+        "reset -@all +@dangerous -sync",
+        "reset -@all +module -module|load +cluster +psync",
+        "reset -@all +module|nope",
+        "reset -@all +nope",
+    ] {
+        let ask = |client: &mut support::Client| {
+            let set = client.run(&format!("ACL SETUSER u {rules}"));
+            (set, client.run("ACL LIST"))
+        };
+        let got = ask(&mut client);
+        assert_eq!(got.0.error().is_some(), rules.contains("nope"), "{rules}");
+        if let Some(real) = support::oracle_server(&["--save", ""]) {
+            let mut other = real.connect();
+            if !rules.contains("nope") {
+                assert_eq!(got, ask(&mut other), "{rules}");
+            }
+        }
+    }
+}

@@ -11,8 +11,10 @@ mod support;
 
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
-use support::{Client, RETRACE, Server, Value, oracle_server, request, wait_for};
+use rustix::process::Signal;
+use support::{Client, RETRACE, Server, Value, oracle_program, oracle_server, request, wait_for};
 
 const UNLOCK: &str =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
@@ -728,4 +730,90 @@ fn who_watches_sees_scripts_that_fail_before_they_start() {
         assert_eq!(ours, real);
     }
     assert_eq!(ours.len(), real.len());
+}
+
+/// A function of Lua that takes for ever has no ticks, so the loop does not turn and takes no signal.
+#[test]
+fn signals_end_a_server_that_hangs_in_a_function_of_lua() {
+    const HANGS: &str = "return string.rep('a', 1e6):find(string.rep('a?', 40) .. 'b')";
+    for (first, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
+        let mut server = Server::start(&["--save", ""]);
+        let mut client = server.connect();
+        client.send(&request(&["EVAL", HANGS, "0"]));
+        thread::sleep(Duration::from_millis(500));
+        server.signal(first);
+        thread::sleep(Duration::from_millis(300));
+        assert!(server.is_alive());
+        server.signal(Signal::INT);
+        assert_eq!(server.wait_for_end().code(), Some(1));
+        let log = server.log();
+        assert!(
+            log.contains(&format!("Received {name} scheduling shutdown...")),
+            "{log}"
+        );
+        assert!(log.contains("You insist... exiting now."), "{log}");
+    }
+}
+
+#[test]
+fn a_script_that_cannot_allocate_gets_an_error() {
+    let server = Server::start(&["--save", ""]);
+    let mut client = server.connect();
+    client.run("SET k v");
+    // 100 MB more than it has; the figures are of pages.
+    let pages = std::fs::read_to_string(format!("/proc/{}/statm", server.pid()));
+    let pages = pages.expect("Linux says so");
+    let pages: u64 = pages
+        .split(' ')
+        .next()
+        .and_then(|text| text.parse().ok())
+        .expect("a number");
+    let bytes = Some(pages * rustix::param::page_size() as u64 + 100_000_000);
+    let limit = rustix::process::Rlimit {
+        current: bytes,
+        maximum: bytes,
+    };
+    let pid = rustix::process::Pid::from_raw(server.pid() as i32);
+    rustix::process::prlimit(pid, rustix::process::Resource::As, limit)
+        .expect("a limit can be set");
+    for script in [
+        "local s = 'x' while true do s = s .. s end",
+        "local t = {} for i = 1, 1e9 do t[i] = i end",
+        "local t = {string.rep('x', 1000000)} while true do t = {table.concat({t[1], t[1]})} end",
+    ] {
+        let said = eval(&mut client, script, &[], &[]).text();
+        assert!(said.starts_with("ERR "), "{said}");
+        assert!(said.contains("not enough memory"), "{said}");
+        assert_eq!(client.run("GET k").text(), "v");
+    }
+    // What the script goes on with after it has caught the error is its own.
+    let caught = "local ok, why = pcall(function() local s = 'x' while true do s = s .. s end end) return {tostring(ok), why}";
+    let said = format!("{:?}", eval(&mut client, caught, &[], &[]));
+    let want = Value::Array(
+        ["false", "not enough memory"]
+            .map(|text| Value::Bulk(text.into()))
+            .into(),
+    );
+    assert_eq!(said, format!("{want:?}"));
+}
+
+/// redis-cli takes no notice of a refusal of SCRIPT DEBUG, and once ran the script for good.
+#[test]
+fn a_script_to_be_debugged_is_not_run() {
+    let Some(cli) = oracle_program("redis-cli") else {
+        return;
+    };
+    let server = Server::start(&["--save", ""]);
+    let script = server.path("script.lua");
+    std::fs::write(&script, "redis.call('set', 'ran', 'yes')").expect("writable");
+    for mode in ["--ldb", "--ldb-sync-mode"] {
+        let output = Command::new(&cli)
+            .args(["-p", &server.port().to_string(), mode, "--eval"])
+            .arg(&script)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("it runs");
+        assert!(!output.status.success(), "{output:?}");
+        assert_eq!(server.connect().run("GET ran"), Value::Null);
+    }
 }

@@ -31,7 +31,7 @@ pub const EDITS: &[Edit] = &[
 
     // Objects are numbered. The numbers lie where alignment left room, and are given where objects are made.
     Edit { file: "lstate.h", name: NUMBERED, anchor: "tmname[TM_N];", place: After,
-        text: "\n  unsigned int serial;  /* objects numbered so far */" },
+        text: "\n  unsigned int serial;  /* objects numbered so far */\n  lu_byte mayfail;  /* a script runs, and not the host */" },
     Edit { file: "lstate.h", name: NUMBERED, anchor: "lu_byte status;", place: After,
         text: "\n  unsigned int serial;" },
     Edit { file: "lobject.h", name: NUMBERED, anchor: "struct Table *metatable; struct Table *env;", place: Before,
@@ -140,6 +140,17 @@ static const char *match (MatchState *ms, const char *s, const char *p) {
 
 static const char *match_here (MatchState *ms, const char *s,
                                const char *p) {" },
+
+    // The allocator ends the process rather than fail; a script's large blocks must not.
+    Edit { file: "lmem.c", name: "a script's large blocks may fail", anchor: "#include \"lmem.h\"", place: After,
+        text: "\n#include \"lhost.h\"" },
+    Edit { file: "lmem.c", name: "a script's large blocks may fail", anchor: "block = (*g->frealloc)(", place: Before,
+        text: "if (nsize >= LUA_LARGEBLOCK && nsize > osize && g->mayfail &&
+      !retrace_lua_has_room(nsize))
+    luaD_throw(L, LUA_ERRMEM);
+  " },
+    Edit { file: "lstate.c", name: "a script's large blocks may fail", anchor: "g->gcpause =", place: Before,
+        text: "g->mayfail = 0;\n  " },
 
     // A finalizer's error would leave what has allocated by a jump.
     Edit { file: "lgc.c", name: "finalizers are called protected", anchor: "static void GCTM (", place: Before,

@@ -61,6 +61,14 @@ unsigned int lua_serial (lua_State *L, int idx) {
 }
 
 
+int retrace_lua_may_fail (lua_State *L, int on) {
+  global_State *g = G(L);
+  int before = g->mayfail;
+  g->mayfail = (lu_byte)on;
+  return before;
+}
+
+
 static void setreadonly (lua_State *L, int idx, int on) {
   ((Table *)lua_topointer(L, idx))->readonly = (on != 0);
 }
@@ -91,9 +99,12 @@ static int raise (lua_State *L) {
 
 
 static int raising_call (lua_State *L) {
+  int mayfail;
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
+  mayfail = retrace_lua_may_fail(L, 0);
   lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  retrace_lua_may_fail(L, mayfail);
   if (lua_islightuserdata(L, 1) && lua_touserdata(L, 1) == RAISE)
     return raise(L);
   return lua_gettop(L);
@@ -174,7 +185,9 @@ static int host_run (lua_State *L) {
     lua_pushvalue(L, 3);
     nargs = 2;
   }
+  retrace_lua_may_fail(L, 1);
   status = lua_pcall(L, nargs, 1, 5);
+  retrace_lua_may_fail(L, 0);
   lua_pushboolean(L, status == 0);
   lua_insert(L, -2);
   return 2;

@@ -24,6 +24,47 @@ impl Known {
     }
 }
 
+/// Commands and subcommands of real servers that are not there yet, by groups of the same categories. Rules may name them,
+/// so that users' files for a real server load.
+const ABSENT: &[(Categories, &[&str])] = &[
+    (
+        Categories::ADMIN
+            .or(Categories::DANGEROUS)
+            .or(Categories::SLOW),
+        &[
+            "failover",
+            "module|load",
+            "module|loadex",
+            "module|unload",
+            "psync",
+            "replconf",
+            "sync",
+        ],
+    ),
+    (
+        Categories::KEYSPACE
+            .or(Categories::WRITE)
+            .or(Categories::DANGEROUS)
+            .or(Categories::SLOW),
+        &["migrate"],
+    ),
+    (Categories::WRITE, &["vadd", "vrem", "vsetattr"]),
+    (
+        Categories::READ,
+        &[
+            "vcard",
+            "vdim",
+            "vemb",
+            "vgetattr",
+            "vinfo",
+            "vismember",
+            "vlinks",
+            "vrandmember",
+            "vsim",
+        ],
+    ),
+];
+
 /// All commands and subcommands, by id.
 #[derive(Debug, Default)]
 pub struct Catalogue(Vec<Known>);
@@ -37,6 +78,30 @@ impl Catalogue {
             "ids follow each other"
         );
         self.0.push(known);
+    }
+
+    /// Adds, behind all commands that there are, those that are not there yet and go by a name that no command has.
+    pub fn push_absent(&mut self) {
+        for (categories, names) in ABSENT {
+            for name in *names {
+                if self.find(name.as_bytes()).is_some() {
+                    continue;
+                }
+                let id = CommandId(u16::try_from(self.0.len()).expect("commands are few"));
+                let container = name.split_once('|').and_then(|(container, _)| {
+                    let container = self.find(container.as_bytes())?.id;
+                    self.0[usize::from(container.0)].subcommands.push(id);
+                    Some(container)
+                });
+                self.push(Known {
+                    id,
+                    full_name: (*name).to_owned(),
+                    container,
+                    subcommands: Vec::new(),
+                    categories: *categories,
+                });
+            }
+        }
     }
 
     /// A command by its id, which the catalogue has given.

@@ -113,6 +113,7 @@ impl Registry {
         registry.commands.iter().for_each(|command| {
             registry.catalogue.push(command.known());
         });
+        registry.catalogue.push_absent();
         Ok(registry)
     }
 

@@ -341,12 +341,12 @@ fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Result<(), CommandError> {
         ctx.client.reply.ok();
         return Ok(());
     }
-    Err(CommandError::text(
-        match args.is(2, "yes") || args.is(2, "sync") {
-            true => "ERR this server has no Lua debugger",
-            false => "ERR Use SCRIPT DEBUG YES/SYNC/NO",
-        },
-    ))
+    if !args.is(2, "yes") && !args.is(2, "sync") {
+        return Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO"));
+    }
+    // Who asks takes no notice of a refusal, and would go on to run the script for good.
+    ctx.client.close_after_reply();
+    Err(CommandError::text("ERR this server has no Lua debugger"))
 }
 
 pub const SCRIPT_EXISTS: Spec = Spec {

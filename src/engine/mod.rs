@@ -480,17 +480,11 @@ impl Engine {
             return;
         }
         let config = &self.server.config;
-        let (text, flags) = match signal {
-            Signal::Interrupt => (
-                "Received SIGINT scheduling shutdown...",
-                config.shutdown_on_sigint,
-            ),
-            Signal::Terminate => (
-                "Received SIGTERM scheduling shutdown...",
-                config.shutdown_on_sigterm,
-            ),
+        let flags = match signal {
+            Signal::Interrupt => config.shutdown_on_sigint,
+            Signal::Terminate => config.shutdown_on_sigterm,
         };
-        self.server.log(LogLevel::Warning, text);
+        self.server.log(LogLevel::Warning, signal.announcement());
         self.server.ask_shutdown(flags, None);
         self.settle_answers();
     }

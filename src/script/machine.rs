@@ -28,6 +28,9 @@ pub const RANDOM_START: u64 = 0x1234_abcd_330e;
 /// pattern match has its own bound.
 const STACK_BYTES: usize = 16 << 20;
 
+/// The error of Lua that no handler has made a table of.
+const NO_MEMORY: &[u8] = b"not enough memory";
+
 /// Capacity that the buffer for replies keeps.
 const REPLY_KEEP: usize = 64 * 1024;
 
@@ -364,6 +367,12 @@ fn run(stack: &mut Stack<'_>, shared: &Shared, is_resp3: bool) -> Ended {
         }
     } else if stack.kind(value) == Kind::Table {
         Ended::Raised(convert::raised(stack, value))
+    } else if stack.bytes(value) == Some(NO_MEMORY) {
+        Ended::Raised(ErrorReply {
+            line: [b"ERR ", NO_MEMORY].concat(),
+            is_counted: false,
+            place: None,
+        })
     } else {
         Ended::Broken
     };

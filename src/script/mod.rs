@@ -21,8 +21,6 @@ pub mod sandbox;
 pub mod shared;
 pub mod stack;
 
-// The Lua that `mlua` calls; naming the crate links it.
-use retrace_lua as _;
 use sha1::{Digest, Sha1};
 
 /// A script's name: the SHA-1 of its text.

@@ -8,9 +8,10 @@
 //! Invariants:
 //! 1. A [`Stack`] is of a state that lives: it borrows from the `Lua` or lives as long as Lua's call of its function.
 //! 2. A value is pushed only where room for it was reserved, which `room` counts.
-//! 3. No operation leaves by a jump of Lua's past frames of Rust: the allocator of `mlua` aborts rather than fail, what
-//!    is called is called protected, finalizers are called protected (`lua/`), and an operation that could
-//!    fail on a wrong type is refused before. Only [`enter`] jumps, when its frame holds nothing any more.
+//! 3. No operation leaves by a jump of Lua's past frames of Rust: the allocator of `mlua` aborts rather than fail, large
+//!    blocks fail in Lua's own frames alone ([`enter`]), what is called is called protected, finalizers are called
+//!    protected (`lua/`), and an operation that could fail on a wrong type is refused before. Only [`enter`] jumps, when
+//!    its frame holds nothing any more.
 //! 4. Text is borrowed from the stack that it lies on, which cannot be changed meanwhile. Who suspends holds none.
 #![allow(
     unsafe_code,
@@ -400,7 +401,11 @@ unsafe extern "C-unwind" fn enter<T>(state: *mut ffi::lua_State) -> c_int {
             };
             // SAFETY: as above.
             let data = unsafe { &*lent.data };
+            // SAFETY: the state is alive, as it calls this.
+            let before = unsafe { retrace_lua::may_fail(state.as_ptr(), 0) };
             let outcome = (lent.handler)(&mut stack, data);
+            // SAFETY: as above.
+            unsafe { retrace_lua::may_fail(state.as_ptr(), before) };
             assert!(!stack.is_empty(), "there is a value to return");
             outcome
         }

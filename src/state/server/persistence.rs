@@ -8,7 +8,7 @@ mod emptied;
 
 use std::collections::VecDeque;
 
-use crate::border::{FileStep, LogLevel, Order, Outcome};
+use crate::border::{FileStep, INSISTS, LogLevel, Order, Outcome};
 use crate::config::ShutdownFlags;
 use crate::state::aof::AofState;
 use crate::state::loading::{Figures, Loading};
@@ -465,7 +465,7 @@ impl Server {
 
     /// A second SIGINT: at once, without a save.
     pub fn insist_on_shutdown(&mut self) {
-        self.log(LogLevel::Warning, "You insist... exiting now.");
+        self.log(LogLevel::Warning, INSISTS);
         self.abort_snapshot();
         self.orders.push_back(Order::Exit { code: 1 });
     }
