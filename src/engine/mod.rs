@@ -8,6 +8,7 @@
 mod bench;
 mod blocking;
 mod exec;
+mod expiry;
 mod flush;
 mod gates;
 mod loaded;
@@ -25,9 +26,10 @@ use crate::border::{
 use crate::command::client::describe;
 use crate::command::{CommandError, Registry, acl};
 use crate::config::Config;
+use crate::engine::expiry::Expiry;
 use crate::engine::loaded::{Runner, loading_client};
 use crate::engine::script::ScriptSeat;
-use crate::engine::tick::{Cron, Expiry};
+use crate::engine::tick::Cron;
 use crate::engine::timing::Clock;
 use crate::engine::waiting::Ready;
 use crate::resp::{ArgPos, OwnedArgs};
