@@ -77,7 +77,7 @@ impl Engine {
             is_sampled: false,
         });
         let is_resp3 = client.reply.is_resp3();
-        self.run_script(client, Answer::Run { is_resp3 })
+        self.run_script(client, Some(Answer::Run { is_resp3 }))
     }
 
     /// Goes on with the script that stood still; the result is that of its command, once there is one.
@@ -94,7 +94,6 @@ impl Engine {
         if self.server.scripting.busy.is_some() {
             running.time = Some(now);
         }
-        let purpose = running.purpose;
         match std::mem::take(&mut running.asked) {
             Asked::Nothing => {}
             Asked::Answer => {
@@ -102,21 +101,16 @@ impl Engine {
                 running.effects.append(propagated);
                 std::mem::swap(&mut running.effects, propagated);
                 self.server.hold_midway(false);
-                return self.run_script(client, Answer::Reply);
+                return self.run_script(client, Some(Answer::Reply));
             }
-            Asked::Timing => return self.run_script(client, Answer::Reply),
+            Asked::Timing => return self.run_script(client, Some(Answer::Reply)),
             Asked::Clock => {
                 let seconds = now.since(self.server.started) as f64 / 1e6;
-                return self.run_script(client, Answer::Clock(seconds));
+                return self.run_script(client, Some(Answer::Clock(seconds)));
             }
             Asked::Reading => {
                 running.has_clock = true;
-                let machine = self.server.scripting.machine(purpose).take()?;
-                self.enter_script(client);
-                let answer = self.call_for_script(client, &machine);
-                self.leave_script(client);
-                *self.server.scripting.machine(purpose) = Some(machine);
-                return self.run_script(client, answer?);
+                return self.run_script(client, None);
             }
         }
         if is_slow && self.server.scripting.busy.is_none() {
@@ -128,7 +122,7 @@ impl Engine {
             true => Answer::Kill,
             false => Answer::Continue,
         };
-        self.run_script(client, answer)
+        self.run_script(client, Some(answer))
     }
 
     /// From now on others are told that a script runs.
@@ -151,11 +145,12 @@ impl Engine {
         self.server.log(LogLevel::Warning, text);
     }
 
-    /// Lets the script go on until it ends or has to stand still.
+    /// Lets the script go on until it ends or has to stand still: with this answer to what it has asked for, or none yet
+    /// because the call that it asks for is only made now.
     fn run_script(
         &mut self,
         client: &mut Client,
-        answer: Answer,
+        answer: Option<Answer>,
     ) -> Option<Result<(), CommandError>> {
         let running = self.server.scripting.running.as_ref()?;
         let (purpose, dbid) = (running.purpose, running.dbid);
@@ -241,9 +236,12 @@ impl Engine {
         &mut self,
         client: &mut Client,
         machine: &mut Machine,
-        answer: Answer,
+        answer: Option<Answer>,
     ) -> Progress {
-        let mut event = machine.resume(answer);
+        let mut event = match answer {
+            Some(answer) => machine.resume(answer),
+            None => Event::Call,
+        };
         loop {
             let answer = match event {
                 Event::Done(ended) => return Progress::Ended(ended),
