@@ -123,6 +123,7 @@ pub fn config(data: &[u8]) {
             _ => Err("No such file or directory".into()),
         },
         stdin: &mut || Ok(data.to_vec()),
+        enter_dir: &mut |dir| Ok(dir.to_vec()),
         is_command: &|name| name.eq_ignore_ascii_case(b"get"),
         check_user: &|words| file::check_declaration(words, registry().catalogue()),
     };

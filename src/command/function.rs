@@ -116,7 +116,7 @@ pub const FUNCTION_DELETE: Spec = Spec {
     name: "delete",
     arity: 3,
     flags: Flags::NOSCRIPT.or(Flags::WRITE),
-    summary: "Deletes a library and its functions.",
+    summary: "Takes a library away, with all of its functions.",
     complexity: Some("O(1)"),
     tips: ALL_SHARDS,
     args: &[Arg::new("library-name", ArgKind::String)],

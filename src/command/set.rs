@@ -286,7 +286,7 @@ pub const SMEMBERS: Spec = Spec {
     acl: Categories::SET,
     group: Group::Set,
     since: "1.0.0",
-    summary: "Returns all members of a set.",
+    summary: "Gives every member that a set has.",
     complexity: Some("O(N)"),
     key_specs: &[KeySpec::at(1, KeyFlags::RO.or(KeyFlags::ACCESS))],
     args: &[Arg::key("key", 0)],

@@ -98,7 +98,7 @@ pub const XGROUP_CREATE: Spec = Spec {
     acl: Categories::STREAM,
     group: Group::Stream,
     since: "5.0.0",
-    summary: "Creates a consumer group.",
+    summary: "Makes a consumer group for a stream.",
     complexity: Some("O(1)"),
     key_specs: &[KeySpec::at(2, KeyFlags::RW.or(KeyFlags::INSERT))],
     args: &[
