@@ -220,3 +220,116 @@ fn what_a_real_server_loads_is_put_right_and_told() {
         });
     }
 }
+
+/// A listpack of short texts.
+fn listpack(texts: &[&str]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    for text in texts {
+        entries.push(0x80 | text.len() as u8);
+        entries.extend_from_slice(text.as_bytes());
+        entries.push(text.len() as u8 + 1);
+    }
+    let mut bytes = (entries.len() as u32 + 7).to_le_bytes().to_vec();
+    bytes.extend((texts.len() as u16).to_le_bytes());
+    bytes.extend(entries);
+    bytes.push(0xff);
+    bytes
+}
+
+#[test]
+fn packed_values_that_real_servers_do_not_look_into_are_put_right() {
+    let intset = [
+        &2u32.to_le_bytes()[..],
+        &4u32.to_le_bytes(),
+        &[3, 0, 1, 0, 2, 0, 1, 0],
+    ]
+    .concat();
+    let cases = [
+        (
+            11,
+            intset,
+            "SMEMBERS k",
+            "1 2 3",
+            Some("its integers were not in their order"),
+        ),
+        (
+            16,
+            listpack(&["a", "x", "a", "y", "b", "z"]),
+            "HGETALL k",
+            "a x b z",
+            Some("a name came twice"),
+        ),
+        (
+            17,
+            listpack(&["b", "2", "a", "1"]),
+            "ZRANGE k 0 -1",
+            "a b",
+            Some("its members were not in their order"),
+        ),
+        (
+            17,
+            listpack(&["a", "1", "b", "2", "a", "3"]),
+            "ZRANGE k 0 -1 WITHSCORES",
+            "a 1 b 2",
+            Some("a name came twice"),
+        ),
+        (20, listpack(&["x", "y"]), "SMEMBERS k", "x y", None),
+    ];
+    for (kind, value, read, want, what) in cases {
+        let mut bytes = b"REDIS0012\xfe\x00".to_vec();
+        bytes.extend([kind, 1, b'k', value.len() as u8]);
+        bytes.extend(value);
+        bytes.push(0xff);
+        bytes.extend([0; 8]); // no checksum
+        let put = || {
+            let dir = tempfile::tempdir().expect("a folder");
+            std::fs::write(dir.path().join("dump.rdb"), &bytes).expect("written");
+            dir
+        };
+        let args = ["--appendonly", "no"];
+        let server = Server::start_in(put(), &args);
+        let mut client = server.connect();
+        wait_for("the key", || {
+            (client.run("EXISTS k") == Value::Int(1)).then_some(())
+        });
+        let Value::Array(items) = client.run(read) else {
+            panic!("{read} of type {kind}");
+        };
+        let texts: Vec<String> = items.iter().map(Value::text).collect();
+        assert_eq!(texts.join(" "), want, "{read} of type {kind}");
+        let line = what.map(|what| format!("Key k of database 0 was put right: {what}"));
+        let has_line = server.log().contains("was put right");
+        assert_eq!(has_line, line.is_some(), "{}", server.log());
+        assert!(line.is_none_or(|line| server.log().contains(&line)));
+        // Who wants to have them looked into is told.
+        if what.is_some() {
+            let log = refusal_of(put());
+            assert!(log.contains("integrity check failed"), "{log}");
+        }
+        let Some(real) = real_server_in("redis-server", put(), &args) else {
+            continue;
+        };
+        let mut client = real.connect();
+        wait_for("the key", || {
+            (client.run("EXISTS k") == Value::Int(1)).then_some(())
+        });
+    }
+}
+
+/// What a server says that is to look into packed values and ends at its start.
+fn refusal_of(dir: tempfile::TempDir) -> String {
+    let out = std::process::Command::new(RETRACE)
+        .args([
+            "--port",
+            "0",
+            "--unixsocket",
+            "socket",
+            "--sanitize-dump-payload",
+            "yes",
+        ])
+        .current_dir(dir.path())
+        .output()
+        .expect("it runs");
+    assert!(!out.status.success());
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}

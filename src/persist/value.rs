@@ -11,6 +11,7 @@ mod zset;
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -18,6 +19,7 @@ use super::RdbError;
 use super::piece::Piece;
 use super::reader::{Reader, Text};
 use super::writer::Writer;
+use super::ziplist::pack;
 use crate::config::{Config, SanitizePayload};
 use crate::keyspace::entry::{Entry, SHARED_MIN, ValueRef};
 use crate::keyspace::object::hash::HashLimits;
@@ -27,6 +29,7 @@ use crate::keyspace::object::zset::ZSetLimits;
 use crate::keyspace::object::{HashRef, Object, ObjectRef, SetRef, ZSetRef};
 use crate::keyspace::table::HashSeed;
 use crate::types::decimal::parse_i64;
+use crate::types::listpack::{Listpack, all_differ};
 
 /// The type numbers of the format. Those marked old are read and never written.
 pub mod kind {
@@ -90,6 +93,25 @@ impl Value<'_> {
             Value::Object(object) => Entry::new_object(key, object, deadline_ms, clock),
         }
     }
+}
+
+/// A packed value with the first of the groups of `step` elements that begin alike, if there is more than one: what
+/// follows under the same name is never found.
+fn first_of_each(list: Listpack, step: usize, limits: &Limits) -> Result<Listpack, RdbError> {
+    if !list.len().is_multiple_of(step) || all_differ(list.iter().step_by(step)) {
+        return Ok(list);
+    }
+    let mut seen = BTreeSet::new();
+    let mut is_first = false;
+    let items = list.iter().enumerate().filter(|(at, item)| {
+        if at % step == 0 {
+            is_first = seen.insert(item.to_vec());
+        }
+        is_first
+    });
+    let kept = pack(items.map(|(_, item)| item));
+    limits.note_repair("a name came twice".to_owned());
+    kept.ok_or(RdbError::Corrupt("Listpack integrity check failed"))
 }
 
 /// What decides the encoding of values that are read.

@@ -54,6 +54,14 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u32::from_le_bytes(le) as usize)
 }
 
+/// The values of an intset, how wide each is and how many there are, if its header and its length agree.
+fn parts(bytes: &[u8]) -> Option<(&[u8], usize, usize)> {
+    let width = u32_at(bytes, 0).filter(|width| matches!(width, 2 | 4 | 8))?;
+    let len = u32_at(bytes, 4).filter(|len| *len <= LEN_MAX)?;
+    let values = bytes.get(HEADER..)?;
+    (values.len() == len * width).then_some((values, width, len))
+}
+
 /// Value number `index` of a block whose values are `width` bytes each.
 #[inline]
 fn value_at(values: &[u8], width: usize, index: usize) -> i64 {
@@ -80,11 +88,15 @@ impl Intset {
 
     /// A copy of bytes from outside, if they are a sound intset to the last byte.
     pub fn from_bytes(bytes: &[u8]) -> Option<Intset> {
-        let width = u32_at(bytes, 0).filter(|width| matches!(width, 2 | 4 | 8))?;
-        let len = u32_at(bytes, 4).filter(|len| *len <= LEN_MAX)?;
-        let values = bytes.get(HEADER..)?;
+        let (values, width, len) = parts(bytes)?;
         let ascends = |at: usize| value_at(values, width, at - 1) < value_at(values, width, at);
-        (values.len() == len * width && (1..len).all(ascends)).then(|| Intset::from_sound(bytes))
+        (1..len).all(ascends).then(|| Intset::from_sound(bytes))
+    }
+
+    /// The values of bytes from outside that have the form of an intset, in whatever order they are.
+    pub fn values_of(bytes: &[u8]) -> Option<Vec<i64>> {
+        let (values, width, len) = parts(bytes)?;
+        Some((0..len).map(|at| value_at(values, width, at)).collect())
     }
 
     fn from_sound(bytes: &[u8]) -> Intset {

@@ -638,7 +638,8 @@ fn is_before(score: f64, name: &[u8], other_score: f64, other_name: &[u8]) -> bo
     score < other_score || (score == other_score && name < other_name)
 }
 
-fn score_of(item: Item<'_>) -> Option<f64> {
+/// The score that an element of a listpack stands for; nothing if it is no number.
+pub fn score_of(item: Item<'_>) -> Option<f64> {
     match item {
         Item::Int(value) => Some(value as f64),
         Item::Str(text) => parse_double(text),

@@ -9,7 +9,7 @@
 //!
 //! The release candidates that had deadlines first wrote no soonest one; deadlines were absolute then.
 
-use super::{Limits, kind};
+use super::{Limits, first_of_each, kind};
 use crate::keyspace::object::Hash;
 use crate::keyspace::object::hash::{BadFields, HashLimits, OldDeadline};
 use crate::persist::RdbError;
@@ -100,6 +100,12 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Hash, R
     if list.is_empty() {
         return Err(RdbError::Empty);
     }
+    // Real servers do not look for fields that come twice in what was packed; the first is the one that they find.
+    let is_lenient = bad == BAD_LISTPACK && !all.is_strict;
+    let list = match is_lenient {
+        true => first_of_each(list, if has_deadlines { 3 } else { 2 }, all)?,
+        false => list,
+    };
     let hash = Hash::from_listpack(list, has_deadlines).map_err(|flaw| match flaw {
         BadFields::Twice if bad == BAD_LISTPACK => TWICE_IN_LISTPACK,
         _ => RdbError::Corrupt(bad),

@@ -1,7 +1,6 @@
 //! Sets as RDB files hold them: an intset or a listpack as it lies in memory, or members one by one.
 
 use super::{Limits, kind};
-use crate::keyspace::object::set::SetLimits;
 use crate::keyspace::object::{Set, SetRef};
 use crate::persist::RdbError;
 use crate::persist::piece::Piece;
@@ -38,15 +37,17 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Set, Rd
         kind::SET_INTSET => {
             let text = reader.string()?;
             all.look_at_packed();
-            let ints = Intset::from_bytes(&text)
-                .ok_or(RdbError::Corrupt("Intset integrity check failed"))?;
+            let ints = match Intset::from_bytes(&text) {
+                Some(ints) => ints,
+                None => return mend_intset(&text, all),
+            };
             if ints.is_empty() {
                 return Err(RdbError::Empty);
             }
             if ints.len() <= limits.intset_entries {
                 return Ok(ints.into());
             }
-            table_of(ints.iter().map(Item::Int), limits)
+            table_of(ints.iter().map(Item::Int), all)
         }
         kind::SET_LISTPACK => {
             let text = reader.string()?;
@@ -57,7 +58,7 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Set, Rd
                 return Err(RdbError::Empty);
             }
             if list.len() > limits.listpack_entries {
-                return table_of(list.iter(), limits);
+                return table_of(list.iter(), all);
             }
             if all.is_strict && !all_differ(list.iter()) {
                 return Err(TWICE);
@@ -84,15 +85,30 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Set, Rd
 
 const TWICE: RdbError = RdbError::Corrupt("Duplicate set members detected");
 
-fn table_of<'a>(
-    items: impl Iterator<Item = Item<'a>>,
-    limits: &SetLimits,
-) -> Result<Set, RdbError> {
-    let mut set = Set::new_table(limits.seed);
+/// A table of these members. One that comes twice in what was packed is one member: real servers look no closer.
+fn table_of<'a>(items: impl Iterator<Item = Item<'a>>, all: &Limits) -> Result<Set, RdbError> {
+    let mut set = Set::new_table(all.set.seed);
+    let mut has_twice = false;
     for item in items {
-        if !set.add_item(item, limits) {
-            return Err(TWICE);
-        }
+        has_twice |= !set.add_item(item, &all.set);
+    }
+    match has_twice {
+        true if all.is_strict => return Err(TWICE),
+        true => all.note_repair("a member came twice".to_owned()),
+        false => {}
     }
     Ok(set)
+}
+
+/// An intset that is not in its order, or has a value twice, is put right, unless packed values are looked at in full.
+fn mend_intset(text: &[u8], all: &Limits) -> Result<Set, RdbError> {
+    let values = Intset::values_of(text).filter(|_| !all.is_strict);
+    let mut values = values.ok_or(RdbError::Corrupt("Intset integrity check failed"))?;
+    values.sort_unstable();
+    values.dedup();
+    all.note_repair("its integers were not in their order".to_owned());
+    if values.len() <= all.set.intset_entries {
+        return Ok(Set::from(Intset::from_iter(values)));
+    }
+    table_of(values.into_iter().map(Item::Int), all)
 }

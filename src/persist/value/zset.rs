@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Limits, kind};
-use crate::keyspace::object::zset::ZSetLimits;
+use super::{Limits, first_of_each, kind};
+use crate::keyspace::object::zset::{ZSetLimits, score_of};
 use crate::keyspace::object::{ZSet, ZSetRef};
 use crate::persist::RdbError;
 use crate::persist::piece::Piece;
@@ -73,7 +73,29 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<ZSet, R
     } else {
         BAD_LISTPACK
     };
-    ZSet::from_listpack(pairs, &limits).ok_or(bad)
+    match kind == kind::ZSET_LISTPACK && !all.is_strict {
+        true => lenient(first_of_each(pairs, 2, all)?, &limits, all),
+        false => ZSet::from_listpack(pairs, &limits).ok_or(bad),
+    }
+}
+
+/// A sorted set of a listpack that need not be in its order: real servers do not look.
+fn lenient(pairs: Listpack, limits: &ZSetLimits, all: &Limits) -> Result<ZSet, RdbError> {
+    if let Some(zset) = ZSet::from_listpack(pairs.clone(), limits) {
+        return Ok(zset);
+    }
+    let items: Vec<_> = pairs.iter().collect();
+    let mut elements = Vec::new();
+    for pair in items.chunks(2) {
+        let [member, score] = pair else {
+            return Err(BAD_LISTPACK);
+        };
+        let score = score_of(*score).ok_or(BAD_LISTPACK)?;
+        elements.push((member.to_vec(), score));
+    }
+    all.note_repair("its members were not in their order".to_owned());
+    let elements = elements.iter().map(|(member, score)| (&member[..], *score));
+    Ok(ZSet::from_elements(elements, limits))
 }
 
 fn elements(kind: u8, reader: &mut Reader<'_>, limits: &ZSetLimits) -> Result<ZSet, RdbError> {
