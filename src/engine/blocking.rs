@@ -57,6 +57,9 @@ impl Engine {
             self.server.waiters.forget_wake(client.conn, &wait);
             client.begun.waited = Some(wait);
         }
+        client
+            .reply
+            .set_pending_max(self.server.pending_max(client));
         let query = std::mem::take(&mut client.query);
         let args = Args::new(
             &query[client.query_pos..client.query_end],

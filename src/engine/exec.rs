@@ -270,10 +270,6 @@ impl Engine {
             client.reply.set_muted(true);
         }
         self.server.no_touch = client.flags.has(ClientFlags::NO_TOUCH);
-        if !client.flags.has(ClientFlags::IN_SCRIPT) {
-            let pending_max = self.server.pending_max(client);
-            client.reply.set_pending_max(pending_max);
-        }
     }
 
     #[inline]

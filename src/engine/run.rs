@@ -190,6 +190,9 @@ impl Engine {
     }
 
     fn run(&mut self, client: &mut Client, query: &mut Vec<u8>) {
+        client
+            .reply
+            .set_pending_max(self.server.pending_max(client));
         if client.is_waiting() || !self.continue_begun(client) {
             return;
         }

@@ -488,6 +488,7 @@ impl Reply {
             self.shared.clear();
             self.shared_bytes = 0;
             self.sent = 0;
+            self.buf_len_max = usize::MAX; // it is for the run in which it was set
         } else if self.shared.is_empty() && self.sent > 64 * 1024 && self.sent > self.buf.len() / 2
         {
             self.buf.drain(..self.sent);
