@@ -302,9 +302,18 @@ fn packed_values_that_real_servers_do_not_look_into_are_put_right() {
         assert_eq!(has_line, line.is_some(), "{}", server.log());
         assert!(line.is_none_or(|line| server.log().contains(&line)));
         // Who wants to have them looked into is told.
-        if what.is_some() {
+        if let Some(what) = what {
             let log = refusal_of(put());
             assert!(log.contains("integrity check failed"), "{log}");
+            let dir = put();
+            let check = std::process::Command::new(RETRACE)
+                .arg("check")
+                .arg(dir.path().join("dump.rdb"))
+                .output()
+                .expect("it runs");
+            let said = String::from_utf8_lossy(&check.stdout).into_owned();
+            let line = format!("repairable: key 'k' of database 0: {what}");
+            assert!(check.status.success() && said.contains(&line), "{said}");
         }
         let Some(real) = real_server_in("redis-server", put(), &args) else {
             continue;

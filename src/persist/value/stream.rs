@@ -144,6 +144,9 @@ fn decode_blocks(
         let block = Block::from_bytes(StreamId::from_bytes(id), &bytes);
         let block = block.ok_or(RdbError::Corrupt("Stream listpack integrity check failed"))?;
         if block.as_bytes() != &bytes[..] {
+            if limits.is_strict {
+                return Err(RdbError::Corrupt("Stream listpack integrity check failed"));
+            }
             limits.note_repair("a block's counts were not those of its entries".to_owned());
         }
         match block.is_empty() {
@@ -209,6 +212,9 @@ fn decode_group(
     }
     // Only servers that write the latest type have a command that gives an entry back.
     if kind != kind::STREAM_3 && !unowned.is_empty() {
+        if limits.is_strict {
+            return Err(RdbError::Corrupt("Pending entries that are no consumer's"));
+        }
         limits.note_repair(format!(
             "{} pending entries of a group are no consumer's: any may claim them",
             unowned.len()
