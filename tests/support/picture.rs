@@ -329,6 +329,10 @@ fn look(client: &mut Client, keys: &[Vec<u8>], usage: Option<&str>) -> Vec<(Vec<
     let replies = ask(client, &commands);
     let mut shown = Vec::new();
     for (key, replies) in keys.iter().zip(replies.chunks_exact(6)) {
+        // It may have gone since its name was told, even in the middle of these questions.
+        if replies[0] == Value::Null || replies[5] == Value::Null {
+            continue;
+        }
         let mut facts = BTreeMap::from([
             (Fact::Type, replies[1].text()),
             (Fact::Encoding, replies[2].text()),
