@@ -42,6 +42,15 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// `@A` is the id of client A.
+    fn with_ids(&mut self, text: &str) -> String {
+        let words = text.split(' ').map(|word| match word.as_bytes() {
+            [b'@', b'A'..=b'Z'] => self.client(&word[1..]).1.clone(),
+            _ => word.to_owned(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// Plays one line; returns what was read.
     fn play(&mut self, line: &str) -> Option<String> {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
@@ -73,6 +82,7 @@ impl<'a> Stage<'a> {
             }
             _ => {
                 let (name, rest) = line.split_at(1);
+                let rest = &self.with_ids(rest);
                 let client = &mut self.client(name).0;
                 let reads = !rest.starts_with('>');
                 let is_shown = !rest.starts_with('!');

@@ -89,7 +89,8 @@ pub enum ConfigFileError {
     Bad { place: Place, why: DirectiveError },
     /// All names that nobody knows, for standard error.
     #[error(
-        "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n{}",
+        "\n*** FATAL CONFIG FILE ERROR (Redis {REDIS_VERSION}) ***\n{}\n\
+         Bad directive or wrong number of arguments",
         .0.iter().map(Unknown::to_string).collect::<Vec<_>>().join("\n")
     )]
     Unknown(Vec<Unknown>),

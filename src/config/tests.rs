@@ -401,6 +401,7 @@ fn unknown_names_are_told_at_once_and_with_what_was_meant() {
     Unknown directive 'requirepas' at line 2 of 'i'. Did you mean requirepass?
     Unknown option '--prot' on the command line. Did you mean --port?
     Unknown option '--nothing-like-it' on the command line.
+    Bad directive or wrong number of arguments
     ");
 }
 

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::engine::gates::slots::look_at_slots;
 use crate::resp::Args;
 use crate::state::blocking::Wait;
+use crate::state::client::Parked;
 use crate::state::keys::Access;
 use crate::state::{Client, ClientFlags, ConnId, Waiting};
 
@@ -68,7 +69,12 @@ impl Engine {
         );
         if let Ok(command) = self.registry.find(args) {
             let id = command.id;
+            if self.is_paused(client, id, args) {
+                client.query = query;
+                return self.hold_served(client, parked);
+            }
             let (server, registry) = (&mut self.server, &self.registry);
+            let command = registry.get(id);
             match permit(server, client, registry, command, args, Context::Toplevel) {
                 Ok(()) => {
                     if server.counts_incompatible() {
@@ -93,6 +99,16 @@ impl Engine {
         if let Some(wait) = waited {
             self.go_on(client, &Waiting::Keys(wait));
         }
+    }
+
+    /// What would serve a client has come in a pause: it leaves the queues of its keys, and its command comes to the gates
+    /// again when the pause is over.
+    fn hold_served(&mut self, client: &mut Client, parked: Parked) {
+        if let Some(wait) = client.begun.waited.take() {
+            self.server.waiters.remove(client.dbid, client.conn, &wait);
+        }
+        client.parked.push_front(parked);
+        client.wait_for(Waiting::Pause);
     }
 
     /// Ends a wait without having served it: with this error, or as if its time were up.

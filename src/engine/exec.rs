@@ -60,6 +60,9 @@ impl Engine {
         match self.admit(client, id, args, timed) {
             Ok(()) => {}
             Err(Hindrance::Refused(error)) => {
+                if self.is_exec(id) && !self.server.monitors.is_empty() {
+                    self.feed_monitors(client, args, id);
+                }
                 self.refuse(client, Some(id), &error);
                 return Step::Next;
             }
@@ -436,6 +439,13 @@ impl Engine {
         if !self.server.pushes.is_empty() {
             self.deliver_pushes(client);
         }
+        // Who was let go or is to be closed is not served by what the command has changed as well.
+        if !self.server.unblocked.is_empty() {
+            self.end_unblocked();
+        }
+        if !self.server.doomed.is_empty() {
+            self.close_doomed();
+        }
         // In the middle of a script nobody is served: what it has pushed may not be all.
         if self.server.waiters.has_ready() && self.server.scripting.busy.is_none() {
             self.serve_blocked();
@@ -443,12 +453,6 @@ impl Engine {
             if !self.server.pushes.is_empty() {
                 self.deliver_pushes(client);
             }
-        }
-        if !self.server.unblocked.is_empty() {
-            self.end_unblocked();
-        }
-        if !self.server.doomed.is_empty() {
-            self.close_doomed();
         }
         let passing = skips
             .or(ClientFlags::REPLY_SKIP_NEXT)

@@ -435,8 +435,9 @@ impl Engine {
 
     /// The clock that was asked for: the command that ran is timed, and its client goes on.
     pub fn handle_clock(&mut self, now: UnixMicros) {
-        // Who slept finds the time gone on, although the turn is the same.
-        if matches!(self.server.want, Some(Want::Sleep { .. })) {
+        // Who slept finds the time gone on, although the turn is the same; for a script it stands still.
+        let is_in_script = self.server.scripting.running.is_some();
+        if matches!(self.server.want, Some(Want::Sleep { .. })) && !is_in_script {
             self.server.set_now(now);
         }
         self.server.want = None;

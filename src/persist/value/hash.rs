@@ -101,9 +101,12 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Hash, R
         return Err(RdbError::Empty);
     }
     // Real servers do not look for fields that come twice in what was packed; the first is the one that they find.
-    let is_lenient = bad == BAD_LISTPACK && !all.is_strict;
+    // When it is unpacked they do meet them.
+    let step = if has_deadlines { 3 } else { 2 };
+    let stays_packed = list.len() / step <= limits.entries;
+    let is_lenient = bad == BAD_LISTPACK && !all.is_strict && stays_packed;
     let list = match is_lenient {
-        true => first_of_each(list, if has_deadlines { 3 } else { 2 }, all)?,
+        true => first_of_each(list, step, all)?,
         false => list,
     };
     let hash = Hash::from_listpack(list, has_deadlines).map_err(|flaw| match flaw {

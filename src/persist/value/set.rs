@@ -85,17 +85,13 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<Set, Rd
 
 const TWICE: RdbError = RdbError::Corrupt("Duplicate set members detected");
 
-/// A table of these members. One that comes twice in what was packed is one member: real servers look no closer.
+/// A table of these members. Real servers meet one that comes twice when they unpack it.
 fn table_of<'a>(items: impl Iterator<Item = Item<'a>>, all: &Limits) -> Result<Set, RdbError> {
     let mut set = Set::new_table(all.set.seed);
-    let mut has_twice = false;
     for item in items {
-        has_twice |= !set.add_item(item, &all.set);
-    }
-    match has_twice {
-        true if all.is_strict => return Err(TWICE),
-        true => all.note_repair("a member came twice".to_owned()),
-        false => {}
+        if !set.add_item(item, &all.set) {
+            return Err(TWICE);
+        }
     }
     Ok(set)
 }

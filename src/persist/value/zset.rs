@@ -73,7 +73,8 @@ pub fn decode(kind: u8, reader: &mut Reader<'_>, all: &Limits) -> Result<ZSet, R
     } else {
         BAD_LISTPACK
     };
-    match kind == kind::ZSET_LISTPACK && !all.is_strict {
+    let stays_packed = pairs.len() / 2 <= limits.entries;
+    match kind == kind::ZSET_LISTPACK && !all.is_strict && stays_packed {
         true => lenient(first_of_each(pairs, 2, all)?, &limits, all),
         false => ZSet::from_listpack(pairs, &limits).ok_or(bad),
     }

@@ -42,7 +42,12 @@ impl Waiting {
     /// Whether the client's socket is read all the same, so that what it sends is there when its wait ends, and its going
     /// away is seen.
     pub fn lets_read(&self) -> bool {
-        matches!(self, Waiting::Keys(_))
+        match self {
+            Waiting::Keys(_) | Waiting::Answer => true,
+            Waiting::Pause | Waiting::Others | Waiting::Save => true,
+            // Nothing happens before the answer; a script runs as if it stood in a call; its output is what is too much.
+            Waiting::Want | Waiting::Turn | Waiting::Output => false,
+        }
     }
 }
 
@@ -110,7 +115,7 @@ impl Client {
     pub fn counts_as_blocked(&self) -> bool {
         self.waiting
             .as_ref()
-            .is_some_and(|waiting| waiting.is_shared() || waiting.lets_read())
+            .is_some_and(|waiting| waiting.is_shared() || matches!(waiting, Waiting::Keys(_)))
     }
 
     /// Whether CLIENT LIST shows it as blocked, and no timeout for idle clients ends it: it waits for others, not for the

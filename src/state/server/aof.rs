@@ -323,7 +323,8 @@ impl Server {
         let is_due = self.now.since(self.aof.synced_at) >= 1_000_000;
         let is_everysec = self.config.appendfsync == Appendfsync::Everysec;
         let is_held = self.config.no_appendfsync_on_rewrite && self.persistence.snapshot.is_some();
-        if is_everysec && is_due && !is_held && self.aof.synced < self.aof.appended {
+        let has_unsynced = self.aof.is_open && self.aof.synced < self.aof.appended;
+        if is_everysec && is_due && !is_held && has_unsynced {
             match self.aof.sync {
                 Some(_) => {
                     self.aof.delayed_syncs += 1;
