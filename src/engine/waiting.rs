@@ -327,12 +327,12 @@ impl Engine {
             // A script has the reply to its call already.
             if !client.begun.script {
                 let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
-                // What ended its own connection is the last that it hears of.
-                let is_deaf = client.flags.has_any(skips) || client.is_closing();
-                client.reply.set_muted(is_deaf);
+                // Of a transaction that has ended its own connection it hears no more.
+                let is_deaf = client.begun.exec.is_some() && client.is_closing();
+                client.reply.set_muted(is_deaf || client.flags.has_any(skips));
                 reply(&mut self.server, &mut client);
                 // In a transaction, the reply that is skipped has more to come.
-                if client.begun.exec.is_none() && !client.is_closing() {
+                if client.begun.exec.is_none() {
                     client.settle_reply_mode();
                 }
                 self.deliver_pushes(&mut client);
