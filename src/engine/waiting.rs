@@ -329,7 +329,9 @@ impl Engine {
                 let skips = ClientFlags::REPLY_SKIP.or(ClientFlags::REPLY_OFF);
                 // Of a transaction that has ended its own connection it hears no more.
                 let is_deaf = client.begun.exec.is_some() && client.is_closing();
-                client.reply.set_muted(is_deaf || client.flags.has_any(skips));
+                client
+                    .reply
+                    .set_muted(is_deaf || client.flags.has_any(skips));
                 reply(&mut self.server, &mut client);
                 // In a transaction, the reply that is skipped has more to come.
                 if client.begun.exec.is_none() {

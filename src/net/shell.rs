@@ -241,7 +241,7 @@ impl Shell {
         let used = alloc::used_memory() as u64;
         match self
             .thrift
-            .look(self.now, used, process::rss_bytes(), is_idle)
+            .look(self.now, used, process::own_rss_bytes(), is_idle)
         {
             None => {}
             Some(Step::Aside) => self.order_file(Job::ReturnMemory),

@@ -79,9 +79,21 @@ pub fn reading() -> Reading {
 
 /// What the process takes of the machine's memory; 0 where the system does not tell.
 pub fn rss_bytes() -> u64 {
+    resident_pages().0 * rustix::param::page_size() as u64
+}
+
+/// What of that is the process's own: without pages of files, such as the program itself.
+pub fn own_rss_bytes() -> u64 {
+    let (all, of_files) = resident_pages();
+    all.saturating_sub(of_files) * rustix::param::page_size() as u64
+}
+
+/// How many pages are in memory, and how many of them are of files.
+fn resident_pages() -> (u64, u64) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-    pages.unwrap_or(0u64) * rustix::param::page_size() as u64
+    let mut numbers = statm.split(' ').skip(1).map(|pages| pages.parse().ok());
+    let mut next = || numbers.next().flatten().unwrap_or(0);
+    (next(), next())
 }
 
 fn system_memory_bytes() -> u64 {

@@ -153,9 +153,18 @@ impl Server {
     }
 
     /// Resident memory in bytes.
+    /// What it takes of the machine's memory, but for pages of files.
+    pub fn own_rss_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:")
+    }
+
     pub fn rss_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let line = status.lines().find(|line| line.starts_with(name));
         let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         kib.unwrap_or(0) * 1024
     }
